@@ -1,0 +1,73 @@
+//! What the agent sets before the program is loaded: constants to the verifier and to the JIT.
+//!
+//! `OFFSET_*` are byte offsets of members of kernel structures, resolved from the running kernel's BTF.
+//! Names are the kernel's; the agent's table of members has the same.
+
+use aya_ebpf::Global;
+use observer_ebpf::layout::settings::Thresholds;
+
+macro_rules! globals {
+    ($($(#[$doc:meta])* $name:ident: $type:ty = $value:expr;)*) => {
+        $($(#[$doc])* #[unsafe(no_mangle)] pub static $name: Global<$type> = Global::new($value);)*
+    };
+}
+
+globals! {
+    /// Connections that may be tracked at once.
+    MAX_CONNECTIONS: u32 = 0;
+    /// Elements of `CONNECTIONS`: as many, and room for those that closed since the agent last looked.
+    CAPACITY: u32 = 0;
+    THRESHOLD_MEDIUM: u64 = Thresholds::DEFAULT.medium;
+    THRESHOLD_LARGE: u64 = Thresholds::DEFAULT.large;
+    THRESHOLD_HUGE: u64 = Thresholds::DEFAULT.huge;
+
+    OFFSET_SOCK_FAMILY: u32 = 0;
+    OFFSET_SOCK_STATE: u32 = 0;
+    OFFSET_SOCK_NUM: u32 = 0;
+    OFFSET_SOCK_DPORT: u32 = 0;
+    OFFSET_SOCK_DADDR: u32 = 0;
+    OFFSET_SOCK_RCV_SADDR: u32 = 0;
+    OFFSET_SOCK_V6_DADDR: u32 = 0;
+    OFFSET_SOCK_V6_RCV_SADDR: u32 = 0;
+    OFFSET_SOCK_NET: u32 = 0;
+    OFFSET_NET_INUM: u32 = 0;
+    OFFSET_SOCK_TYPE: u32 = 0;
+    OFFSET_SOCK_PROTOCOL: u32 = 0;
+    OFFSET_SOCK_ERR: u32 = 0;
+    OFFSET_SOCK_SHUTDOWN: u32 = 0;
+    OFFSET_SOCK_MAX_ACK_BACKLOG: u32 = 0;
+    OFFSET_SOCK_SOCKET: u32 = 0;
+    OFFSET_SOCKET_SK: u32 = 0;
+    OFFSET_SOCKET_FILE: u32 = 0;
+    OFFSET_FILE_INODE: u32 = 0;
+    OFFSET_INODE_INO: u32 = 0;
+    OFFSET_TCP_WRITE_SEQ: u32 = 0;
+    OFFSET_TCP_COPIED_SEQ: u32 = 0;
+    OFFSET_TCP_TOTAL_RETRANS: u32 = 0;
+    OFFSET_UNIX_ADDR: u32 = 0;
+    OFFSET_UNIX_PEER: u32 = 0;
+    OFFSET_UNIX_ADDRESS_LEN: u32 = 0;
+    OFFSET_UNIX_ADDRESS_NAME: u32 = 0;
+    OFFSET_TASK_TGID: u32 = 0;
+    OFFSET_TASK_GROUP_LEADER: u32 = 0;
+    OFFSET_TASK_START_BOOTTIME: u32 = 0;
+    OFFSET_TASK_SELF_EXEC_ID: u32 = 0;
+    OFFSET_TASK_COMM: u32 = 0;
+    OFFSET_TASK_STATUS: u32 = 0;
+    OFFSET_TASK_FLAGS: u32 = 0;
+    OFFSET_REGS_ORIG_AX: u32 = 0;
+    OFFSET_REGS_AX: u32 = 0;
+    OFFSET_REGS_DI: u32 = 0;
+    OFFSET_REGS_SI: u32 = 0;
+    OFFSET_REGS_DX: u32 = 0;
+}
+
+/// The thresholds of oversized messages.
+#[inline(always)]
+pub fn thresholds() -> Thresholds {
+    Thresholds {
+        medium: THRESHOLD_MEDIUM.load(),
+        large: THRESHOLD_LARGE.load(),
+        huge: THRESHOLD_HUGE.load(),
+    }
+}

@@ -1,0 +1,182 @@
+//! `sock:inet_sock_set_state` and `tcp:tcp_destroy_sock` (`include/trace/events/sock.h`, `tcp.h`, since
+//! 4.16): a TCP connection's life.
+//!
+//! ```text
+//!   CLOSE ──► SYN_SENT ──► ESTABLISHED ──► FIN_WAIT1, CLOSE_WAIT … ──► CLOSE ──► destroyed
+//!             client         ▲
+//!   (new) ──► SYN_RECV ──────┘ server
+//! ```
+//!
+//! A socket may reach CLOSE with bytes still to be read, so its element is retired only when the socket is
+//! destroyed, or connects again.
+
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+use aya_log_ebpf::debug;
+use observer_ebpf::layout::connection::{Connection, Phase};
+use observer_ebpf::layout::health::Unread;
+use observer_ebpf::layout::socket::{Socket, UNTRACKED};
+use observer_ebpf::layout::{Direction, Role};
+
+use super::data::tcp_position;
+use crate::connections::{self, Origin};
+use crate::globals::{
+    OFFSET_SOCK_ERR, OFFSET_SOCK_PROTOCOL, OFFSET_SOCK_SHUTDOWN, OFFSET_TCP_TOTAL_RETRANS,
+};
+use crate::kernel::{Sock, Task, probe};
+use crate::{clock, health};
+
+/// `IPPROTO_TCP`.
+const TCP: u16 = 6;
+
+/// TCP's states (`include/net/tcp_states.h`).
+mod state {
+    pub const ESTABLISHED: i32 = 1;
+    pub const SYN_SENT: i32 = 2;
+    pub const SYN_RECV: i32 = 3;
+    pub const FIN_WAIT1: i32 = 4;
+    pub const CLOSE: i32 = 7;
+    pub const LAST_ACK: i32 = 9;
+}
+
+/// `SHUTDOWN_MASK` and `RCV_SHUTDOWN` (`include/net/sock.h`).
+const SHUTDOWN_BOTH: u8 = 3;
+const SHUTDOWN_RECEIVE: u8 = 1;
+
+/// A change of state.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn inet_sock_set_state(context: BtfTracePointContext) -> i32 {
+    let sk = Sock(context.arg(0));
+    let before: i32 = context.arg(1);
+    let after: i32 = context.arg(2);
+    if sk.read::<u16>(OFFSET_SOCK_PROTOCOL.load()) != TCP {
+        return 0;
+    }
+    match after {
+        state::SYN_SENT => connecting(sk, &context),
+        state::ESTABLISHED => established(sk, before, &context),
+        state::CLOSE => closed(sk, before),
+        state::FIN_WAIT1 | state::LAST_ACK
+            if sk.read::<u8>(OFFSET_SOCK_SHUTDOWN.load()) & SHUTDOWN_BOTH == SHUTDOWN_BOTH =>
+        {
+            // The process is done with it, whatever the socket still has to do.
+            end(sk, Phase::Closed);
+        }
+        _ => {}
+    }
+    0
+}
+
+/// The end of a socket.
+#[btf_tracepoint(function = "tcp_destroy_sock")]
+pub fn tcp_destroy_sock(context: BtfTracePointContext) -> i32 {
+    let sk = Sock(context.arg(0));
+    if let Some(socket) = connections::socket(sk)
+        && let Some(connection) = connections::connection(socket.index)
+    {
+        settle(sk, socket, connection);
+        end(sk, Phase::Closed);
+        connections::retire(socket);
+    }
+    0
+}
+
+/// A process connects.
+#[inline(always)]
+fn connecting(sk: Sock, context: &BtfTracePointContext) {
+    if let Some(socket) = connections::socket(sk) {
+        // A socket that is used again.
+        connections::retire(socket);
+    }
+    let task = Task::current();
+    if let Some(socket) = connections::track(sk, Origin::Fresh(Role::Client), Some(task), Phase::Connecting) {
+        socket.connect_started_ns = clock::monotonic_ns();
+        tell_untracked(socket, context);
+    }
+}
+
+/// Says so where a connection is past the limit; the agent logs it at the level `debug`.
+#[inline(always)]
+fn tell_untracked(socket: &Socket, context: &BtfTracePointContext) {
+    if socket.index == UNTRACKED {
+        debug!(context, "a connection is not tracked: --max-connections are");
+    }
+}
+
+/// The handshake is complete.
+#[inline(always)]
+fn established(sk: Sock, before: i32, context: &BtfTracePointContext) {
+    let Some(socket) = connections::socket(sk) else {
+        if before == state::SYN_RECV {
+            // Nobody has accepted it yet: whoever uses it first will own it.
+            if let Some(socket) = connections::track(sk, Origin::Fresh(Role::Server), None, Phase::Open) {
+                take_positions(sk, socket);
+                tell_untracked(socket, context);
+            }
+        }
+        return;
+    };
+    let Some(connection) = connections::connection(socket.index) else { return };
+    connections::fill_inet(sk, connection);
+    connection.connect_ns = clock::monotonic_ns().saturating_sub(socket.connect_started_ns).max(1);
+    take_positions(sk, socket);
+    connections::publish(connection, Phase::Open);
+}
+
+/// TCP is done with it.
+#[inline(always)]
+fn closed(sk: Sock, before: i32) {
+    if before == state::SYN_SENT
+        && let Some(socket) = connections::socket(sk)
+        && let Some(connection) = connections::connection(socket.index)
+    {
+        connections::fill_inet(sk, connection);
+        connection.error = sk.read::<u32>(OFFSET_SOCK_ERR.load()) as u16;
+    }
+    end(sk, if before == state::SYN_SENT { Phase::Failed } else { Phase::Closed });
+}
+
+/// Marks the connection as over, once.
+#[inline(always)]
+fn end(sk: Sock, phase: Phase) {
+    if let Some(socket) = connections::socket(sk)
+        && let Some(connection) = connections::connection(socket.index)
+    {
+        connection.retransmits = probe::<u32>(sk.0, OFFSET_TCP_TOTAL_RETRANS.load())
+            .wrapping_sub(connection.retransmits_before);
+        if connection.phase == Phase::Open as u8 || connection.phase == Phase::Connecting as u8 {
+            connections::publish(connection, phase);
+        }
+    }
+}
+
+/// Notes where both streams start.
+#[inline(always)]
+fn take_positions(sk: Sock, socket: &mut Socket) {
+    if socket.index == UNTRACKED {
+        return;
+    }
+    if let (Some(sent), Some(received)) =
+        (tcp_position(sk, Direction::Sent), tcp_position(sk, Direction::Received))
+    {
+        socket.positions = [sent, received];
+        socket.positioned = [1; 2];
+    }
+}
+
+/// Counts bytes that a closing socket received past the hooks, as by `splice`.
+#[inline(always)]
+fn settle(sk: Sock, socket: &Socket, connection: &mut Connection) {
+    if socket.positioned[Direction::Received as usize] == 0 {
+        return;
+    }
+    let Some(position) = tcp_position(sk, Direction::Received) else { return };
+    let gap = position.wrapping_sub(socket.positions[Direction::Received as usize]);
+    // The end of the stream, once read, takes a place of its own.
+    let end = u32::from(sk.read::<u8>(OFFSET_SOCK_SHUTDOWN.load()) & SHUTDOWN_RECEIVE);
+    let gap = gap.wrapping_sub(end);
+    if gap as i32 > 0 {
+        connections::count_bytes(connection, Direction::Received, u64::from(gap));
+        health::unread(Unread::Splice, u64::from(gap));
+    }
+}

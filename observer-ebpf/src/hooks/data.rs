@@ -1,0 +1,256 @@
+//! `sock:sock_send_length` and `sock:sock_recv_length` (`include/trace/events/sock.h`, since 6.3): every
+//! send and receive on a socket, after it happened, in the caller's context.
+//!
+//! A normal call takes no more than the socket's state, the call's registers, and one read of the
+//! process's memory; one inside a payload, or of a protocol that is not looked at, takes less.
+
+use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+use observer_ebpf::layout::connection::{Connection, Phase};
+use observer_ebpf::layout::health::{Desync, Unread};
+use observer_ebpf::layout::socket::{Socket, UNTRACKED};
+use observer_ebpf::layout::{Direction, Role};
+use observer_ebpf::wire::session::Session;
+
+use crate::connections::{self, Origin};
+use crate::globals::{
+    OFFSET_SOCK_FAMILY, OFFSET_SOCK_PROTOCOL, OFFSET_SOCK_TYPE, OFFSET_TCP_COPIED_SEQ, OFFSET_TCP_WRITE_SEQ,
+};
+use crate::kernel::{Sock, Task, member};
+use crate::maps::{BUFFERS, CONTROL};
+use crate::user_memory::Buffers;
+use crate::health;
+
+/// `SOCK_STREAM` (`include/linux/net.h`).
+const STREAM: u16 = 1;
+/// `AF_UNIX`.
+const UNIX: u16 = observer_ebpf::layout::connection::AF_UNIX;
+/// `IPPROTO_TCP`, and `IPPROTO_MPTCP` (`include/uapi/linux/in.h`).
+const TCP: u16 = 6;
+const MPTCP: u16 = 262;
+/// `MSG_OOB`, `MSG_PEEK` and `MSG_ERRQUEUE` (`include/linux/socket.h`): bytes that are not, or stay, in the
+/// stream.
+const NOT_TAKEN: i32 = 0x1 | 0x2 | 0x2000;
+/// `MSG_TRUNC`: taken from the stream, and not stored anywhere.
+const DISCARD: i32 = 0x20;
+
+/// A send.
+#[btf_tracepoint(function = "sock_send_length")]
+pub fn sock_send_length(context: BtfTracePointContext) -> i32 {
+    moved(Sock(context.arg(0)), context.arg(1), 0, Direction::Sent);
+    0
+}
+
+/// A receive.
+#[btf_tracepoint(function = "sock_recv_length")]
+pub fn sock_recv_length(context: BtfTracePointContext) -> i32 {
+    moved(Sock(context.arg(0)), context.arg(1), context.arg(2), Direction::Received);
+    0
+}
+
+/// `result` bytes moved on a socket, or none.
+#[inline(always)]
+fn moved(sk: Sock, result: i32, flags: i32, direction: Direction) {
+    if result <= 0 || flags & NOT_TAKEN != 0 || sk.read::<u16>(OFFSET_SOCK_TYPE.load()) != STREAM {
+        return;
+    }
+    let bytes = result as u32;
+    let task = Task::current();
+    let Some(socket) = connections::socket(sk).or_else(|| first_use(sk, task)) else { return };
+    if socket.index == UNTRACKED {
+        return;
+    }
+    if socket.owner != task.owner() {
+        connections::hand_over(socket, task);
+    }
+    let Some(connection) = connections::connection(socket.index) else { return };
+    connections::count_bytes(connection, direction, u64::from(bytes));
+    if !connections::lock(socket, direction) {
+        // Whoever has it goes on without these bytes.
+        socket.contended[direction as usize] = 1;
+        return;
+    }
+    follow(sk, task, socket, connection, bytes, flags & DISCARD == 0, direction);
+    connections::unlock(socket, direction);
+    if connection.websocket[direction as usize].is_full() {
+        connections::roll_over(socket);
+    }
+}
+
+/// A socket without state: one that nothing announced, as UNIX sockets are not.
+#[inline(never)]
+fn first_use(sk: Sock, task: Task) -> Option<&'static mut Socket> {
+    let family: u16 = sk.read(OFFSET_SOCK_FAMILY.load());
+    let protocol: u16 = sk.read(OFFSET_SOCK_PROTOCOL.load());
+    let stream = family == UNIX || protocol == TCP || protocol == MPTCP;
+    // A socket that no process has as a descriptor is the kernel's own: what moves there is not the
+    // caller's buffer.
+    if !connections::is_observed(family) || !stream || sk.file().is_null() {
+        return None;
+    }
+    // Once those that existed before have been adopted, a UNIX socket not seen yet is a new one.
+    let adopted_all = CONTROL.get(0).is_some_and(|control| control.pass > 0);
+    let origin =
+        if family == UNIX && adopted_all { Origin::Fresh(Role::Client) } else { Origin::Adopted };
+    connections::track(sk, origin, Some(task), Phase::Open)
+}
+
+/// Leads the direction's parser over the call's bytes.
+#[inline(always)]
+fn follow(
+    sk: Sock,
+    task: Task,
+    socket: &mut Socket,
+    connection: &mut Connection,
+    bytes: u32,
+    stored: bool,
+    direction: Direction,
+) {
+    let expected = socket.positions[direction as usize];
+    socket.positions[direction as usize] = expected.wrapping_add(bytes);
+    let settled = socket.session.is_settled(direction);
+    // A look at TCP's own position costs a call. It is taken where a stream could have come apart: inside
+    // a frame, after two threads met, and now and then.
+    let crossed = (expected ^ expected.wrapping_add(bytes)) >> 20 != 0;
+    if (!settled || crossed || socket.contended[direction as usize] != 0 || socket.positioned[direction as usize] == 0)
+        && !check_position(sk, socket, connection, bytes, direction)
+    {
+        return;
+    }
+    if socket.session.pass(direction, bytes, connection) {
+        return;
+    }
+    let located = if stored {
+        read(task, socket, connection, bytes, direction)
+    } else {
+        Err(Unread::Other)
+    };
+    let desync = match located {
+        Ok(desync) => {
+            if settled && !socket.session.is_settled(direction) {
+                // It led into a frame: was it in the right place?
+                check_position(sk, socket, connection, bytes, direction);
+            }
+            desync
+        }
+        Err(reason) => {
+            health::unread(reason, u64::from(bytes));
+            socket.session.miss(direction, u64::from(bytes), Desync::Unread, connection)
+        }
+    };
+    if let Some(reason) = desync {
+        health::desync(socket.session.protocol(), reason);
+    }
+}
+
+/// Reads the call's bytes and hands them to the session.
+#[inline(always)]
+fn read(
+    task: Task,
+    socket: &mut Socket,
+    connection: &mut Connection,
+    bytes: u32,
+    direction: Direction,
+) -> Result<Option<Desync>, Unread> {
+    let Some(buffers) = BUFFERS.get_ptr_mut(direction as u32) else { return Err(Unread::Other) };
+    // SAFETY: this processor's element for this direction: nothing else uses it while the program runs.
+    let buffers = unsafe { &mut *buffers };
+    buffers.locate(task, direction, bytes, socket.index)?;
+    let session = &raw mut socket.session;
+    let way = direction as u32;
+    let has_frames = socket.session.has_frames(direction) || find_frames(session, connection, buffers, way) != 0;
+    let desync = if has_frames { run_frames(session, connection, buffers, way) } else { 0 };
+    Ok(Desync::from_code(desync))
+}
+
+/// [`Session::find_frames`]; 1 if there are any. Exported, so that the verifier looks at it once and on its own.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn find_frames(
+    session: *mut Session,
+    connection: *mut Connection,
+    buffers: *mut Buffers,
+    direction: u32,
+) -> u32 {
+    // SAFETY: null, or elements of maps that nothing else uses while the direction is locked.
+    let (session, connection, buffers) = unsafe { (session.as_mut(), connection.as_mut(), buffers.as_mut()) };
+    let (Some(session), Some(connection), Some(buffers)) = (session, connection, buffers) else { return 0 };
+    u32::from(session.find_frames(Direction::from_u32(direction), buffers, connection))
+}
+
+/// [`Session::run_frames`]; [`Desync::code`] of what went wrong. Exported as [`find_frames`] is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn run_frames(
+    session: *mut Session,
+    connection: *mut Connection,
+    buffers: *mut Buffers,
+    direction: u32,
+) -> u32 {
+    // SAFETY: as for `find_frames`.
+    let (session, connection, buffers) = unsafe { (session.as_mut(), connection.as_mut(), buffers.as_mut()) };
+    let (Some(session), Some(connection), Some(buffers)) = (session, connection, buffers) else { return 0 };
+    Desync::code(session.run_frames(Direction::from_u32(direction), buffers, connection))
+}
+
+/// Compares where the call's bytes lie in TCP's stream with where the last one ended. False if the bytes
+/// are not to be looked at.
+#[inline(never)]
+fn check_position(
+    sk: Sock,
+    socket: &mut Socket,
+    connection: &mut Connection,
+    bytes: u32,
+    direction: Direction,
+) -> bool {
+    let contended = core::mem::take(&mut socket.contended[direction as usize]) != 0;
+    let Some(position) = tcp_position(sk, direction) else {
+        // No positions: another thread's bytes were not seen here, and cannot be placed.
+        if contended && let Some(reason) = socket.session.miss(direction, u64::MAX, Desync::Concurrent, connection) {
+            health::desync(socket.session.protocol(), reason);
+        }
+        socket.positioned[direction as usize] = 1;
+        return true;
+    };
+    let expected = socket.positions[direction as usize];
+    socket.positions[direction as usize] = position;
+    if socket.positioned[direction as usize] == 0 {
+        socket.positioned[direction as usize] = 1;
+        return true;
+    }
+    let gap = position.wrapping_sub(expected);
+    if gap == 0 {
+        return true;
+    }
+    if gap as i32 <= 0 {
+        // Another call's look went further than this one's bytes, which were stepped over then.
+        socket.positions[direction as usize] = expected;
+        return gap.wrapping_neg() < bytes;
+    }
+    let reason = if contended { Desync::Concurrent } else { Desync::Gap };
+    if !contended {
+        connections::count_bytes(connection, direction, u64::from(gap));
+        health::unread(Unread::Splice, u64::from(gap));
+    }
+    if let Some(reason) = socket.session.miss(direction, u64::from(gap), reason, connection) {
+        health::desync(socket.session.protocol(), reason);
+    }
+    true
+}
+
+/// Where TCP is in the stream: past what was written, or what was read. `None` if it is not TCP.
+#[inline(always)]
+pub fn tcp_position(sk: Sock, direction: Direction) -> Option<u32> {
+    // SAFETY: a socket that the verifier knows.
+    let tcp = unsafe { bpf_skc_to_tcp_sock(sk.as_ptr()) }.cast_const().cast::<u8>();
+    if tcp.is_null() {
+        return None;
+    }
+    let offset = match direction {
+        Direction::Sent => OFFSET_TCP_WRITE_SEQ.load(),
+        Direction::Received => OFFSET_TCP_COPIED_SEQ.load(),
+    };
+    // SAFETY: the verifier knows what the helper returns as `struct tcp_sock`.
+    Some(unsafe { member(tcp, offset) })
+}

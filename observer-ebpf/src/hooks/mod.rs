@@ -1,0 +1,6 @@
+//! Where the program is called from: one file a hook, or two that are one thing.
+
+mod adopt;
+mod connection;
+mod data;
+mod refresh;

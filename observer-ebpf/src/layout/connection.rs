@@ -1,0 +1,142 @@
+//! One connection as the agent reads it: an element of the `CONNECTIONS` array.
+//!
+//! The kernel half takes an element when a connection appears, counts in it, and retires it when the
+//! socket is gone; the agent adds a retired element's counts to its totals and hands the element back.
+//! So no count is ever sent, and none can be lost on the way.
+
+use super::websocket::Counters;
+
+/// `AF_UNIX`, `AF_INET` and `AF_INET6` (`include/linux/socket.h`).
+pub const AF_UNIX: u16 = 1;
+/// See [`AF_UNIX`].
+pub const AF_INET: u16 = 2;
+/// See [`AF_UNIX`].
+pub const AF_INET6: u16 = 10;
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// The element is not in use, or is being filled.
+    Free = 0,
+    /// A TCP client waits for the handshake's answer.
+    Connecting = 1,
+    /// Open.
+    Open = 2,
+    /// Over for the process, although the socket may live on, with bytes still to read.
+    Closed = 3,
+    /// It never opened; [`Connection::error`] says why.
+    Failed = 4,
+}
+
+impl Phase {
+    /// The phase stored as `value`; anything unknown is [`Phase::Free`].
+    pub const fn from_u8(value: u8) -> Self {
+        match value {
+            1 => Self::Connecting,
+            2 => Self::Open,
+            3 => Self::Closed,
+            4 => Self::Failed,
+            _ => Self::Free,
+        }
+    }
+}
+
+/// The socket existed before the agent, or was found by looking rather than seen to open.
+pub const FLAG_ADOPTED: u8 = 1 << 0;
+/// The element continues another one (a descriptor passed on, or counters near their end): this is
+/// no new connection.
+pub const FLAG_CONTINUATION: u8 = 1 << 1;
+/// The element was continued by another one: the connection did not close.
+pub const FLAG_CONTINUED: u8 = 1 << 2;
+/// Neither end connected by name: a socket pair.
+pub const FLAG_PAIR: u8 = 1 << 3;
+/// A process, in a way that outlives its number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(C)]
+pub struct Owner {
+    /// When the thread-group leader started, in nanoseconds since boot (`task_struct.start_boottime`);
+    /// 0 while nobody has used the socket.
+    pub start_ns: u64,
+    /// Thread-group id in the initial pid namespace.
+    pub tgid: u32,
+    /// How many programs the leader has executed (`task_struct.self_exec_id`).
+    pub exec_id: u32,
+}
+
+/// One connection.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Connection {
+    /// Unique while the program is loaded; 0 before first use.
+    pub id: u64,
+    /// A [`Phase`], written last when an element is filled.
+    pub phase: u8,
+    /// A [`super::Role`].
+    pub role: u8,
+    /// A [`super::Protocol`].
+    pub protocol: u8,
+    /// `FLAG_*`.
+    pub flags: u8,
+    /// `AF_*`.
+    pub family: u16,
+    /// Port of this end, host byte order.
+    pub local_port: u16,
+    /// Port of the other end, host byte order.
+    pub remote_port: u16,
+    /// By [`super::Direction`]: 1 while the stream is not in step with its parser.
+    pub lost: [u8; 2],
+    /// `sk_err` when a connect failed, a positive errno or 0.
+    pub error: u16,
+    /// 1 while the protocol is not settled: too few bytes so far, or HTTP whose first response may yet
+    /// upgrade it.
+    pub pending: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// Network namespace (`ns_common.inum`).
+    pub netns: u32,
+    /// The pass of the refresh program that last saw the socket.
+    pub pass: u32,
+    /// `CLOCK_MONOTONIC` when the connection was first seen.
+    pub seen_ns: u64,
+    /// SYN sent to established, in nanoseconds; 0 when not seen.
+    pub connect_ns: u64,
+    /// The kernel's own count of segments sent again (`tcp_sock.total_retrans`), less what it was at
+    /// adoption.
+    pub retransmits: u32,
+    /// What `total_retrans` was at adoption.
+    pub retransmits_before: u32,
+    /// The process that uses the socket.
+    pub owner: Owner,
+    /// Its leader's name when it was first seen to (`task_struct.comm`).
+    pub comm: [u8; 16],
+    /// This end's address: IPv4 in the first four bytes, or IPv6.
+    pub local: [u8; 16],
+    /// The other end's.
+    pub remote: [u8; 16],
+    /// Payload bytes by [`super::Direction`].
+    pub bytes: [u64; 2],
+    /// The inode of a UNIX socket, and its peer's; 0 where unknown.
+    pub inodes: [u64; 2],
+    /// By [`super::Direction`], once the connection is (or may be) a WebSocket.
+    pub websocket: [Counters; 2],
+}
+
+const _: () = assert!(size_of::<Connection>() == 152 + 2 * size_of::<Counters>());
+const _: () = assert!(align_of::<Connection>() == 8);
+
+/// The longest `sun_path` (`include/uapi/linux/un.h`).
+pub const UNIX_PATH_MAX: usize = 108;
+
+/// The path of a UNIX connection's server end: a value of the `UNIX_PATHS` map, keyed by the index of
+/// the connection's element. The agent removes it before it hands the element back.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct UnixPath {
+    /// Bytes used of `path`.
+    pub length: u32,
+    /// As bound; an abstract name starts with a zero byte.
+    pub path: [u8; UNIX_PATH_MAX],
+}
+
+const _: () = assert!(size_of::<UnixPath>() == 112);

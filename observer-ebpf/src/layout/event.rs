@@ -1,0 +1,39 @@
+//! Records of the `EVENTS` ring: rare things that someone wants to know of at once.
+
+use super::connection::Owner;
+
+/// A WebSocket message at or above a threshold, sent when the header that tells its size is seen.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Oversized {
+    /// `CLOCK_MONOTONIC`.
+    pub time_ns: u64,
+    /// [`super::connection::Connection::id`].
+    pub connection: u64,
+    /// Payload bytes of the message.
+    pub size: u64,
+    /// Whose socket it is.
+    pub owner: Owner,
+    /// The owner's name as the kernel had it.
+    pub comm: [u8; 16],
+    /// Addresses as in [`super::connection::Connection`].
+    pub local: [u8; 16],
+    /// See `local`.
+    pub remote: [u8; 16],
+    /// See `local`.
+    pub local_port: u16,
+    /// See `local`.
+    pub remote_port: u16,
+    /// `AF_*`.
+    pub family: u16,
+    /// A [`super::Direction`].
+    pub direction: u8,
+    /// A [`super::Role`].
+    pub role: u8,
+    /// The index of the connection, by which a UNIX path is found.
+    pub index: u32,
+    /// 0 medium, 1 large, 2 huge.
+    pub category: u32,
+}
+
+const _: () = assert!(size_of::<Oversized>() == 104);

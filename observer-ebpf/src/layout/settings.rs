@@ -1,0 +1,46 @@
+//! What the agent sets before it loads the program, and what both write while it runs.
+
+/// Thresholds in bytes, ascending, of oversized messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Thresholds {
+    /// At least this many bytes is medium.
+    pub medium: u64,
+    /// At least this many is large.
+    pub large: u64,
+    /// At least this many is huge.
+    pub huge: u64,
+}
+
+impl Thresholds {
+    /// Those of the contract.
+    pub const DEFAULT: Self = Self { medium: 1_000_000, large: 5_000_000, huge: 10_000_000 };
+
+    /// 0 medium, 1 large, 2 huge; `None` below all.
+    #[inline(always)]
+    pub fn category(&self, size: u64) -> Option<u32> {
+        if size < self.medium {
+            None
+        } else {
+            Some(u32::from(size >= self.large) + u32::from(size >= self.huge))
+        }
+    }
+}
+
+/// The single element of the `CONTROL` array.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Control {
+    /// Elements of `CONNECTIONS` used so far: those from here on were never used. Written by the program.
+    pub used: u64,
+    /// The last [`super::connection::Connection::id`] given. Written by the program.
+    pub last_id: u64,
+    /// Connections tracked now. Written by the program, and by the agent for those that it finds gone.
+    pub tracked: u64,
+    /// The pass that the refresh program is on, or did last. Written by the agent.
+    pub pass: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<Control>() == 32);

@@ -1,0 +1,39 @@
+//! What the kernel half keeps for each socket, in socket storage: it goes when the socket goes.
+
+use super::connection::Owner;
+use crate::wire::session::Session;
+
+/// [`Socket::index`] of a socket for which no element was left.
+pub const UNTRACKED: u32 = u32::MAX;
+
+/// A socket's state.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Socket {
+    /// The connection's element in `CONNECTIONS`, or [`UNTRACKED`].
+    pub index: u32,
+    /// Changes of owner that may still follow one another at once.
+    pub handoffs: u32,
+    /// Who used the socket last, to tell a change without a look at the element.
+    pub owner: Owner,
+    /// `CLOCK_MONOTONIC` of the connect, while it lasts.
+    pub connect_started_ns: u64,
+    /// Jiffies of the last change of owner.
+    pub handoff_jiffies: u64,
+    /// TCP: where in each stream the next call should start, by direction (`write_seq`, `copied_seq`).
+    pub positions: [u32; 2],
+    /// `positions` when the refresh pass last looked.
+    pub doubted_at: [u32; 2],
+    /// 1 while a processor is at work on the direction's stream.
+    pub busy: [u64; 2],
+    /// 1 once `positions` holds what it should.
+    pub positioned: [u8; 2],
+    /// 1 if a call could not be looked at since another was at work.
+    pub contended: [u8; 2],
+    /// 1 if the refresh pass found the position wrong when it last looked.
+    pub doubts: [u8; 2],
+    /// Zero.
+    pub reserved: u16,
+    /// The parsers.
+    pub session: Session,
+}

@@ -1,0 +1,274 @@
+//! The buffers of the system call in progress, found from its registers.
+//!
+//! `sock_send_length` and `sock_recv_length` tell how many bytes moved and on which socket, not where the
+//! bytes are. The caller is still in its system call, whose number and arguments `bpf_task_pt_regs`
+//! gives, so no system call has to be hooked.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user, bpf_task_pt_regs};
+use observer_ebpf::layout::Direction;
+use observer_ebpf::layout::health::Unread;
+use observer_ebpf::layout::settings::Thresholds;
+use observer_ebpf::wire::source::{HEADER_MAX, Source};
+
+use crate::{assembly, events};
+use crate::globals::{
+    OFFSET_REGS_AX, OFFSET_REGS_DX, OFFSET_REGS_ORIG_AX, OFFSET_REGS_SI, OFFSET_TASK_FLAGS,
+    OFFSET_TASK_STATUS, thresholds,
+};
+use crate::kernel::{Task, member};
+
+/// Bytes read at once. A KiB costs 20 ns more than 16 bytes do, and every header in it is then free.
+const WINDOW: u32 = 1024;
+/// `struct iovec`s read at once.
+const VECTORS: u32 = 8;
+/// The most `struct iovec`s that a call takes (`UIO_MAXIOV` in `include/uapi/linux/uio.h`).
+const VECTORS_MAX: u32 = 1024;
+
+/// Room for one call's bytes and how they are being read. It lives in a map, as does all that is read at
+/// a variable offset.
+#[repr(C)]
+pub struct Buffers {
+    /// With room to load 16 bytes from the last one on.
+    window: [u8; WINDOW as usize + 16],
+    /// Base and length of the vectors in reach.
+    vectors: [[u64; 2]; VECTORS as usize],
+    /// Where the vectors are; 0 if there is but one buffer.
+    vectors_at: u64,
+    /// The address of the current buffer.
+    base: u64,
+    /// How many vectors the call has.
+    vectors_count: u32,
+    /// The vector after the current one.
+    vectors_next: u32,
+    /// The call's offset at which the current buffer starts, and that at which it ends.
+    from: u32,
+    to: u32,
+    /// The call's offset at which the window starts, and that at which it ends.
+    start: u32,
+    stop: u32,
+    /// How many bytes the call moved, and how many of them have been dealt with.
+    end: u32,
+    position: u32,
+    /// Whose they are: an element of `CONNECTIONS`, and a `Direction`.
+    index: u32,
+    direction: u32,
+}
+
+const ENOSYS: i64 = 38;
+/// `PF_KTHREAD` (`include/linux/sched.h`).
+const KERNEL_THREAD: u32 = 0x0020_0000;
+/// `TS_COMPAT` (`arch/x86/include/asm/thread_info.h`).
+const COMPAT: u32 = 0x0002;
+
+/// System calls by number (`arch/x86/entry/syscalls/syscall_64.tbl`).
+mod number {
+    pub const READ: u64 = 0;
+    pub const WRITE: u64 = 1;
+    pub const READV: u64 = 19;
+    pub const WRITEV: u64 = 20;
+    pub const SENDFILE: u64 = 40;
+    pub const SENDTO: u64 = 44;
+    pub const RECVFROM: u64 = 45;
+    pub const SENDMSG: u64 = 46;
+    pub const RECVMSG: u64 = 47;
+    pub const SPLICE: u64 = 275;
+    pub const PREADV2: u64 = 327;
+    pub const PWRITEV2: u64 = 328;
+    pub const IO_URING_ENTER: u64 = 426;
+}
+
+impl Buffers {
+    /// Finds the buffers of the call that moved `end` bytes of the connection at `index`, or why they cannot
+    /// be read.
+    #[inline(always)]
+    pub fn locate(&mut self, task: Task, direction: Direction, end: u32, index: u32) -> Result<(), Unread> {
+        self.end = end;
+        self.position = 0;
+        self.index = index;
+        self.direction = direction as u32;
+        // SAFETY: a task that the verifier knows.
+        let regs = unsafe { bpf_task_pt_regs(task.as_ptr().cast_mut().cast()) } as *const u8;
+        // SAFETY: the verifier knows what the helper returns as `struct pt_regs`.
+        let register = |offset: u32| -> u64 { unsafe { member(regs, offset) } };
+        let nr = register(OFFSET_REGS_ORIG_AX.load());
+        // Until the call returns, its result is preset; afterwards, work that was put off may run with
+        // the registers of a call that has nothing to do with it.
+        let in_call = register(OFFSET_REGS_AX.load()) as i64 == -ENOSYS;
+        let second = register(OFFSET_REGS_SI.load());
+        self.start = 0;
+        self.stop = 0;
+        self.from = 0;
+        let sent = matches!(direction, Direction::Sent);
+        let single = if sent { nr == number::WRITE || nr == number::SENDTO } else { nr == number::READ || nr == number::RECVFROM };
+        if single && in_call {
+            self.vectors_at = 0;
+            self.base = second;
+            self.to = end;
+            return Ok(());
+        }
+        let vectors = if sent { nr == number::WRITEV || nr == number::PWRITEV2 } else { nr == number::READV || nr == number::PREADV2 };
+        let message = if sent { nr == number::SENDMSG } else { nr == number::RECVMSG };
+        if !in_call || !(vectors || message) {
+            return Err(why_not(task, nr, in_call));
+        }
+        let (at, count) = if vectors {
+            (second, register(OFFSET_REGS_DX.load()))
+        } else {
+            // `msg_iov` and `msg_iovlen` of `struct user_msghdr` (`include/linux/socket.h`).
+            let [at, count] = &mut self.vectors[0];
+            // SAFETY: the destination has room for two words; the helper may be given any address.
+            let read = unsafe { bpf_probe_read_user((at as *mut u64).cast(), 16, (second + 16) as *const c_void) };
+            if read != 0 {
+                return Err(Unread::Fault);
+            }
+            (*at, *count)
+        };
+        self.vectors_at = at;
+        self.vectors_count = if count > u64::from(VECTORS_MAX) { VECTORS_MAX } else { count as u32 };
+        self.vectors_next = 0;
+        self.to = 0;
+        Ok(())
+    }
+
+    /// Goes on to the next vector; false if there is none or it cannot be read.
+    #[inline(always)]
+    fn next_vector(&mut self) -> bool {
+        let next = self.vectors_next;
+        if self.vectors_at == 0 || next >= self.vectors_count {
+            return false;
+        }
+        let place = next % VECTORS;
+        if place == 0 {
+            let left = self.vectors_count - next;
+            let size = if left >= VECTORS { VECTORS * 16 } else { (left & (VECTORS - 1)) * 16 };
+            let at = self.vectors_at + u64::from(next) * 16;
+            // SAFETY: the destination has room for `VECTORS`; the helper may be given any address.
+            let read = unsafe { bpf_probe_read_user(self.vectors.as_mut_ptr().cast(), size, at as *const c_void) };
+            if read != 0 {
+                return false;
+            }
+        }
+        let Some(&[base, length]) = self.vectors.get(place as usize) else { return false };
+        self.base = base;
+        self.from = self.to;
+        let room = self.end.saturating_sub(self.to);
+        self.to += if length < u64::from(room) { length as u32 } else { room };
+        self.vectors_next = next + 1;
+        true
+    }
+
+    /// Makes the buffer that holds `offset` the current one.
+    #[inline(always)]
+    fn seek(&mut self, offset: u32) -> bool {
+        if offset >= self.from && offset < self.to {
+            return true;
+        }
+        if offset < self.from {
+            self.vectors_next = 0;
+            self.from = 0;
+            self.to = 0;
+        }
+        let mut more = true;
+        Self::repeat(VECTORS_MAX, || {
+            more = self.next_vector();
+            more && offset >= self.to
+        });
+        more && offset < self.to
+    }
+}
+
+/// Why the bytes of a call cannot be read from its registers.
+#[inline(never)]
+fn why_not(task: Task, nr: u64, in_call: bool) -> Unread {
+    if task.read::<u32>(OFFSET_TASK_FLAGS.load()) & KERNEL_THREAD != 0 {
+        Unread::Other
+    } else if !in_call || nr == number::IO_URING_ENTER {
+        Unread::IoUring
+    } else if task.read::<u32>(OFFSET_TASK_STATUS.load()) & COMPAT != 0 {
+        Unread::Compat
+    } else if nr == number::SENDFILE || nr == number::SPLICE {
+        Unread::Splice
+    } else {
+        Unread::Other
+    }
+}
+
+impl Source for Buffers {
+    #[inline(always)]
+    fn end(&self) -> u32 {
+        self.end
+    }
+
+    #[inline(always)]
+    fn position(&self) -> u32 {
+        self.position
+    }
+
+    #[inline(always)]
+    fn go_to(&mut self, position: u32) {
+        self.position = position;
+    }
+
+    #[inline(always)]
+    fn window(&mut self, offset: u32) -> Result<u32, Unread> {
+        if offset >= self.start && offset < self.stop {
+            let available = self.stop - offset;
+            if available >= HEADER_MAX || self.stop == self.to {
+                return Ok(available);
+            }
+        }
+        if !self.seek(offset) {
+            return Err(Unread::Fault);
+        }
+        let left = self.to - offset;
+        let size = if left > WINDOW { WINDOW } else { left };
+        let address = self.base + u64::from(offset - self.from);
+        // SAFETY: the window has room for `WINDOW`; the helper may be given any address.
+        let read = unsafe {
+            bpf_probe_read_user(self.window.as_mut_ptr().cast(), size, address as *const c_void)
+        };
+        if read != 0 {
+            return Err(Unread::Fault);
+        }
+        self.start = offset;
+        self.stop = offset + size;
+        Ok(size)
+    }
+
+    #[inline(always)]
+    fn words(&self, offset: u32) -> (u64, u64) {
+        let at = (offset.wrapping_sub(self.start) & (WINDOW - 1)) as usize;
+        // SAFETY: the window has room for 16 bytes from any of its first `WINDOW` on.
+        unsafe {
+            let from = self.window.as_ptr().add(at);
+            (assembly::load(from), assembly::load(from.add(8)))
+        }
+    }
+
+    #[inline(always)]
+    fn repeat<G: FnMut() -> bool>(limit: u32, mut step: G) -> bool {
+        /// One turn of the loop: 0 to go on, 1 to end.
+        unsafe extern "C" fn turn<G: FnMut() -> bool>(_index: u32, step: *mut c_void) -> i64 {
+            // SAFETY: `step` is what the loop was given, alive as long as it runs.
+            let step = unsafe { &mut *step.cast::<G>() };
+            i64::from(!step())
+        }
+        let context = (&raw mut step).cast::<c_void>();
+        // SAFETY: `turn` has the type that the helper calls, and `context` is what it expects.
+        let turns = unsafe { bpf_loop(limit, turn::<G> as *mut c_void, context, 0) };
+        // A loop that ran to its limit may have ended in its last turn: that is taken for a loop too long.
+        turns >= 0 && (turns as u64) < u64::from(limit)
+    }
+
+    #[inline(always)]
+    fn thresholds(&self) -> Thresholds {
+        thresholds()
+    }
+
+    #[inline(always)]
+    fn oversized(&mut self, size: u64, category: u32) {
+        events::oversized(self.index, self.direction, size, category);
+    }
+}

@@ -1,0 +1,114 @@
+//! Where a parser's bytes come from: the buffers of one call, seen through a window.
+
+use crate::layout::health::Unread;
+use crate::layout::settings::Thresholds;
+
+/// Bytes that every window holds where the call has them: the longest header of any parser here.
+pub const HEADER_MAX: u32 = 16;
+
+/// The most steps (headers, mostly) that are taken for one call. At some 40 ns each this bounds what one
+/// call can cost to a few milliseconds, whatever its bytes.
+pub const STEPS_MAX: u32 = 1 << 17;
+
+/// The bytes that one call moved.
+pub trait Source {
+    /// How many bytes the call moved.
+    fn end(&self) -> u32;
+
+    /// How many of them have been dealt with: where a loop stands.
+    ///
+    /// Kept by the source, which for the kernel is in a map: a number in a register would be followed by
+    /// the verifier turn by turn, and no loop would ever end for it.
+    fn position(&self) -> u32;
+
+    /// Goes to `position`.
+    fn go_to(&mut self, position: u32);
+
+    /// Brings the bytes from `offset` (below [`Source::end`]) within reach of [`Source::words`], and
+    /// tells how many of them are: at least one, and at least [`HEADER_MAX`] where the buffer that
+    /// holds `offset` has as many.
+    fn window(&mut self, offset: u32) -> Result<u32, Unread>;
+
+    /// Sixteen bytes from `offset`, little-endian, of which those are meaningful that the last
+    /// [`Source::window`] had within reach.
+    fn words(&self, offset: u32) -> (u64, u64);
+
+    /// Runs `step` until it returns false, and at most `limit` times; tells whether it did return false.
+    ///
+    /// The kernel allows long loops only as callbacks of `bpf_loop`.
+    fn repeat<F: FnMut() -> bool>(limit: u32, step: F) -> bool;
+
+    /// When a message is oversized.
+    fn thresholds(&self) -> Thresholds;
+
+    /// Notes a message of `size` payload bytes, at or above a threshold.
+    fn oversized(&mut self, size: u64, category: u32);
+}
+
+/// The first `length` bytes (at most 8) of a little-endian word, the rest zero.
+#[inline(always)]
+pub(crate) const fn low_bytes(word: u64, length: u32) -> u64 {
+    if length >= 8 { word } else { word & ((1 << (8 * length)) - 1) }
+}
+
+/// The bytes of a slice, for the host: tests, fuzzing, recorded streams.
+#[derive(Debug)]
+pub struct Slice<'a> {
+    bytes: &'a [u8],
+    window: u32,
+    position: u32,
+    /// Sizes and categories that [`Source::oversized`] was told, the last ones.
+    pub oversized: [Option<(u64, u32)>; 4],
+}
+
+impl<'a> Slice<'a> {
+    /// A call that moved `bytes`, looked at through windows of at most `window` bytes, as though each
+    /// `window` bytes lay in a buffer of their own.
+    pub const fn new(bytes: &'a [u8], window: u32) -> Self {
+        Self { bytes, window, position: 0, oversized: [None; 4] }
+    }
+}
+
+impl Source for Slice<'_> {
+    fn end(&self) -> u32 {
+        u32::try_from(self.bytes.len()).unwrap_or(u32::MAX)
+    }
+
+    fn position(&self) -> u32 {
+        self.position
+    }
+
+    fn go_to(&mut self, position: u32) {
+        self.position = position;
+    }
+
+    fn window(&mut self, offset: u32) -> Result<u32, Unread> {
+        let left = self.end().checked_sub(offset).filter(|&left| left > 0).ok_or(Unread::Fault)?;
+        let window = self.window.max(1);
+        Ok(left.min(window - offset % window))
+    }
+
+    fn words(&self, offset: u32) -> (u64, u64) {
+        let mut both = [0; 16];
+        if let Some(rest) = self.bytes.get(offset as usize..) {
+            for (to, from) in both.iter_mut().zip(rest) {
+                *to = *from;
+            }
+        }
+        let both = u128::from_le_bytes(both);
+        (both as u64, (both >> 64) as u64)
+    }
+
+    fn repeat<F: FnMut() -> bool>(limit: u32, mut step: F) -> bool {
+        (0..limit).any(|_| !step())
+    }
+
+    fn thresholds(&self) -> Thresholds {
+        Thresholds::DEFAULT
+    }
+
+    fn oversized(&mut self, size: u64, category: u32) {
+        self.oversized.rotate_right(1);
+        self.oversized[0] = Some((size, category));
+    }
+}

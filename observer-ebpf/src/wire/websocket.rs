@@ -1,0 +1,555 @@
+//! RFC 6455 frames and messages, measured from their headers (section 5.2).
+//!
+//! ```text
+//!            header complete, length > 0            last payload byte
+//!   header ─────────────────────────────► payload ──────────────────► header
+//!     │ ▲                                                               ▲
+//!     └─┘ length 0, or the header goes on in another call ──────────────┘
+//! ```
+//!
+//! A frame counts when its last byte has passed, and so does a message; an oversized message is noted
+//! when the header that tells its size is seen. A frame that breaks the RFC counts as a violation and as
+//! nothing else: its payload is stepped over where its length can be followed.
+
+use super::source::{STEPS_MAX, Source, low_bytes};
+use crate::layout::health::Desync;
+use crate::layout::websocket::{
+    CLOSE_NONE, CLOSE_WITHOUT_CODE, Counters, MessageType, Opcode, Violation, size_bucket,
+};
+
+const FIN: u8 = 0x80;
+const RSV1: u8 = 0x40;
+const RSV2_RSV3: u8 = 0x30;
+const CONTROL: u8 = 0x08;
+const MASK: u8 = 0x80;
+
+/// What the frame in progress is: an [`Opcode`], or this for one that breaks the RFC.
+const IGNORED: u8 = 6;
+
+/// Whether a fragmented message is in progress, and of which type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Message {
+    /// None is: the next data frame starts one.
+    None = 0,
+    /// One of text is.
+    Text = 1,
+    /// One of binary is.
+    Binary = 2,
+    /// One may be, its start was not seen: its end counts for nothing.
+    Unseen = 3,
+}
+
+/// Whether `permessage-deflate` (RFC 7692) may set RSV1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Deflate {
+    /// The handshake was not seen.
+    Unknown = 0,
+    /// Not negotiated.
+    Off = 1,
+    /// Negotiated.
+    On = 2,
+}
+
+/// What a direction's frames are held against, as bits: one byte, kept with the state. (In registers or on
+/// the stack, the verifier would walk through the loop once for each combination.)
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Rules(u8);
+
+impl Rules {
+    const MASKED: u8 = 1;
+    const NO_RSV1: u8 = 2;
+    const PROBATION: u8 = 4;
+
+    /// Frames must be `masked` (from a client) or must not be; RSV1 may be set as `deflate` says; on
+    /// `probation`, a violation tells that the stream is out of step, not that the sender is wrong.
+    #[inline(always)]
+    pub fn new(masked: bool, deflate: Deflate, probation: bool) -> Self {
+        let bit = |is: bool, bit: u8| u8::from(is) * bit;
+        Self(
+            bit(masked, Self::MASKED)
+                | bit(matches!(deflate, Deflate::Off), Self::NO_RSV1)
+                | bit(probation, Self::PROBATION),
+        )
+    }
+
+    #[inline(always)]
+    const fn has(self, bit: u8) -> bool {
+        self.0 & bit != 0
+    }
+}
+
+/// One direction of a WebSocket connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Frames {
+    /// Payload bytes of the frame in progress that have not passed.
+    skip: u64,
+    /// Payload bytes of the frame in progress.
+    length: u64,
+    /// Payload bytes of the complete frames of the message in progress.
+    message_bytes: u64,
+    /// The first bytes of a header that is not complete, little-endian.
+    head: [u64; 2],
+    /// How many bytes `head` holds.
+    head_length: u8,
+    /// An [`Opcode`], or [`IGNORED`].
+    opcode: u8,
+    /// The first byte of the frame in progress: FIN and reserved bits.
+    bits: u8,
+    /// A [`Message`].
+    message: u8,
+    /// 1 if the message in progress is compressed.
+    compressed: u8,
+    /// Headers seen while rehearsing, at most 255.
+    rehearsed: u8,
+    /// What frames are held against.
+    rules: Rules,
+    /// Zero.
+    reserved: u8,
+}
+
+const _: () = assert!(size_of::<Frames>() == 48);
+
+/// A complete header.
+struct Header {
+    bits: u8,
+    opcode: u8,
+    masked: bool,
+    length: u64,
+    /// The length was given in a longer form than it needs.
+    padded: bool,
+    /// Bytes of the header, a close frame's code included.
+    size: u32,
+    /// A close frame's code; [`CLOSE_WITHOUT_CODE`] if it has none.
+    code: u32,
+}
+
+impl Header {
+    /// Decodes the header in the first `available` bytes of `lo` and `hi`; `None` if it is not complete.
+    #[inline(always)]
+    fn decode(lo: u64, hi: u64, available: u32) -> Option<Self> {
+        if available < 2 {
+            return None;
+        }
+        let bits = lo as u8;
+        let second = (lo >> 8) as u8;
+        let short = u64::from(second & !MASK);
+        let (extended, length, least) = match short {
+            126 => (2, u64::from(((lo >> 16) as u16).swap_bytes()), 126),
+            127 => (8, (lo >> 16 | hi << 48).swap_bytes(), 1 << 16),
+            _ => (0, short, 0),
+        };
+        let masked = second & MASK != 0;
+        let key = if masked { 4 } else { 0 };
+        let opcode = bits & 0x0F;
+        let mut size = 2 + extended + key;
+        let mut code = CLOSE_WITHOUT_CODE;
+        if opcode == 8 && short >= 2 && extended == 0 {
+            size += 2;
+            // The code is the payload's first two bytes, masked with the first two of the key, which
+            // stand in bytes 2 to 5.
+            let mask = if masked { (lo >> 16) as u16 } else { 0 };
+            let stored = if masked { (lo >> 48) as u16 } else { (lo >> 16) as u16 };
+            code = u32::from((stored ^ mask).swap_bytes());
+        }
+        (available >= size).then_some(Self {
+            bits,
+            opcode,
+            masked,
+            length,
+            padded: length < least,
+            size,
+            code,
+        })
+    }
+
+    /// Bytes of the payload that `size` includes.
+    #[inline(always)]
+    fn payload_in_head(&self) -> u64 {
+        if self.code == CLOSE_WITHOUT_CODE { 0 } else { 2 }
+    }
+}
+
+impl Frames {
+    /// At the start of a frame, no message in progress.
+    pub const START: Self = Self {
+        skip: 0,
+        length: 0,
+        message_bytes: 0,
+        head: [0; 2],
+        head_length: 0,
+        opcode: 0,
+        bits: 0,
+        message: Message::None as u8,
+        compressed: 0,
+        rehearsed: 0,
+        rules: Rules(0),
+        reserved: 0,
+    };
+
+    /// At the start of a frame, perhaps inside a message whose start was not seen.
+    pub const RESUMED: Self = Self { message: Message::Unseen as u8, ..Self::START };
+
+    /// Whether the stream stands between two frames.
+    #[inline(always)]
+    pub const fn between_frames(&self) -> bool {
+        self.skip == 0 && self.head_length == 0
+    }
+
+    /// Payload bytes of the frame in progress that are still to come.
+    #[inline(always)]
+    pub const fn payload_left(&self) -> u64 {
+        self.skip
+    }
+
+    /// Whether the frame in progress is long enough to need several calls, and short enough that it would
+    /// not hide a mistake for long.
+    #[inline(always)]
+    pub const fn is_plausible(&self) -> bool {
+        self.length > 125 && self.length <= 1 << 26
+    }
+
+    /// Collects a connection's first bytes, eight at most, where a header's would be kept. Returns them,
+    /// how many they are, and how many of them were there before; `None` if enough were.
+    #[inline(always)]
+    pub fn gather(&mut self, word: u64, available: u32) -> Option<(u64, u32, u32)> {
+        let kept = u32::from(self.head_length);
+        if kept >= 8 {
+            return None;
+        }
+        let length = (kept + available).min(8);
+        let gathered = low_bytes(self.head[0] | word << (8 * (kept & 7)), length);
+        self.head[0] = gathered;
+        self.head_length = length as u8;
+        Some((gathered, length, kept))
+    }
+
+    /// Steps over `bytes` of the payload in progress, at most [`Frames::payload_left`].
+    #[inline(always)]
+    pub fn pass(&mut self, bytes: u64, counters: &mut Counters) {
+        self.advance(bytes, &mut Counting(counters));
+    }
+
+    #[inline(always)]
+    fn advance<T: Tally>(&mut self, bytes: u64, tally: &mut T) {
+        let bytes = bytes.min(self.skip);
+        if bytes == 0 {
+            return;
+        }
+        self.skip -= bytes;
+        if self.skip == 0 {
+            self.complete(tally);
+        }
+    }
+
+    /// Runs through a call's bytes from the source's position on, and counts.
+    #[inline(always)]
+    pub fn run<S: Source>(
+        &mut self,
+        source: &mut S,
+        counters: &mut Counters,
+        rules: Rules,
+    ) -> Result<(), Desync> {
+        self.rules = rules;
+        self.walk(source, &mut Counting(counters))
+    }
+
+    /// Runs through a call's bytes without counting. Returns how many headers there were, at most 255;
+    /// `None` if they are no frames.
+    #[inline(always)]
+    pub fn rehearse<S: Source>(&mut self, source: &mut S, rules: Rules) -> Option<u8> {
+        self.rules = Rules(rules.0 | Rules::PROBATION);
+        source.go_to(0);
+        let outcome = self.walk(source, &mut Rehearsing);
+        source.go_to(0);
+        outcome.ok()?;
+        Some(self.rehearsed)
+    }
+
+    #[inline(always)]
+    fn walk<S: Source, T: Tally>(
+        &mut self,
+        source: &mut S,
+        tally: &mut T,
+    ) -> Result<(), Desync> {
+        // Most calls hold one frame: it is not worth the set-up of a loop.
+        self.step(source, tally)?;
+        if source.position() >= source.end() {
+            return Ok(());
+        }
+        let mut broken = None;
+        let finished = S::repeat(STEPS_MAX, || match self.step(source, tally) {
+            Ok(()) => source.position() < source.end(),
+            Err(desync) => {
+                broken = Some(desync);
+                false
+            }
+        });
+        match broken {
+            Some(desync) => Err(desync),
+            None if finished => Ok(()),
+            None => Err(Desync::Bound),
+        }
+    }
+
+    /// Takes what is in reach: a payload's bytes, or a header and its payload's. Goes at least one byte
+    /// further.
+    #[inline(always)]
+    fn step<S: Source, T: Tally>(
+        &mut self,
+        source: &mut S,
+        tally: &mut T,
+    ) -> Result<(), Desync> {
+        let at = source.position();
+        let left = source.end().saturating_sub(at);
+        if left == 0 {
+            return Ok(());
+        }
+        if self.skip > 0 {
+            let bytes = self.skip.min(u64::from(left));
+            self.advance(bytes, tally);
+            source.go_to(at + bytes as u32);
+            return Ok(());
+        }
+
+        let available = source.window(at).map_err(|_| Desync::Unread)?.min(16);
+        let (lo, hi) = source.words(at);
+        let before = u32::from(self.head_length);
+        let (lo, hi, have) = if before == 0 { (lo, hi, available) } else { self.join(lo, hi, available) };
+        let Some(header) = Header::decode(lo, hi, have) else {
+            self.head = [low_bytes(lo, have), if have > 8 { low_bytes(hi, have - 8) } else { 0 }];
+            self.head_length = have as u8;
+            source.go_to(at + (have - before).max(1));
+            return Ok(());
+        };
+        self.head_length = 0;
+        // The header was not complete with `before` bytes, so it is longer.
+        let consumed = header.size.saturating_sub(before).max(1);
+        self.begin(&header, source, tally)?;
+        let left = u64::from(left.saturating_sub(consumed));
+        let bytes = self.skip.min(left);
+        source.go_to(at + consumed + bytes as u32);
+        self.skip -= bytes;
+        if self.skip == 0 {
+            self.complete(tally);
+        }
+        Ok(())
+    }
+
+    /// The kept start of a header, with `available` bytes of `lo` and `hi` behind it.
+    #[inline(always)]
+    fn join(&self, lo: u64, hi: u64, available: u32) -> (u64, u64, u32) {
+        let kept = u32::from(self.head_length) & 15;
+        let bits = 8 * (kept & 7);
+        // `lo` and `hi`, moved up by `kept` bytes; a shift by 64 is split in two.
+        let carried = (lo >> 1) >> (63 - bits);
+        let (low, high) =
+            if kept >= 8 { (0, lo << bits) } else { (lo << bits, hi << bits | carried) };
+        (low | self.head[0], high | self.head[1], (kept + available).min(16))
+    }
+
+    /// Takes in a complete header.
+    #[inline(always)]
+    fn begin<S: Source, T: Tally>(
+        &mut self,
+        header: &Header,
+        source: &mut S,
+        tally: &mut T,
+    ) -> Result<(), Desync> {
+        self.bits = header.bits;
+        self.length = header.length;
+        self.skip = header.length - header.payload_in_head().min(header.length);
+        match self.judge(header) {
+            Ok(opcode) => self.opcode = opcode as u8,
+            Err(violation) => {
+                if self.rules.has(Rules::PROBATION) {
+                    return Err(Desync::Header);
+                }
+                if let Some(counters) = tally.counters() {
+                    add(&mut counters.violations, violation as usize);
+                }
+                if header.length >> 63 != 0 {
+                    return Err(Desync::Length);
+                }
+                self.opcode = IGNORED;
+                return Ok(());
+            }
+        }
+        let Some(counters) = tally.counters() else {
+            self.rehearsed = self.rehearsed.saturating_add(1);
+            return Ok(());
+        };
+        counters.headers = counters.headers.wrapping_add(1);
+        if self.opcode == Opcode::Close as u8 {
+            if counters.close == CLOSE_NONE {
+                counters.close = header.code.max(CLOSE_WITHOUT_CODE);
+            }
+        } else if header.bits & (FIN | CONTROL) == FIN {
+            self.note_size(source, counters);
+        }
+        Ok(())
+    }
+
+    /// Notes the message that the frame in progress completes, if it is oversized.
+    #[inline(always)]
+    fn note_size<S: Source>(&self, source: &mut S, counters: &mut Counters) {
+        let continues = self.opcode == Opcode::Continuation as u8;
+        if continues && self.message == Message::Unseen as u8 {
+            return;
+        }
+        let before = if continues { self.message_bytes } else { 0 };
+        let size = before.saturating_add(self.length);
+        if let Some(category) = source.thresholds().category(size) {
+            add(&mut counters.oversized, category as usize);
+            source.oversized(size, category);
+        }
+    }
+
+    /// Ends the payload in progress, of a frame whose header was only now found to be one.
+    #[inline(always)]
+    pub fn confirm<S: Source>(&mut self, source: &mut S, counters: &mut Counters) {
+        if self.bits & FIN != 0 && self.opcode <= Opcode::Binary as u8 {
+            self.note_size(source, counters);
+        }
+        self.pass(self.skip, counters);
+    }
+
+    /// The frame's opcode, or how it breaks the RFC.
+    #[inline(always)]
+    fn judge(&mut self, header: &Header) -> Result<Opcode, Violation> {
+        let opcode = match header.opcode {
+            0x0 => Opcode::Continuation,
+            0x1 => Opcode::Text,
+            0x2 => Opcode::Binary,
+            0x8 => Opcode::Close,
+            0x9 => Opcode::Ping,
+            0xA => Opcode::Pong,
+            _ => return Err(Violation::Opcode),
+        };
+        let data = header.opcode & CONTROL == 0;
+        // RSV1 marks a compressed message on its first frame only (RFC 7692, section 6).
+        let rsv1 = header.bits & RSV1 != 0;
+        let rsv1_allowed =
+            matches!(opcode, Opcode::Text | Opcode::Binary) && !self.rules.has(Rules::NO_RSV1);
+        let violation = if header.bits & RSV2_RSV3 != 0 || (rsv1 && !rsv1_allowed) {
+            Violation::Reserved
+        } else if header.masked != self.rules.has(Rules::MASKED) {
+            Violation::Mask
+        } else if header.length >> 63 != 0 || header.padded || (!data && header.length > 125) {
+            Violation::Length
+        } else if !data && header.bits & FIN == 0 {
+            return Err(Violation::Opcode);
+        } else {
+            return match opcode {
+                Opcode::Continuation if self.message == Message::None as u8 => Err(Violation::Opcode),
+                Opcode::Text | Opcode::Binary
+                    if self.message == Message::Text as u8 || self.message == Message::Binary as u8 =>
+                {
+                    Err(Violation::Opcode)
+                }
+                known => Ok(known),
+            };
+        };
+        if data {
+            // What follows may continue this message; it is not one to count, nor a second violation.
+            let last = header.bits & FIN != 0;
+            self.message = if last { Message::None as u8 } else { Message::Unseen as u8 };
+        }
+        Err(violation)
+    }
+
+    /// Counts the frame whose last byte has passed, and the message if it was its last frame.
+    #[inline(always)]
+    fn complete<T: Tally>(&mut self, tally: &mut T) {
+        let last = self.bits & FIN != 0;
+        if let Some(counters) = tally.counters() {
+            let opcode = usize::from(self.opcode);
+            if let Some(buckets) = counters.frames.get_mut(opcode) {
+                add(buckets, size_bucket(self.length));
+            }
+            if let Some(bytes) = counters.frame_bytes.get_mut(opcode) {
+                *bytes = bytes.saturating_add(self.length);
+            }
+        }
+        // Continuation, text or binary; nothing else is part of a message.
+        if self.opcode > Opcode::Binary as u8 {
+            return;
+        }
+        if self.opcode != Opcode::Continuation as u8 {
+            self.message = self.opcode;
+            self.message_bytes = 0;
+            self.compressed = u8::from(self.bits & RSV1 != 0);
+        }
+        self.message_bytes = self.message_bytes.saturating_add(self.length);
+        if !last {
+            return;
+        }
+        let message = core::mem::replace(&mut self.message, Message::None as u8);
+        if message != Message::Unseen as u8
+            && let Some(counters) = tally.counters()
+        {
+            let kind = if message == Message::Text as u8 { MessageType::Text } else { MessageType::Binary };
+            count_message(counters, kind, self.compressed != 0, self.message_bytes);
+        }
+    }
+}
+
+/// Where counts go.
+trait Tally {
+    /// `None` while rehearsing.
+    fn counters(&mut self) -> Option<&mut Counters>;
+}
+
+struct Counting<'a>(&'a mut Counters);
+
+impl Tally for Counting<'_> {
+    #[inline(always)]
+    fn counters(&mut self) -> Option<&mut Counters> {
+        Some(self.0)
+    }
+}
+
+struct Rehearsing;
+
+impl Tally for Rehearsing {
+    #[inline(always)]
+    fn counters(&mut self) -> Option<&mut Counters> {
+        None
+    }
+}
+
+/// Counts a complete data message.
+#[inline(always)]
+fn count_message(counters: &mut Counters, kind: MessageType, compressed: bool, size: u64) {
+    counters.message_bytes = counters.message_bytes.saturating_add(size);
+    add(&mut counters.message_sizes, size_bucket(size));
+    if let Some(by_compression) = counters.messages.get_mut(kind as usize) {
+        add(by_compression, usize::from(compressed));
+    }
+}
+
+/// Adds one to an element that is there.
+#[inline(always)]
+fn add(counts: &mut [u32], index: usize) {
+    if let Some(count) = counts.get_mut(index) {
+        *count = count.wrapping_add(1);
+    }
+}
+
+/// Whether a call's first two bytes can start a frame under `rules`: what is looked at before a longer test.
+#[inline(always)]
+pub fn may_start(lo: u64, rules: Rules, fresh: bool) -> bool {
+    let bits = lo as u8;
+    let second = (lo >> 8) as u8;
+    let opcode = bits & 0x0F;
+    let known = matches!(opcode, 0x0..=0x2 | 0x8..=0xA);
+    let fin = bits & FIN != 0;
+    known
+        && bits & RSV2_RSV3 == 0
+        && (second & MASK != 0) == rules.has(Rules::MASKED)
+        && (fin || opcode & CONTROL == 0)
+        && !(fresh && opcode == 0)
+}

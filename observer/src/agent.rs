@@ -1,0 +1,354 @@
+//! The agent: collects from the maps, and answers from what it has collected.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use observer_ebpf::layout::connection::{AF_UNIX, Connection, Phase, UnixPath};
+use observer_ebpf::layout::event;
+use observer_ebpf::layout::health::Health;
+use observer_ebpf::layout::{Direction, Role};
+use serde::Serialize;
+
+use crate::address;
+use crate::config::Config;
+use crate::events::{self, Events, Oversized};
+use crate::flows::{self, Row};
+use crate::ledger::{Flow, Ledger};
+use crate::metrics::agent::{COLLECT_BOUNDS, Facts};
+use crate::metrics::fold::Folder;
+use crate::metrics::{self, encode};
+use crate::probes::{Probe, Probes};
+use crate::process::Processes;
+
+/// The least time between two passes over all sockets: one in vain costs nothing then.
+const PASS_EVERY: Duration = Duration::from_millis(250);
+/// Passes that a socket must have been missed in to be gone: it may have come to be during one.
+const PASSES_MISSED: u32 = 2;
+/// How often sockets are looked for that nothing announces: idle UNIX connections, and accepted ones that
+/// nobody has used.
+const ADOPT_EVERY: Duration = Duration::from_secs(30);
+/// How soon after a connection without an owner is seen one is looked for.
+const ADOPT_SOON: Duration = Duration::from_secs(2);
+
+/// Everything that the endpoints answer from.
+#[derive(Debug)]
+pub struct Agent {
+    probes: Probes,
+    ledger: Ledger,
+    folder: Folder,
+    events: Events,
+    in_use: Vec<(u32, Connection)>,
+    flow_series: usize,
+    last_pass: Option<Instant>,
+    pass: u32,
+    last_adopt: Instant,
+    adopt_after: Duration,
+    ownerless: bool,
+    collects: [u64; COLLECT_BOUNDS.len() + 1],
+    collect_seconds: f64,
+    dead: HashSet<std::rc::Rc<crate::process::Identity>>,
+    started: Instant,
+}
+
+/// What `/status` says.
+#[derive(Debug, Serialize)]
+pub struct Status<'a> {
+    version: &'static str,
+    uptime_seconds: f64,
+    probes: &'a [Probe],
+    tracked_connections: u64,
+    untracked_connections: u64,
+    processes: usize,
+    events_lost: u64,
+    missed_runs: u64,
+    handoffs_refused: u64,
+    unparsed_bytes: std::collections::BTreeMap<&'static str, u64>,
+    pid_namespace: &'static str,
+}
+
+impl Agent {
+    /// Takes over what was loaded, and collects once.
+    pub fn new(probes: Probes, config: &Config) -> io::Result<Self> {
+        let processes = Processes::new(Path::new("/proc"));
+        let mut agent = Self {
+            probes,
+            ledger: Ledger::new(processes, config.hints()),
+            folder: Folder::new(config.max_series),
+            events: Events::default(),
+            in_use: Vec::new(),
+            flow_series: config.flow_series,
+            last_pass: None,
+            pass: 0,
+            last_adopt: Instant::now(),
+            adopt_after: ADOPT_EVERY,
+            ownerless: false,
+            collects: [0; COLLECT_BOUNDS.len() + 1],
+            collect_seconds: 0.0,
+            dead: HashSet::new(),
+            started: Instant::now(),
+        };
+        agent.adopt();
+        agent.collect()?;
+        Ok(agent)
+    }
+
+    /// Once a second: collects, samples for rates, and does what is due.
+    pub fn tick(&mut self) -> io::Result<()> {
+        let due = if self.ownerless { self.adopt_after } else { ADOPT_EVERY };
+        if self.last_adopt.elapsed() >= due {
+            self.adopt();
+            // Where nobody takes a connection up, looking again soon finds nothing.
+            self.adopt_after = if self.ownerless { (self.adopt_after * 2).min(ADOPT_EVERY) } else { ADOPT_SOON };
+        }
+        self.collect()?;
+        for (index, connection) in &self.in_use {
+            self.ledger.tick(*index, connection);
+        }
+        self.events.start_period(Instant::now());
+        Ok(())
+    }
+
+    /// Brings the ledger up to date with the maps.
+    pub fn collect(&mut self) -> io::Result<()> {
+        let start = Instant::now();
+        let gone = self.run_pass();
+        let now_ns = events::monotonic_now_ns();
+        self.drain_events();
+        self.read_elements(gone, now_ns)?;
+        let seconds = start.elapsed().as_secs_f64();
+        let bucket = COLLECT_BOUNDS.iter().filter(|&&bound| seconds > bound).count();
+        self.collects[bucket] += 1;
+        self.collect_seconds += seconds;
+        Ok(())
+    }
+
+    /// Looks for sockets that nothing announced, with their processes.
+    fn adopt(&mut self) {
+        self.last_adopt = Instant::now();
+        if let Some(Err(error)) = self.probes.adopt.as_ref().map(crate::kernel::iterator::Iterator::run) {
+            log::warn!("cannot look for open sockets: {error}");
+        }
+    }
+
+    /// Marks every socket that is there. Returns the pass since which a socket must have been seen, if one
+    /// was missed often enough to be gone.
+    fn run_pass(&mut self) -> Option<u32> {
+        let refresh = self.probes.refresh.as_ref()?;
+        if self.last_pass.is_none_or(|last| last.elapsed() >= PASS_EVERY) {
+            self.last_pass = Some(Instant::now());
+            self.pass = self.probes.arena.next_pass();
+            if let Err(error) = refresh.run() {
+                log::warn!("cannot look at the tracked sockets: {error}");
+                return None;
+            }
+        }
+        self.pass.checked_sub(PASSES_MISSED - 1).filter(|&oldest| oldest > 0)
+    }
+
+    /// Reads all elements; those that are gone are added up and handed back.
+    fn read_elements(&mut self, seen_since: Option<u32>, now_ns: u64) -> io::Result<()> {
+        let mut retired = Vec::new();
+        while let Some(record) = self.probes.retired.next() {
+            let index = record.first_chunk::<8>().map_or(u64::MAX, |bytes| u64::from_ne_bytes(*bytes));
+            retired.extend(u32::try_from(index).ok());
+        }
+        let used = self.probes.arena.used();
+        self.probes.arena.extend(used)?;
+        for index in retired {
+            let Some(connection) = self.probes.arena.element(index).map(crate::snapshot::Element::read) else {
+                continue;
+            };
+            self.hand_back(index, &connection, now_ns);
+        }
+        self.in_use.clear();
+        self.ownerless = false;
+        let mut unseen = Vec::new();
+        for index in 0..used {
+            let Some(element) = self.probes.arena.element(index) else { continue };
+            if element.phase() == Phase::Free {
+                continue;
+            }
+            let connection = element.read();
+            if !self.ledger.observe(index, &connection, now_ns) {
+                continue;
+            }
+            if seen_since.is_some_and(|oldest| connection.pass < oldest) {
+                unseen.push((index, connection));
+                continue;
+            }
+            self.ownerless |= connection.owner.start_ns == 0;
+            self.in_use.push((index, connection));
+        }
+        for (index, mut connection) in unseen {
+            connection.phase = Phase::Closed as u8;
+            self.probes.arena.untrack();
+            self.hand_back(index, &connection, now_ns);
+        }
+        Ok(())
+    }
+
+    fn hand_back(&mut self, index: u32, connection: &Connection, now_ns: u64) {
+        self.ledger.close(index, connection, now_ns);
+        if connection.family == AF_UNIX {
+            // Not there for a pair.
+            let _ = self.probes.unix_paths.remove(&index);
+        }
+        if let Err(error) = self.probes.free.push(index, 0) {
+            log::warn!("cannot hand back an element: {error}");
+        }
+    }
+
+    /// Takes the records of the kernel half's ring.
+    pub fn drain_events(&mut self) {
+        let mut records = Vec::new();
+        while let Some(record) = self.probes.events.next() {
+            if let Some(bytes) = record.first_chunk::<{ size_of::<event::Oversized>() }>() {
+                // SAFETY: integers only, and as many bytes as the kernel half wrote of them.
+                records.push(unsafe { bytes.as_ptr().cast::<event::Oversized>().read_unaligned() });
+            }
+        }
+        for record in records {
+            self.note(&record);
+        }
+    }
+
+    fn note(&mut self, record: &event::Oversized) {
+        let identity = self.ledger.identify(record.owner, record.comm);
+        let role = Role::from_u8(record.role);
+        let path = self.path(record.index, record.family);
+        let (local, remote) = if record.family == AF_UNIX {
+            let path = path.map(|path| address::unix_path(&path)).unwrap_or_default();
+            if role == Role::Client { (String::new(), path) } else { (path, String::new()) }
+        } else {
+            (
+                address::socket_address(record.family, record.local, record.local_port),
+                address::socket_address(record.family, record.remote, record.remote_port),
+            )
+        };
+        let direction = if record.direction == Direction::Sent as u8 { Direction::Sent } else { Direction::Received };
+        self.events.push(Oversized {
+            time: events::wall_clock(record.time_ns),
+            process: identity.name.clone(),
+            pid: identity.pid,
+            container: identity.container.clone(),
+            role: metrics::role(role),
+            local,
+            remote,
+            direction: metrics::direction(direction),
+            size_bytes: record.size,
+            size_category: metrics::websocket::category(record.category),
+        });
+    }
+
+    fn path(&self, index: u32, family: u16) -> Option<UnixPath> {
+        if family != AF_UNIX {
+            return None;
+        }
+        self.probes.unix_paths.get(&index, 0).ok().map(|value| value.0)
+    }
+
+    /// The busiest flows, at most `limit`.
+    pub fn flows(&self, limit: usize) -> Vec<Row> {
+        let mut flows: Vec<Flow> =
+            self.in_use.iter().filter_map(|(index, connection)| self.ledger.flow(*index, connection)).collect();
+        flows.sort_by(|one, other| {
+            flows::rate(other)
+                .total_cmp(&flows::rate(one))
+                .then_with(|| other.connection.bytes.iter().sum::<u64>().cmp(&one.connection.bytes.iter().sum()))
+        });
+        flows.truncate(limit);
+        let now_ns = events::monotonic_now_ns();
+        flows
+            .iter()
+            .map(|flow| {
+                let path = self.path(flow.index, flow.connection.family);
+                flows::row(flow, address::ends(&flow.connection, path.as_ref()), now_ns)
+            })
+            .collect()
+    }
+
+    /// The most recent oversized messages.
+    pub fn events(&self) -> Vec<&Oversized> {
+        self.events.recent().collect()
+    }
+
+    /// Sums of what the kernel half could not do.
+    fn health(&self) -> Health {
+        let mut sum = Health::ZERO;
+        let Ok(values) = self.probes.health.get(&0, 0) else { return sum };
+        for value in values.iter() {
+            let one = &value.0;
+            sum.untracked += one.untracked;
+            sum.events_lost += one.events_lost;
+            sum.handoffs_refused += one.handoffs_refused;
+            for (total, bytes) in sum.unread_bytes.iter_mut().zip(&one.unread_bytes) {
+                *total += bytes;
+            }
+            for (total, count) in sum.desyncs.iter_mut().flatten().zip(one.desyncs.iter().flatten()) {
+                *total += count;
+            }
+        }
+        sum
+    }
+
+    /// Collects, and encodes everything as `/metrics` shows it. Processes that are gone are shown once
+    /// more, with all they did, and then forgotten.
+    pub fn scrape(&mut self) -> anyhow::Result<Vec<u8>> {
+        self.ledger.forget_dead(&std::mem::take(&mut self.dead));
+        self.collect()?;
+        let dead = self.ledger.dead();
+        let view = self.ledger.view(self.in_use.iter().map(|(index, connection)| (*index, connection)));
+        let busiest: Vec<Row> = if self.flow_series == 0 {
+            Vec::new()
+        } else {
+            self.flows(self.flow_series).into_iter().filter(|row| row.bytes_per_second.sent + row.bytes_per_second.received > 0.0).collect()
+        };
+
+        let mut families = metrics::websocket::families(&view);
+        families.extend(metrics::connections::families(&view));
+        let mut families: Vec<_> = families.into_iter().map(|family| self.folder.fold(family)).collect();
+        families.extend(metrics::flows::families(&busiest));
+        let health = self.health();
+        let facts = Facts {
+            probes: &self.probes.probes,
+            tracked: self.probes.arena.tracked(),
+            health: &health,
+            missed_runs: self.probes.missed_runs(),
+            collects: (&self.collects, self.collect_seconds),
+        };
+        families.extend(metrics::agent::families(&facts, &view, &self.folder));
+        let text = encode::text(&families, &prometheus::gather())?;
+        self.dead = dead;
+        Ok(text)
+    }
+
+    /// What `/status` says.
+    pub fn status(&self) -> Status<'_> {
+        let health = self.health();
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_seconds: self.started.elapsed().as_secs_f64(),
+            probes: &self.probes.probes,
+            tracked_connections: self.probes.arena.tracked(),
+            untracked_connections: health.untracked,
+            processes: self.ledger.members(),
+            events_lost: health.events_lost,
+            missed_runs: self.probes.missed_runs(),
+            handoffs_refused: health.handoffs_refused,
+            unparsed_bytes: observer_ebpf::layout::health::Unread::ALL
+                .into_iter()
+                .map(|reason| (metrics::agent::unread(reason), health.unread_bytes[reason as usize]))
+                .collect(),
+            pid_namespace: crate::process::pid_namespace(),
+        }
+    }
+
+    /// The rings by which the kernel half wakes the agent: events, and connections that are gone.
+    pub fn rings(&self) -> [BorrowedFd<'_>; 2] {
+        // SAFETY: both rings live as long as the agent, from which the result borrows.
+        [self.probes.events.as_raw_fd(), self.probes.retired.as_raw_fd()].map(|ring| unsafe { BorrowedFd::borrow_raw(ring) })
+    }
+}

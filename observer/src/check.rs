@@ -1,0 +1,100 @@
+//! `observer check`: whether this host can run the agent. It loads and attaches every program, as `run`
+//! would, and takes them down again: nothing less tells.
+
+use std::fmt::Write as _;
+
+use observer_ebpf::layout::settings::Thresholds;
+use serde::Serialize;
+
+use crate::kernel::members::VMLINUX;
+use crate::kernel::privileges;
+use crate::probes::{self, Probe, Settings, State};
+
+/// What was found.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Whether `observer run` would work.
+    pub ok: bool,
+    /// Why not, and what to do.
+    pub reason: Option<String>,
+    /// The kernel's release.
+    pub kernel: String,
+    /// What a host must have.
+    pub features: Vec<Feature>,
+    /// The programs; empty if they could not be loaded at all.
+    pub probes: Vec<Probe>,
+}
+
+/// Something that a host must have.
+#[derive(Debug, Serialize)]
+pub struct Feature {
+    /// What it is.
+    pub name: &'static str,
+    /// Whether it is there.
+    pub ok: bool,
+    /// More about it.
+    pub detail: String,
+}
+
+/// Looks at this host.
+pub fn check() -> Report {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let missing = privileges::missing();
+    let has_btf = std::path::Path::new(VMLINUX).exists();
+    let features = vec![
+        Feature {
+            name: "privileges",
+            ok: missing.is_empty(),
+            detail: if missing.is_empty() { "as needed".into() } else { format!("lacks {}", missing.join(", ")) },
+        },
+        Feature {
+            name: "kernel type information",
+            ok: has_btf,
+            detail: if has_btf { VMLINUX.into() } else { format!("no {VMLINUX}: needs CONFIG_DEBUG_INFO_BTF=y") },
+        },
+        Feature {
+            name: "pid namespace",
+            // Names and containers are missing without it; everything else works.
+            ok: true,
+            detail: crate::process::pid_namespace().into(),
+        },
+    ];
+    let loaded = probes::load(&Settings { max_connections: 1, thresholds: Thresholds::DEFAULT });
+    let (reason, probes) = match loaded {
+        Ok(probes) => (None, probes.probes.clone()),
+        Err(error) => (Some(error.to_string()), Vec::new()),
+    };
+    Report { ok: reason.is_none(), reason, kernel: release.trim().to_owned(), features, probes }
+}
+
+impl Report {
+    /// For people.
+    pub fn text(&self) -> String {
+        let mut text = format!("kernel {}\n", self.kernel);
+        for feature in &self.features {
+            let _ = writeln!(text, "  {:<4} {:<24} {}", mark(feature.ok), feature.name, feature.detail);
+        }
+        if !self.probes.is_empty() {
+            text.push_str("programs\n");
+        }
+        for probe in &self.probes {
+            let detail = match (&probe.reason, probe.verified_instructions) {
+                (Some(reason), _) => format!("without it: no {}; {reason}", probe.gives),
+                (None, Some(count)) => format!("{} ({count} instructions verified)", probe.gives),
+                (None, None) => probe.gives.to_owned(),
+            };
+            let _ = writeln!(text, "  {:<4} {:<24} {detail}", mark(probe.state == State::Up), probe.name);
+        }
+        match &self.reason {
+            None => text.push_str("observer can run here\n"),
+            Some(reason) => {
+                let _ = writeln!(text, "observer cannot run here: {reason}");
+            }
+        }
+        text
+    }
+}
+
+const fn mark(ok: bool) -> &'static str {
+    if ok { "ok" } else { "no" }
+}

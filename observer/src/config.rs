@@ -1,0 +1,300 @@
+//! Settings of `observer run`: flags over a TOML file over defaults.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::Args;
+use observer_ebpf::layout::Protocol;
+use observer_ebpf::layout::settings::Thresholds;
+use serde::Deserialize;
+
+use crate::address::Hints;
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Flags of `run`. Each is also a key of the file that `--config` names, without the dashes in front.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Flags {
+    /// A TOML file with any of these settings; a flag wins over it.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// Where to serve HTTP; may be given several times [default: 127.0.0.1:9941]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Vec<SocketAddr>,
+    /// TLS and basic authentication, in the file format of Prometheus's exporter toolkit
+    #[arg(long, value_name = "FILE")]
+    pub web_config: Option<PathBuf>,
+    /// How to log to stderr [default: text]
+    #[arg(long, value_name = "text|json")]
+    pub log_format: Option<LogFormat>,
+    /// What to log: error, warn, info, debug or trace [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    #[serde(with = "as_text", default)]
+    pub log_level: Option<log::LevelFilter>,
+    /// Sizes from which a message is oversized [default: medium=1000000,large=5000000,huge=10000000]
+    #[arg(long, value_name = "medium=BYTES,large=BYTES,huge=BYTES")]
+    #[serde(with = "as_text", default)]
+    pub oversized: Option<Oversized>,
+    /// Connections tracked at once; more are counted as untracked [default: 65536]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4_194_304))]
+    pub max_connections: Option<u32>,
+    /// Series of a metric family; more are added up under process="other" [default: 1000]
+    #[arg(long, value_name = "N")]
+    pub max_series: Option<usize>,
+    /// Flows exported as series, the busiest; 0 for none [default: 20]
+    #[arg(long, value_name = "N")]
+    pub flow_series: Option<usize>,
+    /// Messages a minute above which a connection counts as high-rate [default: 100]
+    #[arg(long, value_name = "N")]
+    pub message_rate_limit: Option<u64>,
+    /// Messages a second on the node that count as a spike [default: 10000]
+    #[arg(long, value_name = "N")]
+    pub spike_threshold: Option<u64>,
+    /// What ends the prefix of a Redis key [default: :]
+    #[arg(long, value_name = "CHAR")]
+    pub redis_prefix_separator: Option<char>,
+    /// Prefixes of Redis keys told apart [default: 100]
+    #[arg(long, value_name = "N")]
+    pub redis_max_prefixes: Option<usize>,
+    /// Ask this Redis server for its memory and evictions; may be given several times
+    #[arg(long, value_name = "URL")]
+    pub redis_info: Vec<String>,
+    /// What is spoken on a port, for connections first seen in the middle [default: postgres=5432,redis=6379]
+    #[arg(long, value_name = "PROTOCOL=PORT,…")]
+    #[serde(with = "as_text", default)]
+    pub protocol_ports: Option<ProtocolPorts>,
+}
+
+/// A key of the file whose value is text, read as the flag's is.
+mod as_text {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserialize as _, Deserializer, de::Error as _};
+
+    pub(super) fn deserialize<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Some).map_err(D::Error::custom)
+    }
+}
+
+/// `medium=BYTES,large=BYTES,huge=BYTES`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Oversized(pub Thresholds);
+
+impl FromStr for Oversized {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut thresholds = Thresholds::DEFAULT;
+        for part in text.split(',') {
+            let (name, bytes) = part.split_once('=').ok_or_else(|| format!("{part:?} is not NAME=BYTES"))?;
+            let bytes = bytes.parse().map_err(|_| format!("{bytes:?} is not a number of bytes"))?;
+            match name {
+                "medium" => thresholds.medium = bytes,
+                "large" => thresholds.large = bytes,
+                "huge" => thresholds.huge = bytes,
+                _ => return Err(format!("{name:?} is not one of medium, large and huge")),
+            }
+        }
+        let Thresholds { medium, large, huge } = thresholds;
+        if !(0 < medium && medium < large && large < huge) {
+            return Err(format!("medium={medium},large={large},huge={huge} do not ascend from above 0"));
+        }
+        Ok(Self(thresholds))
+    }
+}
+
+/// `PROTOCOL=PORT,…`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProtocolPorts(pub Hints);
+
+impl FromStr for ProtocolPorts {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut hints = Vec::new();
+        for part in text.split(',').filter(|part| !part.is_empty()) {
+            let (name, port) = part.split_once('=').ok_or_else(|| format!("{part:?} is not PROTOCOL=PORT"))?;
+            let protocol = match name {
+                "postgres" => Protocol::Postgres,
+                "redis" => Protocol::Redis,
+                _ => return Err(format!("{name:?} is not one of postgres and redis")),
+            };
+            let port = port.parse().ok().filter(|&port| port > 0);
+            hints.push((protocol, port.ok_or_else(|| format!("{part:?} does not name a port"))?));
+        }
+        Ok(Self(Hints(hints)))
+    }
+}
+
+/// What `run` runs with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where HTTP is served; at least one.
+    pub listen: Vec<SocketAddr>,
+    /// How the log is written.
+    pub log_format: LogFormat,
+    /// What is logged.
+    pub log_level: log::LevelFilter,
+    /// When a message is oversized.
+    pub thresholds: Thresholds,
+    /// Connections tracked at once.
+    pub max_connections: u32,
+    /// Series of a metric family.
+    pub max_series: usize,
+    /// Flows exported as series.
+    pub flow_series: usize,
+    /// What is spoken on a port.
+    pub protocol_ports: Hints,
+    /// Settings that were given and that this version does not use.
+    pub unused: Vec<&'static str>,
+}
+
+/// What is wrong with the settings.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}: {error}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The file does not say what it should.
+    #[error("the configuration {path} is wrong: {message}")]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// Where and why, in one line.
+        message: String,
+    },
+    /// A setting that is not safe to leave out.
+    #[error("--web-config is not supported by this version: without TLS and authentication, listen on a loopback address")]
+    WebConfig,
+}
+
+impl Config {
+    /// Resolves flags, and the file they name.
+    pub fn resolve(flags: Flags) -> Result<Self, Error> {
+        let file = flags.config.as_deref().map(read).transpose()?.unwrap_or_default();
+        let unused = unused(&flags, &file);
+        if flags.web_config.is_some() || file.web_config.is_some() {
+            return Err(Error::WebConfig);
+        }
+        let listen = [flags.listen, file.listen].into_iter().find(|addresses| !addresses.is_empty());
+        let hints = || Hints(vec![(Protocol::Postgres, 5432), (Protocol::Redis, 6379)]);
+        Ok(Self {
+            listen: listen.unwrap_or_else(|| vec![SocketAddr::from(([127, 0, 0, 1], 9941))]),
+            log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
+            log_level: flags.log_level.or(file.log_level).unwrap_or(log::LevelFilter::Info),
+            thresholds: flags.oversized.or(file.oversized).map_or(Thresholds::DEFAULT, |oversized| oversized.0),
+            max_connections: flags.max_connections.or(file.max_connections).unwrap_or(65_536),
+            max_series: flags.max_series.or(file.max_series).unwrap_or(1_000),
+            flow_series: flags.flow_series.or(file.flow_series).unwrap_or(20),
+            protocol_ports: flags.protocol_ports.or(file.protocol_ports).map_or_else(hints, |ports| ports.0),
+            unused,
+        })
+    }
+
+    /// What is spoken on a port.
+    pub fn hints(&self) -> Hints {
+        self.protocol_ports.clone()
+    }
+}
+
+/// Settings of families that this version does not have yet.
+fn unused(flags: &Flags, file: &Flags) -> Vec<&'static str> {
+    let given = |is: fn(&Flags) -> bool| is(flags) || is(file);
+    [
+        ("message-rate-limit", given(|flags| flags.message_rate_limit.is_some())),
+        ("spike-threshold", given(|flags| flags.spike_threshold.is_some())),
+        ("redis-prefix-separator", given(|flags| flags.redis_prefix_separator.is_some())),
+        ("redis-max-prefixes", given(|flags| flags.redis_max_prefixes.is_some())),
+        ("redis-info", given(|flags| !flags.redis_info.is_empty())),
+    ]
+    .into_iter()
+    .filter_map(|(name, given)| given.then_some(name))
+    .collect()
+}
+
+fn read(path: &Path) -> Result<Flags, Error> {
+    let text = fs::read_to_string(path).map_err(|error| Error::Unreadable { path: path.to_owned(), error })?;
+    let wrong = |message: String| Error::Wrong { path: path.to_owned(), message };
+    let file: Flags = toml::from_str(&text).map_err(|error| {
+        let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].lines().count().max(1));
+        wrong(format!("line {line}: {}", error.message().replace('\n', " ")))
+    })?;
+    if file.max_connections.is_some_and(|count| !(1..=4_194_304).contains(&count)) {
+        return Err(wrong("max-connections is not in 1..=4194304".to_owned()));
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Config, Error, Flags, Oversized, ProtocolPorts};
+    use observer_ebpf::layout::settings::Thresholds;
+    use std::io::Write as _;
+
+    fn from_file(text: &str, flags: Flags) -> Result<Config, Error> {
+        let mut file = tempfile::NamedTempFile::new().expect("a temporary file can be made");
+        file.write_all(text.as_bytes()).expect("a temporary file can be written");
+        Config::resolve(Flags { config: Some(file.path().to_owned()), ..flags })
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
+        let text = "listen = ['127.0.0.1:1', '[::1]:2']\nmax-series = 7\nlog-level = 'debug'\n\
+            oversized = 'medium=1,large=2,huge=3'\nprotocol-ports = 'redis=1'\n";
+        let config = from_file(text, Flags { max_series: Some(8), ..Flags::default() }).expect("it is right");
+        assert_eq!(config.max_series, 8);
+        assert_eq!(config.listen.len(), 2);
+        assert_eq!(config.log_level, log::LevelFilter::Debug);
+        assert_eq!(config.thresholds, Thresholds { medium: 1, large: 2, huge: 3 });
+        assert_eq!(config.max_connections, 65_536);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        let error = from_file("max-series = 7\nmax-serious = 8\n", Flags::default()).expect_err("it is wrong");
+        let message = error.to_string();
+        assert!(message.contains("max-serious") && message.contains("line 2"), "{message}");
+        assert_eq!(message.lines().count(), 1, "{message}");
+    }
+
+    #[test]
+    fn thresholds_must_ascend() {
+        assert!("medium=1,large=2,huge=3".parse::<Oversized>().is_ok());
+        assert!("large=2000000".parse::<Oversized>().is_ok());
+        for wrong in ["medium=3,large=2,huge=1", "medium=0", "medium", "tiny=1", "huge=x", "medium=5000000"] {
+            assert!(wrong.parse::<Oversized>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn ports_are_of_known_protocols() {
+        assert!("postgres=5432,redis=6379,redis=6380".parse::<ProtocolPorts>().is_ok());
+        for wrong in ["mysql=3306", "redis=0", "redis=70000", "redis"] {
+            assert!(wrong.parse::<ProtocolPorts>().is_err(), "{wrong}");
+        }
+    }
+}

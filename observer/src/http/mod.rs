@@ -1,0 +1,6 @@
+//! The endpoints.
+
+mod page;
+mod routes;
+
+pub use routes::{Shared, router};

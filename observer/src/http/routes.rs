@@ -1,0 +1,146 @@
+//! What each endpoint answers.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use axum::Json;
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+
+use super::page::PAGE;
+use crate::agent::Agent;
+
+/// What an endpoint asks of the agent, which lives on one thread and answers one after the other.
+type Ask = Box<dyn FnOnce(&mut Agent) + Send>;
+
+/// How requests reach the agent.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    questions: mpsc::Sender<Ask>,
+}
+
+/// Questions that may wait at once; more clients wait to ask.
+const WAITING: usize = 16;
+
+impl Shared {
+    /// A way to ask, and the end at which the agent answers.
+    pub fn new() -> (Self, Questions) {
+        let (questions, asked) = mpsc::channel(WAITING);
+        (Self { questions }, Questions(asked))
+    }
+
+    /// Has the agent answer; `None` while it does not run.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Agent) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        let ask: Ask = Box::new(move |agent| {
+            // A client that has left wants no answer.
+            let _ = answer.send(question(agent));
+        });
+        self.questions.send(ask).await.ok()?;
+        answered.await.ok()
+    }
+}
+
+/// Questions for the agent.
+pub struct Questions(mpsc::Receiver<Ask>);
+
+impl std::fmt::Debug for Questions {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_tuple("Questions").finish_non_exhaustive()
+    }
+}
+
+impl Questions {
+    /// Answers the next question; false once nobody can ask any more.
+    pub async fn answer(&mut self, agent: &Rc<RefCell<Agent>>) -> bool {
+        let Some(ask) = self.0.recv().await else { return false };
+        ask(&mut agent.borrow_mut());
+        true
+    }
+}
+
+/// All endpoints.
+pub fn router(shared: Shared) -> Router {
+    Router::new()
+        .route("/", get(|| async { Html(PAGE) }))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/status", get(status))
+        .route("/flows", get(flows))
+        .route("/events", get(events))
+        .with_state(shared)
+}
+
+async fn readyz(State(shared): State<Shared>) -> Response {
+    // The agent answers once it has attached its programs and collected.
+    match shared.ask(|_| ()).await {
+        Some(()) => "ready\n".into_response(),
+        None => unavailable(),
+    }
+}
+
+fn unavailable() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, "the agent is stopping\n").into_response()
+}
+
+async fn metrics(State(shared): State<Shared>) -> Response {
+    match shared.ask(Agent::scrape).await {
+        Some(Ok(text)) => {
+            ([(header::CONTENT_TYPE, crate::metrics::encode::CONTENT_TYPE)], Bytes::from(text)).into_response()
+        }
+        Some(Err(error)) => {
+            log::error!("cannot collect: {error:#}");
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("cannot collect: {error:#}\n")).into_response()
+        }
+        None => unavailable(),
+    }
+}
+
+async fn status(State(shared): State<Shared>) -> Response {
+    json_or_unavailable(shared.ask(|agent| serde_json::to_value(agent.status())).await)
+}
+
+/// What `/flows` may be asked.
+#[derive(Debug, Deserialize)]
+struct FlowsQuery {
+    limit: Option<usize>,
+}
+
+async fn flows(State(shared): State<Shared>, Query(query): Query<FlowsQuery>) -> Response {
+    let limit = query.limit.unwrap_or(usize::MAX);
+    let answer = shared.ask(move |agent| {
+        // What is asked for is what is there now.
+        if let Err(error) = agent.collect() {
+            log::error!("cannot collect: {error}");
+        }
+        serde_json::to_value(agent.flows(limit)).map(|flows| json!({ "flows": flows }))
+    });
+    json_or_unavailable(answer.await)
+}
+
+async fn events(State(shared): State<Shared>) -> Response {
+    let answer = shared.ask(|agent| {
+        agent.drain_events();
+        serde_json::to_value(agent.events()).map(|events| json!({ "events": events }))
+    });
+    json_or_unavailable(answer.await)
+}
+
+fn json_or_unavailable(answer: Option<serde_json::Result<serde_json::Value>>) -> Response {
+    match answer {
+        Some(Ok(value)) => Json(value).into_response(),
+        Some(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+        None => unavailable(),
+    }
+}

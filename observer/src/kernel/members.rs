@@ -1,0 +1,136 @@
+//! Offsets of members of kernel structures, from the running kernel's own type information.
+//!
+//! The program reads a member at a constant offset, which is set here before it is loaded: no header of any
+//! kernel is compiled in. The names of the globals are those in the program's `globals.rs`.
+
+use std::path::Path;
+
+use btfparse::{Offset, Readable, TypeInformation};
+
+/// Where the kernel shows its type information.
+pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+
+/// A member that the program reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Member {
+    /// The global that takes its offset.
+    pub global: &'static str,
+    /// The structure.
+    pub structure: &'static str,
+    /// The path to the member.
+    pub path: &'static str,
+}
+
+macro_rules! members {
+    ($($global:ident = $structure:ident . $($path:ident).+;)*) => {
+        /// Every member that the program reads.
+        pub const MEMBERS: &[Member] = &[$(Member {
+            global: stringify!($global),
+            structure: stringify!($structure),
+            path: concat_path!($($path).+),
+        }),*];
+    };
+}
+
+macro_rules! concat_path {
+    ($first:ident $(. $rest:ident)*) => { concat!(stringify!($first) $(, ".", stringify!($rest))*) };
+}
+
+members! {
+    OFFSET_SOCK_FAMILY = sock.__sk_common.skc_family;
+    OFFSET_SOCK_STATE = sock.__sk_common.skc_state;
+    OFFSET_SOCK_NUM = sock.__sk_common.skc_num;
+    OFFSET_SOCK_DPORT = sock.__sk_common.skc_dport;
+    OFFSET_SOCK_DADDR = sock.__sk_common.skc_daddr;
+    OFFSET_SOCK_RCV_SADDR = sock.__sk_common.skc_rcv_saddr;
+    OFFSET_SOCK_V6_DADDR = sock.__sk_common.skc_v6_daddr;
+    OFFSET_SOCK_V6_RCV_SADDR = sock.__sk_common.skc_v6_rcv_saddr;
+    OFFSET_SOCK_NET = sock.__sk_common.skc_net.net;
+    OFFSET_NET_INUM = net.ns.inum;
+    OFFSET_SOCK_TYPE = sock.sk_type;
+    OFFSET_SOCK_PROTOCOL = sock.sk_protocol;
+    OFFSET_SOCK_ERR = sock.sk_err;
+    OFFSET_SOCK_SHUTDOWN = sock.sk_shutdown;
+    OFFSET_SOCK_MAX_ACK_BACKLOG = sock.sk_max_ack_backlog;
+    OFFSET_SOCK_SOCKET = sock.sk_socket;
+    OFFSET_SOCKET_SK = socket.sk;
+    OFFSET_SOCKET_FILE = socket.file;
+    OFFSET_FILE_INODE = file.f_inode;
+    OFFSET_INODE_INO = inode.i_ino;
+    OFFSET_TCP_WRITE_SEQ = tcp_sock.write_seq;
+    OFFSET_TCP_COPIED_SEQ = tcp_sock.copied_seq;
+    OFFSET_TCP_TOTAL_RETRANS = tcp_sock.total_retrans;
+    OFFSET_UNIX_ADDR = unix_sock.addr;
+    OFFSET_UNIX_PEER = unix_sock.peer;
+    OFFSET_UNIX_ADDRESS_LEN = unix_address.len;
+    OFFSET_UNIX_ADDRESS_NAME = unix_address.name;
+    OFFSET_TASK_TGID = task_struct.tgid;
+    OFFSET_TASK_GROUP_LEADER = task_struct.group_leader;
+    OFFSET_TASK_START_BOOTTIME = task_struct.start_boottime;
+    OFFSET_TASK_SELF_EXEC_ID = task_struct.self_exec_id;
+    OFFSET_TASK_COMM = task_struct.comm;
+    OFFSET_TASK_STATUS = task_struct.thread_info.status;
+    OFFSET_TASK_FLAGS = task_struct.flags;
+    OFFSET_REGS_ORIG_AX = pt_regs.orig_ax;
+    OFFSET_REGS_AX = pt_regs.ax;
+    OFFSET_REGS_DI = pt_regs.di;
+    OFFSET_REGS_SI = pt_regs.si;
+    OFFSET_REGS_DX = pt_regs.dx;
+}
+
+/// Why members could not be resolved.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel shows no type information.
+    #[error("cannot read {VMLINUX}: {0}; the kernel must be built with CONFIG_DEBUG_INFO_BTF=y")]
+    Unreadable(std::io::Error),
+    /// What it shows cannot be understood.
+    #[error("cannot parse {VMLINUX}: {0}")]
+    Unparsable(String),
+    /// Members that the program reads are not there.
+    #[error("this kernel has no {0}, which the program reads")]
+    Missing(String),
+}
+
+/// An offset by the name of the global that takes it.
+pub type Offsets = Vec<(&'static str, u32)>;
+
+/// A file's bytes, as the parser wants them.
+struct Image(Vec<u8>);
+
+impl Readable for Image {
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> btfparse::Result<()> {
+        let from = usize::try_from(offset).unwrap_or(usize::MAX);
+        let bytes = from.checked_add(buffer.len()).and_then(|to| self.0.get(from..to));
+        match bytes {
+            Some(bytes) => {
+                buffer.copy_from_slice(bytes);
+                Ok(())
+            }
+            None => Err(btfparse::Error::new(btfparse::ErrorKind::EOF, "the image ends early")),
+        }
+    }
+}
+
+/// Resolves every member, from type information at `path`.
+pub fn resolve(path: &Path) -> Result<Offsets, Error> {
+    let image = Image(std::fs::read(path).map_err(Error::Unreadable)?);
+    let types = TypeInformation::new(&image).map_err(|error| Error::Unparsable(format!("{error:?}")))?;
+    let mut offsets = Vec::with_capacity(MEMBERS.len());
+    let mut missing = Vec::new();
+    for member in MEMBERS {
+        match offset_of(&types, member) {
+            Some(offset) => offsets.push((member.global, offset)),
+            None => missing.push(format!("{}.{}", member.structure, member.path)),
+        }
+    }
+    if missing.is_empty() { Ok(offsets) } else { Err(Error::Missing(missing.join(", "))) }
+}
+
+fn offset_of(types: &TypeInformation, member: &Member) -> Option<u32> {
+    let structure = types.id_of(member.structure)?;
+    match types.offset_of(structure, member.path).ok()?.1 {
+        Offset::ByteOffset(offset) => Some(offset),
+        Offset::BitOffsetAndSize(..) => None,
+    }
+}

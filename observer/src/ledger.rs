@@ -1,0 +1,369 @@
+//! The agent's book of connections: each element of the arena followed from its first sight to its last,
+//! and its counts added up where they outlive it.
+//!
+//! What a row counts must never decrease. So what may still change its label (bytes of a connection whose
+//! protocol is not settled) is added once it is settled, connection by connection; what cannot (WebSocket
+//! counters) is the sum of those that are gone and those that are there.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::rc::Rc;
+
+use observer_ebpf::layout::connection::{
+    Connection, FLAG_ADOPTED, FLAG_CONTINUATION, FLAG_CONTINUED, Owner, Phase,
+};
+use observer_ebpf::layout::{Direction, Protocol, Role};
+
+use crate::address::{self, Hints};
+use crate::process::{Identity, Processes};
+use crate::rates::{Sample, Window};
+use crate::totals::{Sizes, Totals, close_code, messages};
+
+/// How long a connection's protocol may stay open before it counts as what it is then: without bytes, and
+/// with some.
+const SILENT_NS: u64 = 1_000_000_000;
+const UNDECIDED_NS: u64 = 10_000_000_000;
+
+/// Processes of one name in one container, in one role.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Group {
+    /// Their name.
+    pub process: String,
+    /// Their container's id, or empty.
+    pub container: String,
+    /// Their end of the connections.
+    pub role: Role,
+}
+
+/// A process in one role.
+pub type Member = (Rc<Identity>, Role);
+
+/// A connection as the agent follows it.
+#[derive(Debug)]
+struct Track {
+    id: u64,
+    identity: Option<Rc<Identity>>,
+    opened: bool,
+    closed: bool,
+    connected: bool,
+    absorbed: [u64; 2],
+    window: Option<Box<Window>>,
+    last: Sample,
+}
+
+/// What the agent knows of an element.
+#[derive(Debug, Default)]
+enum Slot {
+    /// Nothing yet.
+    #[default]
+    New,
+    /// In use.
+    Tracked(Box<Track>),
+    /// Handed back; it still shows what it was, with this id, until it is used again.
+    HandedBack(u64),
+}
+
+/// An open connection, for those who look at single ones.
+#[derive(Clone, Debug)]
+pub struct Flow {
+    /// Its element.
+    pub index: u32,
+    /// The element's content.
+    pub connection: Connection,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Whose it is.
+    pub identity: Option<Rc<Identity>>,
+    /// Bytes, then messages, a second, each by direction.
+    pub rates: [f64; 4],
+}
+
+/// Everything at one moment.
+#[derive(Debug, Default)]
+pub struct View {
+    /// Counts, those of connections that are open included.
+    pub totals: BTreeMap<Group, Totals>,
+    /// Message sizes by process.
+    pub sizes: BTreeMap<Member, [Sizes; 2]>,
+    /// Open connections by protocol.
+    pub open: BTreeMap<(Group, Protocol), u64>,
+    /// Connections out of step by protocol.
+    pub lost: BTreeMap<Protocol, u64>,
+}
+
+/// The book.
+#[derive(Debug)]
+pub struct Ledger {
+    processes: Processes,
+    hints: Hints,
+    slots: Vec<Slot>,
+    totals: HashMap<Group, Totals>,
+    sizes: HashMap<Member, [Sizes; 2]>,
+    members: HashSet<Rc<Identity>>,
+}
+
+impl Ledger {
+    /// An empty book.
+    pub fn new(processes: Processes, hints: Hints) -> Self {
+        Self {
+            processes,
+            hints,
+            slots: Vec::new(),
+            totals: HashMap::new(),
+            sizes: HashMap::new(),
+            members: HashSet::new(),
+        }
+    }
+
+    /// Looks at an element that is in use or was. False if it was handed back and not used since.
+    pub fn observe(&mut self, index: u32, connection: &Connection, now_ns: u64) -> bool {
+        let slot = self.slot(index);
+        match slot {
+            Slot::HandedBack(id) if *id == connection.id => return false,
+            Slot::Tracked(track) if track.id == connection.id => {}
+            _ => *slot = Slot::Tracked(Box::new(Track::new(connection))),
+        }
+        self.absorb(index, connection, now_ns, false);
+        true
+    }
+
+    /// Takes the last look at an element whose connection is gone: from now on it may be used again.
+    pub fn close(&mut self, index: u32, connection: &Connection, now_ns: u64) {
+        if !self.observe(index, connection, now_ns) {
+            return;
+        }
+        self.absorb(index, connection, now_ns, true);
+        let identity = match self.slot(index) {
+            Slot::Tracked(track) => track.identity.take(),
+            Slot::New | Slot::HandedBack(_) => None,
+        };
+        *self.slot(index) = Slot::HandedBack(connection.id);
+        let Some(identity) = identity else { return };
+        let role = Role::from_u8(connection.role);
+        self.totals.entry(Group::of(&identity, role)).or_default().add_counters(connection);
+        if self.protocol(connection) == Protocol::WebSocket {
+            let sizes = self.sizes.entry((identity, role)).or_default();
+            for (total, counters) in sizes.iter_mut().zip(&connection.websocket) {
+                total.add(counters);
+            }
+        }
+    }
+
+    /// Takes a second's sample of an element that is in use.
+    pub fn tick(&mut self, index: u32, connection: &Connection) {
+        let Slot::Tracked(track) = self.slot(index) else { return };
+        let sample = sample(connection);
+        if let Some(window) = &mut track.window {
+            window.push(sample);
+            if window.is_idle() {
+                track.window = None;
+            }
+        } else if sample != track.last {
+            let mut window = Window::new(track.last);
+            window.push(sample);
+            track.window = Some(Box::new(window));
+        }
+        track.last = sample;
+    }
+
+    /// An open connection with its rates.
+    pub fn flow(&self, index: u32, connection: &Connection) -> Option<Flow> {
+        let Some(Slot::Tracked(track)) = self.slots.get(index as usize) else { return None };
+        if Phase::from_u8(connection.phase) != Phase::Open {
+            return None;
+        }
+        Some(Flow {
+            index,
+            connection: *connection,
+            protocol: self.protocol(connection),
+            identity: track.identity.clone(),
+            rates: track.window.as_ref().map_or([0.0; 4], |window| window.rates()),
+        })
+    }
+
+    /// Everything, with `connections` as those in use.
+    pub fn view<'a>(&self, connections: impl Iterator<Item = (u32, &'a Connection)>) -> View {
+        let mut view = View {
+            totals: self.totals.iter().map(|(group, totals)| (group.clone(), totals.clone())).collect(),
+            sizes: self.sizes.iter().map(|(member, sizes)| (member.clone(), sizes.clone())).collect(),
+            ..View::default()
+        };
+        for (index, connection) in connections {
+            let Some(Slot::Tracked(track)) = self.slots.get(index as usize) else { continue };
+            let protocol = self.protocol(connection);
+            let role = Role::from_u8(connection.role);
+            let group = track.identity.as_ref().map_or_else(|| Group::nobody(role), |id| Group::of(id, role));
+            if let Some(identity) = &track.identity {
+                view.totals.entry(group.clone()).or_default().add_counters(connection);
+                if protocol == Protocol::WebSocket {
+                    let sizes = view.sizes.entry((Rc::clone(identity), role)).or_default();
+                    for (total, counters) in sizes.iter_mut().zip(&connection.websocket) {
+                        total.add(counters);
+                    }
+                }
+            }
+            if Phase::from_u8(connection.phase) == Phase::Open {
+                *view.open.entry((group, protocol)).or_default() += 1;
+                let followed = matches!(protocol, Protocol::WebSocket | Protocol::Unknown);
+                if followed && connection.lost != [0; 2] {
+                    *view.lost.entry(protocol).or_default() += 1;
+                }
+            }
+        }
+        view
+    }
+
+    /// Forgets processes that are gone, with all they did. To be called after a view of it was shown.
+    pub fn forget_dead(&mut self, dead: &HashSet<Rc<Identity>>) {
+        self.members.retain(|member| !dead.contains(member));
+        self.sizes.retain(|(identity, _), _| !dead.contains(identity));
+        let alive: HashSet<(&str, &str)> = self
+            .members
+            .iter()
+            .map(|member| (member.name.as_str(), member.container.as_str()))
+            .collect();
+        self.totals.retain(|group, _| alive.contains(&(group.process.as_str(), group.container.as_str())));
+        self.processes.retain(|identity| !dead.contains(identity));
+    }
+
+    /// Processes that are gone, and none of whose connections is in use.
+    pub fn dead(&self) -> HashSet<Rc<Identity>> {
+        let used: HashSet<&Rc<Identity>> = self
+            .slots
+            .iter()
+            .filter_map(|slot| match slot {
+                Slot::Tracked(track) => track.identity.as_ref(),
+                Slot::New | Slot::HandedBack(_) => None,
+            })
+            .collect();
+        self.members
+            .iter()
+            .filter(|member| !used.contains(member))
+            .filter(|member| !self.processes.is_alive(member.pid, member.start_ns))
+            .cloned()
+            .collect()
+    }
+
+    /// Processes that anything is held of.
+    pub fn members(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Who a process is.
+    pub fn identify(&mut self, owner: Owner, comm: [u8; 16]) -> Rc<Identity> {
+        self.processes.identify(owner, comm)
+    }
+
+    /// What a connection speaks: one first seen in the middle may be told by its port, for want of more.
+    fn protocol(&self, connection: &Connection) -> Protocol {
+        let protocol = Protocol::from_u8(connection.protocol);
+        if protocol == Protocol::Unknown && connection.flags & FLAG_ADOPTED != 0 {
+            return self.hints.protocol(address::server_port(connection)).unwrap_or(protocol);
+        }
+        protocol
+    }
+
+    fn slot(&mut self, index: u32) -> &mut Slot {
+        let index = index as usize;
+        if index >= self.slots.len() {
+            self.slots.resize_with(index + 1, Slot::default);
+        }
+        &mut self.slots[index]
+    }
+
+    /// Adds what is told once for a connection, and what can no longer change its label.
+    fn absorb(&mut self, index: u32, connection: &Connection, now_ns: u64, last: bool) {
+        let protocol = self.protocol(connection);
+        let phase = Phase::from_u8(connection.phase);
+        let used = connection.owner.start_ns != 0;
+        let identified = matches!(self.slot(index), Slot::Tracked(track) if track.identity.is_some());
+        if !identified && !used && !last {
+            return;
+        }
+        let identity = if identified { None } else { Some(self.identify(connection.owner, connection.comm)) };
+        let Slot::Tracked(track) = &mut self.slots[index as usize] else { return };
+        if let Some(identity) = identity {
+            self.members.insert(Rc::clone(&identity));
+            track.identity = Some(identity);
+        }
+        let Some(identity) = &track.identity else { return };
+        let over = phase == Phase::Closed || phase == Phase::Failed || last;
+        let age = now_ns.saturating_sub(connection.seen_ns);
+        let silent = connection.bytes == [0; 2];
+        let settled =
+            connection.pending == 0 || over || age > UNDECIDED_NS || (silent && age > SILENT_NS);
+
+        let changed = [0, 1].map(|at| connection.bytes[at] - track.absorbed[at].min(connection.bytes[at]));
+        let connects = !track.connected && phase != Phase::Connecting;
+        let opens = !track.opened && settled && phase != Phase::Connecting;
+        let closes = !track.closed && over && settled && connection.flags & FLAG_CONTINUED == 0;
+        if !connects && !opens && !closes && !(settled && changed != [0; 2]) {
+            return;
+        }
+        let totals =
+            self.totals.entry(Group::of(identity, Role::from_u8(connection.role))).or_default();
+        let by_protocol = protocol as usize;
+        let fresh = connection.flags & (FLAG_ADOPTED | FLAG_CONTINUATION) == 0;
+        if connects {
+            track.connected = true;
+            if connection.flags & FLAG_CONTINUATION == 0 {
+                totals.add_connect(connection);
+            }
+        }
+        if opens {
+            track.opened = true;
+            if fresh && phase != Phase::Failed {
+                totals.opened[by_protocol] += 1;
+            }
+        }
+        if settled {
+            for direction in Direction::ALL {
+                totals.bytes[by_protocol][direction as usize] += changed[direction as usize];
+            }
+            track.absorbed = connection.bytes;
+        }
+        if closes {
+            track.closed = true;
+            if phase != Phase::Failed {
+                totals.closed[by_protocol] += 1;
+                if protocol == Protocol::WebSocket {
+                    *totals.closes.entry(close_code(connection).flatten()).or_default() += 1;
+                }
+            }
+        }
+    }
+}
+
+impl Track {
+    fn new(connection: &Connection) -> Self {
+        let fresh = connection.flags & (FLAG_ADOPTED | FLAG_CONTINUATION) == 0;
+        Self {
+            id: connection.id,
+            identity: None,
+            opened: false,
+            closed: false,
+            connected: false,
+            absorbed: [0; 2],
+            window: None,
+            last: if fresh { [0; 4] } else { sample(connection) },
+        }
+    }
+}
+
+impl Group {
+    fn of(identity: &Identity, role: Role) -> Self {
+        Self { process: identity.name.clone(), container: identity.container.clone(), role }
+    }
+
+    fn nobody(role: Role) -> Self {
+        Self { process: crate::process::NOBODY.to_owned(), container: String::new(), role }
+    }
+}
+
+fn sample(connection: &Connection) -> Sample {
+    let counts = if Protocol::from_u8(connection.protocol) == Protocol::WebSocket {
+        [messages(&connection.websocket[0]), messages(&connection.websocket[1])]
+    } else {
+        [0; 2]
+    };
+    [connection.bytes[0], connection.bytes[1], counts[0], counts[1]]
+}

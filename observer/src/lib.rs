@@ -1,0 +1,26 @@
+//! observer: what the WebSocket, Postgres, Redis and other traffic of a Linux host is doing, from the kernel.
+//!
+//! ```text
+//! kernel ──► probes ──► snapshot ──► ledger ──► metrics ──► http
+//! offsets    load and   maps into    totals by   families    endpoints
+//!            attach     plain data   process
+//! ```
+
+pub mod address;
+pub mod agent;
+pub mod check;
+pub mod cli;
+pub mod config;
+pub mod events;
+pub mod flows;
+pub mod http;
+pub mod kernel;
+pub mod ledger;
+pub mod logging;
+pub mod metrics;
+pub mod probes;
+pub mod process;
+pub mod rates;
+pub mod run;
+pub mod snapshot;
+pub mod totals;

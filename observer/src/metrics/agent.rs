@@ -1,0 +1,128 @@
+//! The agent on itself: what it is, what it holds, and everything that it could not see, parse or store.
+
+use observer_ebpf::layout::Protocol;
+use observer_ebpf::layout::health::{Desync, Health, Unread};
+
+use super::family::{Description, Family, Kind, Value};
+use super::fold::Folder;
+use super::protocol;
+use crate::ledger::View;
+use crate::probes::{Probe, State};
+
+/// Upper bounds, in seconds, of the buckets of `observer_collect_seconds`.
+pub const COLLECT_BOUNDS: [f64; 7] = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1];
+
+/// What the agent knows of itself.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    /// The programs.
+    pub probes: &'a [Probe],
+    /// Connections tracked now.
+    pub tracked: u64,
+    /// What the kernel half could not do.
+    pub health: &'a Health,
+    /// Runs of programs that the kernel left out, as one was running on that processor already.
+    pub missed_runs: u64,
+    /// How long collecting took, by bucket of [`COLLECT_BOUNDS`], and seconds in all.
+    pub collects: (&'a [u64], f64),
+}
+
+macro_rules! describe {
+    ($name:literal, $kind:expr, $labels:expr, $help:literal) => {
+        Description { name: $name, help: $help, kind: $kind, labels: $labels }
+    };
+}
+
+/// The families of the agent.
+pub fn families(facts: &Facts<'_>, view: &View, folder: &Folder) -> Vec<Family> {
+    let one = |description: Description, value: Value| {
+        let mut family = Family::new(description);
+        family.push([], value);
+        family
+    };
+    let mut build = Family::new(describe!(
+        "observer_build_info", Kind::Gauge, &["version"], "The agent's version; always 1."));
+    build.push([env!("CARGO_PKG_VERSION")], Value::Gauge(1.0));
+
+    let mut probes = Family::new(describe!(
+        "observer_probe_up", Kind::Gauge, &["probe"], "Whether a BPF program is attached."));
+    for probe in facts.probes {
+        probes.push([probe.name], Value::Gauge(if probe.state == State::Up { 1.0 } else { 0.0 }));
+    }
+
+    let mut lost = Family::new(describe!(
+        "observer_unsynchronised_connections", Kind::Gauge, &["protocol"],
+        "Connections seen in the middle, or lost, and not yet in step with their parser."));
+    for spoken in [Protocol::Unknown, Protocol::WebSocket] {
+        let count = view.lost.get(&spoken).copied().unwrap_or_default();
+        lost.push([protocol(spoken)], Value::Gauge(count as f64));
+    }
+
+    let mut desyncs = Family::new(describe!(
+        "observer_desyncs_total", Kind::Counter, &["protocol", "reason"],
+        "Streams that fell out of step with their parser."));
+    for spoken in Protocol::ALL {
+        for reason in Desync::ALL {
+            let count = facts.health.desyncs[spoken as usize][reason as usize];
+            desyncs.count([protocol(spoken), desync(reason)], count);
+        }
+    }
+
+    let mut unread_bytes = Family::new(describe!(
+        "observer_unparsed_bytes_total", Kind::Counter, &["reason"], "Bytes counted but not readable."));
+    for reason in Unread::ALL {
+        let count = facts.health.unread_bytes[reason as usize];
+        unread_bytes.push([unread(reason)], Value::Counter(count as f64));
+    }
+
+    let mut folded = Family::new(describe!(
+        "observer_series_folded_total", Kind::Counter, &["family"],
+        "Series added up under process=\"other\", past the limit of their family."));
+    for (family, count) in folder.folded() {
+        folded.count([family], count);
+    }
+
+    let (counts, seconds) = facts.collects;
+    vec![
+        build,
+        probes,
+        one(describe!("observer_tracked_connections", Kind::Gauge, &[], "Connections tracked now."),
+            Value::Gauge(facts.tracked as f64)),
+        one(describe!("observer_untracked_connections_total", Kind::Counter, &[],
+            "Connections past the limit, of which nothing is known."),
+            Value::Counter(facts.health.untracked as f64)),
+        lost,
+        desyncs,
+        unread_bytes,
+        one(describe!("observer_events_lost_total", Kind::Counter, &[],
+            "Records that found no room, and calls that the kernel did not show to a busy program."),
+            Value::Counter((facts.health.events_lost + facts.missed_runs) as f64)),
+        folded,
+        one(describe!("observer_collect_seconds", Kind::Histogram(&COLLECT_BOUNDS), &[],
+            "Time that the agent took to collect."),
+            Value::Histogram(counts.to_vec(), seconds)),
+    ]
+}
+
+/// A label's value for why bytes could not be read.
+pub const fn unread(reason: Unread) -> &'static str {
+    match reason {
+        Unread::IoUring => "io_uring",
+        Unread::Splice => "splice",
+        Unread::Compat => "compat",
+        Unread::Fault => "fault",
+        Unread::Other => "other",
+    }
+}
+
+/// A label's value for why a stream fell out of step.
+pub const fn desync(reason: Desync) -> &'static str {
+    match reason {
+        Desync::Unread => "unread",
+        Desync::Gap => "gap",
+        Desync::Concurrent => "concurrent",
+        Desync::Length => "length",
+        Desync::Header => "header",
+        Desync::Bound => "bound",
+    }
+}

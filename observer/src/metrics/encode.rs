@@ -1,0 +1,100 @@
+//! Families in the text format that Prometheus reads.
+
+use prometheus::proto;
+use prometheus::{Encoder as _, TextEncoder};
+
+use super::family::{Family, Kind, Value};
+
+/// The content type of what [`text`] returns.
+pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// Encodes families, with those that the `prometheus` crate gathers itself (`process_*`).
+pub fn text(families: &[Family], gathered: &[proto::MetricFamily]) -> prometheus::Result<Vec<u8>> {
+    let mut all: Vec<proto::MetricFamily> = families.iter().filter(|family| !family.rows.is_empty()).map(proto_of).collect();
+    all.extend_from_slice(gathered);
+    let mut text = Vec::with_capacity(64 * 1024);
+    TextEncoder::new().encode(&all, &mut text)?;
+    Ok(text)
+}
+
+fn proto_of(family: &Family) -> proto::MetricFamily {
+    let description = family.description;
+    let mut encoded = proto::MetricFamily::default();
+    encoded.set_name(description.name.to_owned());
+    encoded.set_help(description.help.to_owned());
+    encoded.set_field_type(match description.kind {
+        Kind::Counter => proto::MetricType::COUNTER,
+        Kind::Gauge => proto::MetricType::GAUGE,
+        Kind::Histogram(_) => proto::MetricType::HISTOGRAM,
+    });
+    encoded.set_metric(family.rows.iter().map(|(labels, value)| metric(description.labels, labels, value, description.kind)).collect());
+    encoded
+}
+
+fn metric(names: &[&str], labels: &[String], value: &Value, kind: Kind) -> proto::Metric {
+    let mut metric = proto::Metric::default();
+    let pairs = names.iter().zip(labels).map(|(name, value)| {
+        let mut pair = proto::LabelPair::default();
+        pair.set_name((*name).to_owned());
+        pair.set_value(value.clone());
+        pair
+    });
+    metric.set_label(pairs.collect());
+    match value {
+        Value::Counter(count) => {
+            let mut counter = proto::Counter::default();
+            counter.set_value(*count);
+            metric.set_counter(counter);
+        }
+        Value::Gauge(level) => {
+            let mut gauge = proto::Gauge::default();
+            gauge.set_value(*level);
+            metric.set_gauge(gauge);
+        }
+        Value::Histogram(counts, sum) => {
+            let bounds = if let Kind::Histogram(bounds) = kind { bounds } else { &[] };
+            metric.set_histogram(histogram(bounds, counts, *sum));
+        }
+    }
+    metric
+}
+
+fn histogram(bounds: &[f64], counts: &[u64], sum: f64) -> proto::Histogram {
+    let mut histogram = proto::Histogram::default();
+    let mut cumulative = 0;
+    let buckets = bounds.iter().zip(counts).map(|(&bound, &count)| {
+        cumulative += count;
+        let mut bucket = proto::Bucket::default();
+        bucket.set_upper_bound(bound);
+        bucket.set_cumulative_count(cumulative);
+        bucket
+    });
+    histogram.set_bucket(buckets.collect());
+    histogram.set_sample_count(counts.iter().sum());
+    histogram.set_sample_sum(sum);
+    histogram
+}
+
+#[cfg(test)]
+mod tests {
+    use super::text;
+    use crate::metrics::family::{Description, Family, Kind, Value};
+
+    #[test]
+    fn families_read_as_prometheus_expects() {
+        let mut sizes = Family::new(Description {
+            name: "size_bytes",
+            help: "Sizes.",
+            kind: Kind::Histogram(&[100.0, 10_000_000.0]),
+            labels: &["process"],
+        });
+        sizes.push(["a\"b\n"], Value::Histogram(vec![2, 1, 1], 20_000_003.0));
+        let text = text(&[sizes], &[]).map(String::from_utf8);
+        let expected = "# HELP size_bytes Sizes.\n# TYPE size_bytes histogram\n\
+            size_bytes_bucket{process=\"a\\\"b\\n\",le=\"100\"} 2\n\
+            size_bytes_bucket{process=\"a\\\"b\\n\",le=\"10000000\"} 3\n\
+            size_bytes_bucket{process=\"a\\\"b\\n\",le=\"+Inf\"} 4\n\
+            size_bytes_sum{process=\"a\\\"b\\n\"} 20000003\nsize_bytes_count{process=\"a\\\"b\\n\"} 4\n";
+        assert_eq!(text.ok(), Some(Ok(expected.to_owned())));
+    }
+}

@@ -1,0 +1,84 @@
+//! A metric family as plain data.
+
+/// What a row's number is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Only grows.
+    Counter(f64),
+    /// Goes both ways.
+    Gauge(f64),
+    /// Counts by bucket, the one above all bounds last, and the sum of what was counted.
+    Histogram(Vec<u64>, f64),
+}
+
+impl Value {
+    /// Adds another of the same kind.
+    pub fn add(&mut self, other: &Self) {
+        match (self, other) {
+            (Self::Counter(sum), Self::Counter(more)) | (Self::Gauge(sum), Self::Gauge(more)) => *sum += more,
+            (Self::Histogram(counts, sum), Self::Histogram(more_counts, more)) => {
+                for (count, more) in counts.iter_mut().zip(more_counts) {
+                    *count += more;
+                }
+                *sum += more;
+            }
+            (Self::Counter(_) | Self::Gauge(_) | Self::Histogram(..), _) => {}
+        }
+    }
+}
+
+/// The kinds of families.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// Of [`Value::Counter`].
+    Counter,
+    /// Of [`Value::Gauge`].
+    Gauge,
+    /// Of [`Value::Histogram`], with these upper bounds.
+    Histogram(&'static [f64]),
+}
+
+/// What a family is, apart from its rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Description {
+    /// Its name.
+    pub name: &'static str,
+    /// One sentence.
+    pub help: &'static str,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its labels' names, in the order of each row's values.
+    pub labels: &'static [&'static str],
+}
+
+/// Values of a family's labels.
+pub type Labels = Vec<String>;
+
+/// A family with its rows.
+#[derive(Clone, Debug)]
+pub struct Family {
+    /// What it is.
+    pub description: Description,
+    /// Its rows; no two have the same labels.
+    pub rows: Vec<(Labels, Value)>,
+}
+
+impl Family {
+    /// A family without rows.
+    pub const fn new(description: Description) -> Self {
+        Self { description, rows: Vec::new() }
+    }
+
+    /// Adds a row.
+    pub fn push<const N: usize>(&mut self, labels: [&str; N], value: Value) {
+        debug_assert_eq!(labels.len(), self.description.labels.len(), "{}", self.description.name);
+        self.rows.push((labels.iter().map(|&label| label.to_owned()).collect(), value));
+    }
+
+    /// Adds a counter's row unless it is zero: a row appears with its first count.
+    pub fn count<const N: usize>(&mut self, labels: [&str; N], count: u64) {
+        if count > 0 {
+            self.push(labels, Value::Counter(count as f64));
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! The programs: what each is for, how it is attached, and how that went.
+
+use std::fmt;
+use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
+use std::path::Path;
+
+use aya::maps::{MapData, PerCpuArray, RingBuf, Stack};
+use aya::programs::{BtfTracePoint, Iter, Program};
+use aya::{Btf, Ebpf, EbpfLoader};
+use observer_ebpf::layout::connection::UnixPath;
+use observer_ebpf::layout::health::Health;
+use observer_ebpf::layout::settings::Thresholds;
+use serde::Serialize;
+
+use crate::kernel::iterator::Iterator;
+use crate::kernel::members::{self, Offsets};
+use crate::kernel::privileges;
+use crate::snapshot::Arena;
+
+/// The program, as `cargo xtask build` made it.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/observer-program.o"));
+
+/// How a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// To a tracepoint of its name, by its type information.
+    Tracepoint,
+    /// As an iterator over this.
+    Iterator(&'static str),
+}
+
+/// A program.
+#[derive(Clone, Copy, Debug)]
+struct Design {
+    name: &'static str,
+    kind: Kind,
+    gives: &'static str,
+    /// Without it there is nothing to observe.
+    essential: bool,
+    since: &'static str,
+}
+
+const DESIGNS: [Design; 6] = [
+    Design {
+        name: "sock_send_length",
+        kind: Kind::Tracepoint,
+        gives: "what is sent",
+        essential: true,
+        since: "6.3",
+    },
+    Design {
+        name: "sock_recv_length",
+        kind: Kind::Tracepoint,
+        gives: "what is received",
+        essential: true,
+        since: "6.3",
+    },
+    Design {
+        name: "inet_sock_set_state",
+        kind: Kind::Tracepoint,
+        gives: "TCP connections opening and closing, and the latency of connect",
+        essential: false,
+        since: "4.16",
+    },
+    Design {
+        name: "tcp_destroy_sock",
+        kind: Kind::Tracepoint,
+        gives: "the end of TCP sockets",
+        essential: false,
+        since: "4.16",
+    },
+    Design {
+        name: "adopt",
+        kind: Kind::Iterator("task_file"),
+        gives: "connections that were open before the agent, and idle ones",
+        essential: false,
+        since: "5.11",
+    },
+    Design {
+        name: "refresh",
+        kind: Kind::Iterator("bpf_sk_storage_map"),
+        gives: "the end of UNIX connections, and retransmits",
+        essential: false,
+        since: "5.9",
+    },
+];
+
+/// How a program is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Probe {
+    /// Its name; a tracepoint's is the tracepoint's.
+    pub name: &'static str,
+    /// `up` or `down`.
+    pub state: State,
+    /// Why it is down.
+    pub reason: Option<String>,
+    /// What is not known without it.
+    pub gives: &'static str,
+    /// Instructions that the verifier went through.
+    pub verified_instructions: Option<u32>,
+}
+
+/// Whether a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It is.
+    Up,
+    /// It is not.
+    Down,
+}
+
+/// What the program is built with.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Connections tracked at once.
+    pub max_connections: u32,
+    /// When a message is oversized.
+    pub thresholds: Thresholds,
+}
+
+/// Why nothing can be observed here.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// This binary has no program in it.
+    #[error("this binary was built without its BPF program; build it with: cargo xtask build")]
+    NotBuiltIn,
+    /// Capabilities are missing.
+    #[error("loading BPF programs needs {0}, which this process lacks; run it as root, as in: sudo observer run")]
+    Privileges(String),
+    /// The kernel's structures are not known.
+    #[error("{0}")]
+    Members(#[from] members::Error),
+    /// The kernel's type information could not be loaded.
+    #[error("cannot load the kernel's type information: {0}")]
+    TypeInformation(#[from] aya::BtfError),
+    /// The maps could not be made.
+    #[error("cannot create the BPF maps: {0}")]
+    Maps(String),
+    /// A program without which there is nothing to observe is down.
+    #[error("{name} cannot be attached, which needs Linux {since} or newer: {reason}")]
+    Essential {
+        /// Its name.
+        name: &'static str,
+        /// The first kernel that has what it needs.
+        since: &'static str,
+        /// What happened.
+        reason: String,
+    },
+}
+
+/// The loaded programs, and the maps they share with the agent. Dropping it detaches them.
+pub struct Probes {
+    /// How each program is.
+    pub probes: Vec<Probe>,
+    /// Connections, to be read at any time.
+    pub arena: Arena,
+    /// Elements of the arena to use again.
+    pub free: Stack<MapData, u32>,
+    /// Elements of the arena whose socket is gone.
+    pub retired: RingBuf<MapData>,
+    /// Oversized messages.
+    pub events: RingBuf<MapData>,
+    /// Paths of UNIX connections.
+    pub unix_paths: aya::maps::HashMap<MapData, u32, PathValue>,
+    /// What the program could not do.
+    pub health: PerCpuArray<MapData, HealthValue>,
+    /// Finds sockets and their processes.
+    pub adopt: Option<Iterator>,
+    /// Finds which sockets are still there.
+    pub refresh: Option<Iterator>,
+    ebpf: Ebpf,
+}
+
+impl fmt::Debug for Probes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Probes").field("probes", &self.probes).finish_non_exhaustive()
+    }
+}
+
+/// [`UnixPath`] as a map's value.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct PathValue(pub UnixPath);
+
+// SAFETY: integers only, without padding.
+unsafe impl aya::Pod for PathValue {}
+
+/// [`Health`] as a map's value.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct HealthValue(pub Health);
+
+// SAFETY: integers only, without padding.
+unsafe impl aya::Pod for HealthValue {}
+
+/// Elements beyond the connections tracked at once: room for those that closed since the agent looked.
+fn capacity(max_connections: u32) -> u32 {
+    max_connections.saturating_add(max_connections / 4).saturating_add(8192)
+}
+
+/// Bytes of a ring that has room for a record of 8 bytes, with its header of 8, for each of `elements`.
+fn ring_size(elements: u32) -> u32 {
+    (u64::from(elements) * 16).next_power_of_two().clamp(4096, 1 << 30) as u32
+}
+
+/// Loads and attaches everything that can be. Not all need be [`State::Up`] afterwards, but what is
+/// essential is.
+pub fn load(settings: &Settings) -> Result<Probes, Error> {
+    if OBJECT.is_empty() {
+        return Err(Error::NotBuiltIn);
+    }
+    let missing = privileges::missing();
+    if !missing.is_empty() {
+        return Err(Error::Privileges(missing.join(", ")));
+    }
+    let offsets = members::resolve(Path::new(members::VMLINUX))?;
+    let btf = Btf::from_sys_fs()?;
+    let mut ebpf = create(settings, &offsets, &btf)?;
+
+    let mut probes = Vec::with_capacity(DESIGNS.len());
+    let mut adopt = None;
+    let mut refresh = None;
+    let sockets = clone_of(&ebpf, "SOCKETS")?;
+    for design in DESIGNS {
+        let outcome = match design.kind {
+            Kind::Tracepoint => attach_tracepoint(&mut ebpf, design.name, &btf),
+            Kind::Iterator(over) => {
+                let map = (design.name == "refresh").then_some(&sockets);
+                attach_iterator(&mut ebpf, design.name, over, map, &btf).map(|iterator| {
+                    let place = if design.name == "refresh" { &mut refresh } else { &mut adopt };
+                    *place = Some(iterator);
+                })
+            }
+        };
+        if let (Err(reason), true) = (&outcome, design.essential) {
+            return Err(Error::Essential { name: design.name, since: design.since, reason: reason.clone() });
+        }
+        let verified = ebpf
+            .program(design.name)
+            .and_then(|program| program.info().ok())
+            .and_then(|info| info.verified_instruction_count());
+        probes.push(Probe {
+            name: design.name,
+            state: if outcome.is_ok() { State::Up } else { State::Down },
+            reason: outcome.err(),
+            gives: design.gives,
+            verified_instructions: verified,
+        });
+    }
+
+    let elements = capacity(settings.max_connections);
+    let arena = Arena::new(clone_of(&ebpf, "CONNECTIONS")?, clone_of(&ebpf, "CONTROL")?, elements)
+        .map_err(|error| Error::Maps(format!("cannot map them into memory: {error}")))?;
+    Ok(Probes {
+        probes,
+        arena,
+        free: typed(&mut ebpf, "FREE")?,
+        retired: typed(&mut ebpf, "RETIRED")?,
+        events: typed(&mut ebpf, "EVENTS")?,
+        unix_paths: typed(&mut ebpf, "UNIX_PATHS")?,
+        health: typed(&mut ebpf, "HEALTH")?,
+        adopt,
+        refresh,
+        ebpf,
+    })
+}
+
+impl Probes {
+    /// Connects the program's own log to this process's, if it has one.
+    pub fn logger(&mut self) -> Result<aya_log::EbpfLogger<&'static dyn log::Log>, aya_log::Error> {
+        aya_log::EbpfLogger::init(&mut self.ebpf)
+    }
+}
+
+impl Probes {
+    /// Runs of programs that the kernel left out, as the program was running on that processor already
+    /// (`recursion_misses` in `bpf_prog_show_fdinfo`, `kernel/bpf/syscall.c`).
+    pub fn missed_runs(&self) -> u64 {
+        let programs = DESIGNS.iter().filter_map(|design| self.ebpf.program(design.name)?.fd().ok());
+        programs.map(|program| missed_runs(program.as_fd().as_raw_fd())).sum()
+    }
+}
+
+fn missed_runs(descriptor: RawFd) -> u64 {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).unwrap_or_default();
+    let count = info.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
+    count.and_then(|count| count.trim().parse().ok()).unwrap_or_default()
+}
+
+fn create(settings: &Settings, offsets: &Offsets, btf: &Btf) -> Result<Ebpf, Error> {
+    let elements = capacity(settings.max_connections);
+    let mut loader = EbpfLoader::new();
+    loader
+        .btf(Some(btf))
+        .override_global("MAX_CONNECTIONS", &settings.max_connections, true)
+        .override_global("CAPACITY", &elements, true)
+        .override_global("THRESHOLD_MEDIUM", &settings.thresholds.medium, true)
+        .override_global("THRESHOLD_LARGE", &settings.thresholds.large, true)
+        .override_global("THRESHOLD_HUGE", &settings.thresholds.huge, true)
+        .map_max_entries("CONNECTIONS", elements)
+        .map_max_entries("FREE", elements)
+        .map_max_entries("UNIX_PATHS", elements)
+        .map_max_entries("RETIRED", ring_size(elements));
+    for (global, offset) in offsets {
+        loader.override_global(global, offset, false);
+    }
+    loader.load(OBJECT).map_err(|error| Error::Maps(chain(&error)))
+}
+
+fn attach_tracepoint(ebpf: &mut Ebpf, name: &str, btf: &Btf) -> Result<(), String> {
+    let program: &mut BtfTracePoint = program(ebpf, name)?;
+    program.load(name, btf).map_err(|error| chain(&error))?;
+    program.attach().map_err(|error| chain(&error))?;
+    Ok(())
+}
+
+fn attach_iterator(
+    ebpf: &mut Ebpf,
+    name: &str,
+    over: &str,
+    map: Option<&MapData>,
+    btf: &Btf,
+) -> Result<Iterator, String> {
+    let program: &mut Iter = program(ebpf, name)?;
+    program.load(over, btf).map_err(|error| chain(&error))?;
+    let descriptor = program.fd().map_err(|error| chain(&error))?;
+    Iterator::attach(descriptor.as_fd(), map.map(|map| map.fd().as_fd())).map_err(|error| chain(&error))
+}
+
+fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, String>
+where
+    &'a mut P: TryFrom<&'a mut Program, Error = aya::programs::ProgramError>,
+{
+    let program = ebpf.program_mut(name).ok_or("it is not in the object")?;
+    program.try_into().map_err(|error: aya::programs::ProgramError| error.to_string())
+}
+
+/// Takes a map out of the object, as a map of its type.
+fn typed<M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<M, Error> {
+    let map = ebpf.take_map(name).ok_or_else(|| Error::Maps(format!("{name} is not in the object")))?;
+    M::try_from(map).map_err(|error| Error::Maps(format!("{name}: {}", chain(&error))))
+}
+
+/// Another handle to a map.
+fn clone_of(ebpf: &Ebpf, name: &'static str) -> Result<MapData, Error> {
+    use aya::maps::Map;
+    let data = match ebpf.map(name) {
+        Some(Map::Array(data) | Map::SkStorage(data)) => data,
+        _ => return Err(Error::Maps(format!("{name} is not in the object"))),
+    };
+    let descriptor = data.fd().as_fd().try_clone_to_owned().map_err(|error| Error::Maps(error.to_string()))?;
+    MapData::from_fd(descriptor).map_err(|error| Error::Maps(chain(&error)))
+}
+
+/// An error with its causes in one line. The verifier's log, which may be long, is cut to its end.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let next_text = next.to_string();
+        if !text.contains(&next_text) {
+            text = format!("{text}: {next_text}");
+        }
+        cause = next.source();
+    }
+    for line in text.lines() {
+        log::debug!("{line}");
+    }
+    let summary = ["processed ", "stack depth ", "verification time "];
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !summary.iter().any(|start| line.starts_with(start)))
+        .collect();
+    match lines.as_slice() {
+        [] => String::new(),
+        [only] => (*only).to_owned(),
+        [first, .., last] => format!("{first} … {last}"),
+    }
+}

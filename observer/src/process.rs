@@ -1,0 +1,151 @@
+//! From the kernel's word on a process to what operators call it: its name, its number, its container.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use observer_ebpf::layout::connection::Owner;
+
+/// What operators call a process.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Identity {
+    /// Its leader's name (`/proc/PID/comm`).
+    pub name: String,
+    /// Its container's 12-character id; empty outside one.
+    pub container: String,
+    /// Thread-group id.
+    pub pid: u32,
+    /// When it started, so that a number used again is another process.
+    pub start_ns: u64,
+}
+
+/// The name of what has no process: connections that nobody has accepted yet.
+pub const NOBODY: &str = "unknown";
+
+/// Looks processes up in `/proc`, once each.
+#[derive(Debug)]
+pub struct Processes {
+    proc: PathBuf,
+    ticks_per_second: u64,
+    known: HashMap<Owner, Rc<Identity>>,
+}
+
+impl Processes {
+    /// Looks them up below `proc`.
+    pub fn new(proc: &Path) -> Self {
+        // SAFETY: no arguments that could be wrong.
+        let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+        Self {
+            proc: proc.to_owned(),
+            ticks_per_second: u64::try_from(ticks).ok().filter(|&ticks| ticks > 0).unwrap_or(100),
+            known: HashMap::new(),
+        }
+    }
+
+    /// Who `owner` is. `comm` is its leader's name as the kernel had it, for one that is gone already.
+    pub fn identify(&mut self, owner: Owner, comm: [u8; 16]) -> Rc<Identity> {
+        if let Some(known) = self.known.get(&owner) {
+            return Rc::clone(known);
+        }
+        let name = if owner.start_ns == 0 {
+            NOBODY.to_owned()
+        } else {
+            self.read(owner, "comm").map_or_else(
+                || String::from_utf8_lossy(comm.split(|&byte| byte == 0).next().unwrap_or_default()).into_owned(),
+                |name| name.trim_end_matches('\n').to_owned(),
+            )
+        };
+        let container = self.read(owner, "cgroup").and_then(|cgroups| container_of(&cgroups)).unwrap_or_default();
+        let identity =
+            Rc::new(Identity { name, container, pid: owner.tgid, start_ns: owner.start_ns });
+        self.known.insert(owner, Rc::clone(&identity));
+        identity
+    }
+
+    /// Whether the process still runs.
+    pub fn is_alive(&self, pid: u32, start_ns: u64) -> bool {
+        let stat = fs::read_to_string(self.proc.join(pid.to_string()).join("stat")).unwrap_or_default();
+        started(&stat).is_some_and(|ticks| self.ticks(start_ns) == ticks)
+    }
+
+    /// Forgets who is not `needed`.
+    pub fn retain(&mut self, needed: impl Fn(&Identity) -> bool) {
+        self.known.retain(|_, identity| needed(identity));
+    }
+
+    /// Reads a file of the process's, if it is this process that has the number.
+    fn read(&self, owner: Owner, file: &str) -> Option<String> {
+        let directory = self.proc.join(owner.tgid.to_string());
+        let bytes = fs::read(directory.join(file)).ok()?;
+        // Looked at afterwards, so that it was this process while the file was read.
+        self.is_alive(owner.tgid, owner.start_ns).then(|| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// As `/proc/PID/stat` tells a time (`nsec_to_clock_t` in `kernel/time/time.c`).
+    fn ticks(&self, nanoseconds: u64) -> u64 {
+        nanoseconds / (1_000_000_000 / self.ticks_per_second)
+    }
+}
+
+/// Whether pids are those of the host (`PROC_PID_INIT_INO` in `include/linux/proc_ns.h`).
+pub fn pid_namespace() -> &'static str {
+    match fs::read_link("/proc/self/ns/pid") {
+        Ok(link) if link.to_string_lossy() == "pid:[4026531836]" => "host",
+        Ok(_) => "not the host's: names, containers and ends of processes are unknown; run the agent in the host's pid namespace",
+        Err(_) => "unknown",
+    }
+}
+
+/// Field 22, `starttime`, of `/proc/PID/stat`. The name before it may hold anything, spaces and brackets
+/// included, so fields are counted from its end.
+fn started(stat: &str) -> Option<u64> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// The container's id in `/proc/PID/cgroup`, as Docker, containerd, CRI-O and Podman name their cgroups:
+/// 64 hexadecimal digits, alone or between a prefix and `.scope`.
+fn container_of(cgroups: &str) -> Option<String> {
+    cgroups.lines().find_map(|line| {
+        let path = line.splitn(3, ':').nth(2)?;
+        path.split('/').rev().find_map(|part| {
+            let part = part.strip_suffix(".scope").unwrap_or(part);
+            let id = part.rsplit(['-', ':']).next()?;
+            let is_id = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+            is_id.then(|| id[..12].to_owned())
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{container_of, started};
+
+    const ID: &str = "4f1c2d3e4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0";
+
+    #[test]
+    fn start_time_is_found_behind_any_name() {
+        let stat = "42 (a) b (c)) S 1 42 42 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 98765 1 2";
+        assert_eq!(started(stat), Some(98765));
+        assert_eq!(started(""), None);
+    }
+
+    #[test]
+    fn containers_are_told_by_their_cgroup() {
+        for path in [
+            format!("0::/system.slice/docker-{ID}.scope"),
+            format!("12:memory:/docker/{ID}\n0::/"),
+            format!("0::/kubepods.slice/kubepods-pod1.slice/cri-containerd-{ID}.scope"),
+            format!("0::/kubepods/besteffort/pod1/{ID}"),
+            format!("0::/kubepods.slice/crio-{ID}.scope/container"),
+            format!("0::/system.slice/containerd.service/kubepods-pod1.slice:cri-containerd:{ID}"),
+            format!("0::/machine.slice/libpod-{ID}.scope"),
+        ] {
+            assert_eq!(container_of(&path).as_deref(), Some(&ID[..12]), "{path}");
+        }
+        for path in ["0::/", "0::/user.slice/user-0.slice/session-1.scope", ""] {
+            assert_eq!(container_of(path), None, "{path}");
+        }
+    }
+}

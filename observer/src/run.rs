@@ -1,0 +1,163 @@
+//! `observer run`: binds, attaches, collects once a second, answers, and stops on a signal.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use tokio::io::unix::AsyncFd;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+use crate::agent::Agent;
+use crate::config::Config;
+use crate::http::{Shared, router};
+use crate::probes::{self, Settings, State};
+
+/// How often the maps are collected, and rates sampled.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How long answers in progress may take once the agent stops.
+const STOP: Duration = Duration::from_secs(2);
+
+/// Runs the agent until SIGINT or SIGTERM.
+pub fn run(config: &Config) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(tokio::task::LocalSet::new().run_until(observe(config)))
+}
+
+async fn observe(config: &Config) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    // Ports first: one in use is the quickest to tell, and nothing is attached in vain.
+    let mut listeners = Vec::new();
+    for address in &config.listen {
+        let listener = TcpListener::bind(address).await.map_err(|error| {
+            anyhow!("cannot listen on {address}: {error}; is another agent running? choose another with --listen")
+        })?;
+        listeners.push(listener);
+    }
+    let settings =
+        Settings { max_connections: config.max_connections, thresholds: config.thresholds };
+    let mut loaded = probes::load(&settings)?;
+    let program_log = start_program_log(&mut loaded);
+    for probe in loaded.probes.iter().filter(|probe| probe.state == State::Down) {
+        log::warn!("{} is down, so there is no {}: {}", probe.name, probe.gives, probe.reason.as_deref().unwrap_or(""));
+    }
+    let agent = Rc::new(RefCell::new(Agent::new(loaded, config).context("cannot read the maps")?));
+    return_memory();
+    if !config.unused.is_empty() {
+        log::warn!("this version has no use yet for: {}", config.unused.join(", "));
+    }
+
+    let (stop, stopping) = watch::channel(false);
+    let (shared, mut questions) = Shared::new();
+    let mut servers = tokio::task::JoinSet::new();
+    for listener in listeners {
+        log::info!("serving http://{}/metrics", listener.local_addr().context("cannot tell the port")?);
+        let mut stopping = stopping.clone();
+        let server = axum::serve(listener, router(shared.clone())).with_graceful_shutdown(async move {
+            // An error means that the sender is gone, which is a stop as well.
+            let _ = stopping.wait_for(|&stop| stop).await;
+        });
+        servers.spawn(server.into_future());
+    }
+    drop(shared);
+
+    let wakeups = Wakeups::new(&agent.borrow())?;
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = ticks.tick() => agent.borrow_mut().tick().context("cannot read the maps")?,
+            woken = wakeups.wait() => {
+                woken.context("cannot wait for the kernel half")?;
+                agent.borrow_mut().collect().context("cannot read the maps")?;
+            }
+            answered = questions.answer(&agent) => if !answered { break },
+        }
+    }
+    log::info!("stopping");
+    let _ = stop.send(true);
+    let answering = async {
+        loop {
+            tokio::select! {
+                finished = servers.join_next() => if finished.is_none() { break },
+                answered = questions.answer(&agent) => if !answered { break },
+            }
+        }
+    };
+    if tokio::time::timeout(STOP, answering).await.is_err() {
+        log::warn!("clients that were still being answered were cut off");
+    }
+    drop(program_log);
+    Ok(())
+}
+
+/// The two rings by which the kernel half wakes the agent.
+struct Wakeups {
+    events: AsyncFd<std::os::fd::OwnedFd>,
+    retired: AsyncFd<std::os::fd::OwnedFd>,
+}
+
+impl Wakeups {
+    fn new(agent: &Agent) -> anyhow::Result<Self> {
+        let [events, retired] = agent.rings();
+        let wait = |ring: std::os::fd::BorrowedFd<'_>| {
+            // SAFETY: a descriptor of its own, open as long as it is waited for.
+            unsafe { AsyncFd::register_with_interest(ring.try_clone_to_owned()?, tokio::io::Interest::READABLE) }
+                .map_err(std::io::Error::from)
+        };
+        Ok(Self {
+            events: wait(events).context("cannot wait for events")?,
+            retired: wait(retired).context("cannot wait for closed connections")?,
+        })
+    }
+
+    async fn wait(&self) -> std::io::Result<()> {
+        tokio::select! {
+            ready = self.events.readable() => ready?.clear_ready(),
+            ready = self.retired.readable() => ready?.clear_ready(),
+        }
+        Ok(())
+    }
+}
+
+/// Passes on what the program logs, which is nothing on its data path.
+fn start_program_log(loaded: &mut probes::Probes) -> Option<tokio::task::JoinHandle<()>> {
+    let logger = match loaded.logger() {
+        Ok(logger) => logger,
+        Err(error) => {
+            log::debug!("the program does not log: {error}");
+            return None;
+        }
+    };
+    // SAFETY: the logger keeps its ring's descriptor open as long as it lives.
+    let registered = unsafe { AsyncFd::register_with_interest(logger, tokio::io::Interest::READABLE) };
+    let mut logger = match registered {
+        Ok(logger) => logger,
+        Err(error) => {
+            log::warn!("cannot wait for the program's log: {error}");
+            return None;
+        }
+    };
+    Some(tokio::task::spawn_local(async move {
+        while let Ok(mut ready) = logger.readable_mut().await {
+            ready.get_inner_mut().flush();
+            ready.clear_ready();
+        }
+    }))
+}
+
+/// Returns what loading took to the system: the kernel's type information is large, and needed once.
+fn return_memory() {
+    // SAFETY: it only gives back memory that is free.
+    unsafe { libc::malloc_trim(0) };
+}

@@ -1,0 +1,19 @@
+//! `cargo xtask bench`: what observing costs, beside programs that do nothing or only the least.
+
+use anyhow::{Context as _, Result};
+
+use crate::command::run;
+use crate::setup::{self, Needs};
+use crate::{build, cargo, privilege, test};
+
+/// The command.
+pub(crate) fn command(args: Vec<String>) -> Result<()> {
+    setup::ensure(Needs::Everything)?;
+    build::everything()?;
+    build::bpf("bench-empty")?;
+    build::bpf("bench-floor")?;
+    let mut cargo = cargo::same();
+    cargo.args(["run", "--release", "--package", "observer-tests", "--bin", "bench"]);
+    cargo.args(build::target_directory()).args(privilege::cargo_runner().context("the benchmark")?);
+    run(cargo.arg("--").args(args).envs(test::environment())).context("the benchmark")
+}

@@ -1,0 +1,76 @@
+//! `cargo xtask build`: BPF first, then the agent, which holds it.
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+
+use crate::command::{self, run};
+use crate::setup::{self, Needs};
+use crate::toolchain::{TARGET, Toolchain};
+use crate::{cargo, workspace};
+
+/// How the BPF program is compiled. rustc itself tells bpf-linker the processor.
+const FLAGS: [&str; 5] =
+    ["-Clinker=bpf-linker", "-Clink-arg=--btf", "-Ctarget-cpu=v3", "-Cdebuginfo=2", "-Cpanic=abort"];
+
+/// The command.
+pub(crate) fn command() -> Result<()> {
+    setup::ensure(Needs::Build)?;
+    everything()
+}
+
+/// Builds the BPF program and the agent; for callers that have set up.
+pub(crate) fn everything() -> Result<()> {
+    bpf("observer-program")?;
+    run(cargo::same().args(["build", "--release", "--package", "observer"]).args(target_directory()))
+        .context("the agent does not build")
+}
+
+/// The option that keeps the build where the rest looks for it, whatever cargo's configuration says.
+pub(crate) fn target_directory() -> [String; 2] {
+    ["--target-dir".to_owned(), workspace::target().display().to_string()]
+}
+
+/// Builds a binary of `observer-ebpf` into `target/bpf/<binary>.o`.
+pub(crate) fn bpf(binary: &str) -> Result<()> {
+    let toolchain = Toolchain::find().context("no `core` for BPF; run `cargo xtask setup`")?;
+    let mut cargo = bpf_cargo(&toolchain, "build", &FLAGS)?;
+    run(cargo.args(["--bin", binary])).with_context(|| format!("the BPF program {binary} does not build"))?;
+
+    let built = workspace::bpf().join(TARGET).join("release").join(binary);
+    let kept = workspace::bpf().join(format!("{binary}.o"));
+    let bytes = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+    // Left alone when it is the same, so that cargo does not build the agent again for nothing.
+    if !fs::read(&kept).is_ok_and(|present| present == bytes) {
+        fs::write(&kept, bytes).with_context(|| format!("cannot write {}", kept.display()))?;
+    }
+    Ok(())
+}
+
+/// Looks at all of the BPF half for warnings, with clippy where the toolchain has one.
+pub(crate) fn lint_bpf() -> Result<()> {
+    let toolchain = Toolchain::find().context("no `core` for BPF; run `cargo xtask setup`")?;
+    let flags: Vec<&str> = FLAGS.iter().copied().chain(["-Dwarnings"]).collect();
+    let subcommand = if toolchain.has_clippy() {
+        "clippy"
+    } else {
+        println!("not clippy but rustc's own lints: the compiler used for BPF comes without a clippy");
+        "check"
+    };
+    run(bpf_cargo(&toolchain, subcommand, &flags)?.arg("--bins")).context("the BPF program has warnings")
+}
+
+fn bpf_cargo(toolchain: &Toolchain, subcommand: &str, flags: &[&str]) -> Result<std::process::Command> {
+    let mut cargo = toolchain.cargo(subcommand)?;
+    cargo
+        .args(["--package", "observer-ebpf", "--features", "program", "--release", "--target-dir"])
+        .arg(workspace::bpf())
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
+    // rustc looks for the linker on PATH, which need not have what `cargo install` installs.
+    if let Some(linker) = command::find("bpf-linker")
+        && let Some(directory) = linker.parent()
+    {
+        cargo.env("PATH", command::path_with(directory)?);
+    }
+    Ok(cargo)
+}

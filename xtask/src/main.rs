@@ -1,0 +1,83 @@
+//! `cargo xtask`: everything one does with this repository, each as one command.
+
+mod bench;
+mod build;
+mod cargo;
+mod ci;
+mod command;
+mod llvm;
+mod privilege;
+mod run;
+mod setup;
+mod test;
+mod toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Builds, runs and checks observer.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Find or install what building and testing need
+    Setup {
+        /// Install nothing; only say what is missing
+        #[arg(long)]
+        check: bool,
+    },
+    /// Build the BPF program and the agent around it, into target/release/observer
+    Build {
+        /// Optimised, which is what every build here is; accepted because people type it
+        #[arg(long)]
+        release: bool,
+    },
+    /// Build, then run the agent as root
+    Run {
+        /// Arguments of `observer run`, or another command of observer and its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Run every test: on the host first, then end to end as root
+    Test {
+        /// Only tests whose name contains this
+        filter: Option<String>,
+    },
+    /// Measure what observing costs
+    Bench {
+        /// Arguments of the benchmark
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Do what CI does: formatting, lints, documentation, dependencies, then every test
+    Ci {
+        /// Leave the tests out
+        #[arg(long)]
+        no_test: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Setup { check } => setup::command(check),
+        Task::Build { release: _ } => build::command(),
+        Task::Run { args } => run::command(args),
+        Task::Test { filter } => test::command(filter.as_deref()),
+        Task::Bench { args } => bench::command(args),
+        Task::Ci { no_test } => ci::command(no_test),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! `core` for BPF; see `toolchain` for the two ways to have it.
+
+use std::process::Command;
+
+use anyhow::{Result, anyhow};
+
+use super::{apt, report::Report};
+use crate::command::{find, run};
+use crate::toolchain::Toolchain;
+
+const ITEM: &str = "core for BPF";
+const PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
+const NIGHTLY: [&str; 7] =
+    ["toolchain", "install", "nightly", "--profile", "minimal", "--component", "rust-src,clippy"];
+
+pub(super) fn ensure(report: &mut Report) {
+    if Toolchain::find().is_none() && !report.install(ITEM, &advice(), install) {
+        return;
+    }
+    match Toolchain::find() {
+        Some(toolchain) => report.found(ITEM, toolchain),
+        None => report.lacks(ITEM, &advice()),
+    }
+}
+
+/// The distribution's first, because it is of a fixed version; then rustup's. A way that fails gives way to
+/// the next.
+fn install() -> Result<()> {
+    let mut failures = Vec::new();
+    for way in [from_distribution, from_rustup] {
+        match way() {
+            Ok(()) if Toolchain::find().is_some() => return Ok(()),
+            Ok(()) => failures.push("installed, but bpf-linker could not use its output".to_owned()),
+            Err(error) => failures.push(format!("{error:#}")),
+        }
+    }
+    Err(anyhow!(failures.join("; ")))
+}
+
+fn from_distribution() -> Result<()> {
+    apt::install(&PACKAGES)
+}
+
+fn from_rustup() -> Result<()> {
+    run(Command::new("rustup").args(NIGHTLY))
+}
+
+fn advice() -> String {
+    let rustup = format!("rustup {}", NIGHTLY.join(" "));
+    if find("apt-get").is_some() { format!("{}   (or: {rustup})", apt::advice(&PACKAGES)) } else { rustup }
+}
