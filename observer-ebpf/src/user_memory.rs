@@ -132,6 +132,12 @@ impl Buffers {
         Ok(())
     }
 
+    /// Whether all of the call's bytes have been dealt with.
+    #[inline(always)]
+    pub fn is_done(&self) -> bool {
+        self.position >= self.end
+    }
+
     /// Goes on to the next vector; false if there is none or it cannot be read.
     #[inline(always)]
     fn next_vector(&mut self) -> bool {

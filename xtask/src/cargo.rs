@@ -15,10 +15,10 @@ pub(crate) fn same() -> Command {
     clean(Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"))))
 }
 
-/// The cargo of rustup's nightly toolchain.
-pub(crate) fn nightly() -> Command {
+/// The cargo of another of rustup's toolchains.
+pub(crate) fn of(toolchain: &str) -> Command {
     let mut command = Command::new("rustup");
-    command.args(["run", "nightly", "cargo"]);
+    command.args(["run", toolchain, "cargo"]);
     clean(command)
 }
 

@@ -1,6 +1,7 @@
 //! A compiler that can build for BPF, which needs `core` for `bpfel-unknown-none`.
 //!
-//! rustup ships no such `core`. A nightly toolchain builds it from `rust-src`; Debian ships it built, in
+//! rustup ships no such `core`. A nightly toolchain, whose LLVM must be the linker's, builds it from
+//! `rust-src`; Debian ships it built, in
 //! `libstd-rust-web-dev-bpf`, for the compiler of its `rustc-web`.
 
 use std::fmt;
@@ -20,8 +21,10 @@ const SYSTEM_RUSTC: &str = "/usr/bin/rustc";
 /// One of the two ways to have `core` for BPF.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Toolchain {
-    /// rustup's nightly with `rust-src`.
+    /// One of rustup's nightlies, with `rust-src`.
     Nightly {
+        /// What rustup calls it.
+        name: String,
         /// Where it is.
         sysroot: PathBuf,
     },
@@ -41,8 +44,8 @@ impl Toolchain {
     fn nightly() -> Option<Self> {
         // Unlike `rustup run`, this never goes and installs a toolchain.
         let listing = command::output(Command::new("rustup").args(["toolchain", "list", "--verbose"]))?;
-        let sysroot = nightly_in(&listing)?;
-        can_build_core(&sysroot).then_some(Self::Nightly { sysroot })
+        let (name, sysroot) = nightlies(&listing).find(|(_, sysroot)| can_build_core(sysroot))?;
+        Some(Self::Nightly { name: name.to_owned(), sysroot })
     }
 
     fn system() -> Option<Self> {
@@ -54,8 +57,8 @@ impl Toolchain {
     /// Cargo with a subcommand that builds for BPF.
     pub(crate) fn cargo(&self, subcommand: &str) -> Result<Command> {
         let mut command = match self {
-            Self::Nightly { .. } => {
-                let mut command = cargo::nightly();
+            Self::Nightly { name, .. } => {
+                let mut command = cargo::of(name);
                 command.args([subcommand, "-Z", "build-std=core"]);
                 command
             }
@@ -76,7 +79,7 @@ impl Toolchain {
     /// Whether it comes with a clippy of its own version.
     pub(crate) fn has_clippy(&self) -> bool {
         match self {
-            Self::Nightly { sysroot } | Self::System { sysroot } => {
+            Self::Nightly { sysroot, .. } | Self::System { sysroot } => {
                 sysroot.join("bin/clippy-driver").is_file()
             }
         }
@@ -86,9 +89,7 @@ impl Toolchain {
 impl fmt::Display for Toolchain {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Nightly { sysroot } => {
-                write!(formatter, "built by nightly's rust-src, {}", sysroot.display())
-            }
+            Self::Nightly { name, .. } => write!(formatter, "rust-src of {name}"),
             Self::System { sysroot } => {
                 write!(formatter, "{SYSTEM_RUSTC}'s, {}", library_directory(sysroot).display())
             }
@@ -96,14 +97,12 @@ impl fmt::Display for Toolchain {
     }
 }
 
-/// The plain nightly (not a dated one) in what `rustup toolchain list --verbose` prints.
-fn nightly_in(listing: &str) -> Option<PathBuf> {
-    listing.lines().find_map(|line| {
+/// The nightlies, plain and dated, in what `rustup toolchain list --verbose` prints.
+fn nightlies(listing: &str) -> impl Iterator<Item = (&str, PathBuf)> {
+    listing.lines().filter_map(|line| {
         let name = line.split_whitespace().next()?;
-        let host = name.strip_prefix("nightly")?;
-        let dated = host.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-        (!dated)
-            .then(|| line.find(" /").or_else(|| line.find("\t/")).map(|at| PathBuf::from(&line[at + 1..])))?
+        let sysroot = line.get(line.find(" /")? + 1..)?;
+        name.starts_with("nightly").then(|| (name, PathBuf::from(sysroot)))
     })
 }
 
@@ -141,13 +140,17 @@ mod tests {
     }
 
     #[test]
-    fn the_plain_nightly_is_found_among_others() {
+    fn nightlies_are_found_among_others() {
         let listing = "stable-x86_64-unknown-linux-gnu (active, default) /home/u/.rustup/toolchains/stable\n\
                        nightly-2026-01-01-x86_64-unknown-linux-gnu /home/u/.rustup/toolchains/dated\n\
-                       nightly-x86_64-unknown-linux-gnu /home/u/.rustup/toolchains/night ly\n";
-        assert_eq!(nightly_in(listing), Some(PathBuf::from("/home/u/.rustup/toolchains/night ly")));
-        assert_eq!(nightly_in("stable-x86_64-unknown-linux-gnu /home/u/stable\n"), None);
-        assert_eq!(nightly_in(""), None);
+                       nightly-x86_64-unknown-linux-gnu (override) /home/u/.rustup/toolchains/night ly\n";
+        let found: Vec<_> = nightlies(listing).collect();
+        let expected = [
+            ("nightly-2026-01-01-x86_64-unknown-linux-gnu", "/home/u/.rustup/toolchains/dated"),
+            ("nightly-x86_64-unknown-linux-gnu", "/home/u/.rustup/toolchains/night ly"),
+        ];
+        assert_eq!(found, expected.map(|(name, sysroot)| (name, PathBuf::from(sysroot))));
+        assert_eq!(nightlies("").count(), 0);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use observer_ebpf::layout::connection::{Connection, Phase};
 use observer_ebpf::layout::health::{Desync, Unread};
 use observer_ebpf::layout::socket::{Socket, UNTRACKED};
 use observer_ebpf::layout::{Direction, Role};
-use observer_ebpf::wire::session::Session;
+use observer_ebpf::wire::session::{Session, Stage};
 
 use crate::connections::{self, Origin};
 use crate::globals::{
@@ -159,27 +159,53 @@ fn read(
     buffers.locate(task, direction, bytes, socket.index)?;
     let session = &raw mut socket.session;
     let way = direction as u32;
-    let has_frames = socket.session.has_frames(direction) || find_frames(session, connection, buffers, way) != 0;
-    let desync = if has_frames { run_frames(session, connection, buffers, way) } else { 0 };
-    Ok(Desync::from_code(desync))
+    if !socket.session.has_frames(direction) {
+        let stages = [open, tell, message, scan, search];
+        for (stage, run) in Stage::ALL.into_iter().zip(stages) {
+            if socket.session.is_at(direction, stage) {
+                run(session, connection, buffers, way);
+            }
+        }
+        if !socket.session.has_frames(direction) || buffers.is_done() {
+            return Ok(None);
+        }
+    }
+    Ok(Desync::from_code(run_frames(session, connection, buffers, way)))
 }
 
-/// [`Session::find_frames`]; 1 if there are any. Exported, so that the verifier looks at it once and on its own.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn find_frames(
-    session: *mut Session,
-    connection: *mut Connection,
-    buffers: *mut Buffers,
-    direction: u32,
-) -> u32 {
-    // SAFETY: null, or elements of maps that nothing else uses while the direction is locked.
-    let (session, connection, buffers) = unsafe { (session.as_mut(), connection.as_mut(), buffers.as_mut()) };
-    let (Some(session), Some(connection), Some(buffers)) = (session, connection, buffers) else { return 0 };
-    u32::from(session.find_frames(Direction::from_u32(direction), buffers, connection))
+macro_rules! stages {
+    ($($name:ident: $stage:ident;)*) => {
+        $(
+            /// A [`Stage`]. Exported, so that the verifier looks at it once and on its own.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn $name(
+                session: *mut Session,
+                connection: *mut Connection,
+                buffers: *mut Buffers,
+                direction: u32,
+            ) -> u32 {
+                // SAFETY: null, or elements of maps that nothing else uses while the direction is locked.
+                let (session, connection, buffers) =
+                    unsafe { (session.as_mut(), connection.as_mut(), buffers.as_mut()) };
+                if let (Some(session), Some(connection), Some(buffers)) = (session, connection, buffers) {
+                    session.run_stage(Direction::from_u32(direction), Stage::$stage, buffers, connection);
+                }
+                0
+            }
+        )*
+    };
 }
 
-/// [`Session::run_frames`]; [`Desync::code`] of what went wrong. Exported as [`find_frames`] is.
+stages! {
+    open: Open;
+    tell: Tell;
+    message: Message;
+    scan: Scan;
+    search: Search;
+}
+
+/// [`Session::run_frames`]; [`Desync::code`] of what went wrong. Exported as a stage is.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn run_frames(
@@ -188,7 +214,7 @@ pub extern "C" fn run_frames(
     buffers: *mut Buffers,
     direction: u32,
 ) -> u32 {
-    // SAFETY: as for `find_frames`.
+    // SAFETY: as for a stage.
     let (session, connection, buffers) = unsafe { (session.as_mut(), connection.as_mut(), buffers.as_mut()) };
     let (Some(session), Some(connection), Some(buffers)) = (session, connection, buffers) else { return 0 };
     Desync::code(session.run_frames(Direction::from_u32(direction), buffers, connection))

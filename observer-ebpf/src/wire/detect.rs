@@ -15,132 +15,138 @@ pub enum Detected {
 /// Bytes that are enough to tell any protocol here.
 pub const ENOUGH: u32 = 8;
 
-/// A text of at most 8 bytes, as the word that a stream holding it starts with.
-#[derive(Clone, Copy)]
-pub(crate) struct Word {
-    bits: u64,
-    length: u32,
+/// The first bytes of a stream or of a call: as many as there are, at most 8, little-endian.
+#[derive(Clone, Copy, Debug)]
+pub struct Start {
+    bytes: u64,
+    /// All ones in the bytes that are there.
+    known: u64,
 }
 
-impl Word {
-    pub(crate) const fn new(text: &[u8]) -> Self {
-        let mut bits = 0;
+impl Start {
+    /// The first `length` bytes of `word`.
+    #[inline(always)]
+    pub const fn new(word: u64, length: u32) -> Self {
+        let known = low_bytes(u64::MAX, if length < ENOUGH { length } else { ENOUGH });
+        Self { bytes: word & known, known }
+    }
+
+    /// Whether the bytes may be the start of `pattern`, or hold it.
+    #[inline(always)]
+    pub(crate) const fn may_be(self, pattern: Pattern) -> bool {
+        (self.bytes ^ pattern.bits) & pattern.mask & self.known == 0
+    }
+
+    /// Whether the bytes hold all of `pattern`.
+    #[inline(always)]
+    pub(crate) const fn is(self, pattern: Pattern) -> bool {
+        (self.bytes ^ pattern.bits) & pattern.mask == 0 && pattern.mask & !self.known == 0
+    }
+}
+
+/// Bits that a stream of some protocol starts with.
+///
+/// Comparisons under masks, of whole words: the same work whatever the bytes, and one way through it for the
+/// verifier.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pattern {
+    bits: u64,
+    mask: u64,
+}
+
+impl Pattern {
+    /// A text of at most 8 bytes.
+    pub(crate) const fn text(text: &[u8]) -> Self {
+        Self::masked(text, &[0xFF; 8])
+    }
+
+    /// The bits of `bytes` that are set in `masks`, which has at least as many bytes.
+    const fn masked(bytes: &[u8], masks: &[u8]) -> Self {
+        let (mut bits, mut mask) = (0, 0);
         let mut at = 0;
-        while at < text.len() && at < 8 {
-            bits |= (text[at] as u64) << (8 * at);
+        while at < bytes.len() && at < 8 {
+            bits |= ((bytes[at] & masks[at]) as u64) << (8 * at);
+            mask |= (masks[at] as u64) << (8 * at);
             at += 1;
         }
-        Self { bits, length: at as u32 }
-    }
-
-    /// Whether the first `length` bytes of `first` start the text, or the text starts them.
-    #[inline(always)]
-    pub(crate) const fn agrees(self, first: u64, length: u32) -> bool {
-        let shared = if length < self.length { length } else { self.length };
-        low_bytes(first, shared) == low_bytes(self.bits, shared)
-    }
-
-    /// Whether `first` starts with the text.
-    #[inline(always)]
-    pub(crate) const fn starts(self, first: u64, length: u32) -> bool {
-        length >= self.length && self.agrees(first, length)
+        Self { bits, mask }
     }
 }
 
 /// How HTTP/1 requests start (RFC 9110, section 9), and HTTP/2's preface (RFC 9113, section 3.4).
-const HTTP_REQUESTS: [Word; 10] = [
-    Word::new(b"GET "),
-    Word::new(b"POST "),
-    Word::new(b"PUT "),
-    Word::new(b"HEAD "),
-    Word::new(b"DELETE "),
-    Word::new(b"OPTIONS "),
-    Word::new(b"PATCH "),
-    Word::new(b"CONNECT "),
-    Word::new(b"TRACE "),
-    Word::new(b"PRI * HT"),
+const HTTP_REQUESTS: [Pattern; 10] = [
+    Pattern::text(b"GET "),
+    Pattern::text(b"POST "),
+    Pattern::text(b"PUT "),
+    Pattern::text(b"HEAD "),
+    Pattern::text(b"DELETE "),
+    Pattern::text(b"OPTIONS "),
+    Pattern::text(b"PATCH "),
+    Pattern::text(b"CONNECT "),
+    Pattern::text(b"TRACE "),
+    Pattern::text(b"PRI * HT"),
 ];
-const HTTP_RESPONSE: Word = Word::new(b"HTTP/1.");
-const BULK: Word = Word::new(b"\r\n$");
 
-/// Tells the protocol from the client's first `length` bytes, little-endian in `first`.
+/// An HTTP/1 response (RFC 9112, section 4).
+const HTTP_RESPONSE: Pattern = Pattern::text(b"HTTP/1.");
+
+/// What else a client may start with.
+const OTHERS: [(Pattern, Protocol); 6] = [
+    // A handshake record of any version, with a ClientHello (RFC 8446, sections 4 and 5.1).
+    (
+        Pattern::masked(&[0x16, 0x03, 0, 0, 0, 0x01], &[0xFF, 0xFF, 0xF8, 0, 0, 0xFF]),
+        Protocol::Tls,
+    ),
+    // StartupMessage: a length below 16384, then 3.0 or another 3.x ("Message Formats" in the PostgreSQL
+    // documentation).
+    (
+        Pattern::masked(&[0, 0, 0, 0, 0, 3, 0, 0], &[0xFF, 0xFF, 0xC0, 0, 0xFF, 0xFF, 0xFF, 0xF0]),
+        Protocol::Postgres,
+    ),
+    // CancelRequest, SSLRequest, GSSENCRequest: a length, then 1234.5678 to 1234.5680.
+    (
+        Pattern::masked(&[0, 0, 0, 0, 4, 0xD2, 0x16, 0x20], &[0xFF, 0xFF, 0xFF, 0, 0xFF, 0xFF, 0xFF, 0xE0]),
+        Protocol::Postgres,
+    ),
+    // A RESP array of bulk strings, of one to three digits ("Redis serialization protocol specification").
+    (Pattern::masked(b"*0\r\n$", &[0xFF, 0xF0, 0xFF, 0xFF, 0xFF]), Protocol::Redis),
+    (Pattern::masked(b"*00\r\n$", &[0xFF, 0xF0, 0xF0, 0xFF, 0xFF, 0xFF]), Protocol::Redis),
+    (Pattern::masked(b"*000\r\n$", &[0xFF, 0xF0, 0xF0, 0xF0, 0xFF, 0xFF, 0xFF]), Protocol::Redis),
+];
+
+/// Tells the protocol from the client's first bytes.
 #[inline(always)]
-pub fn request(first: u64, length: u32) -> Detected {
-    let length = if length < ENOUGH { length } else { ENOUGH };
+pub fn request(start: Start) -> Detected {
     let mut more = false;
     for method in HTTP_REQUESTS {
-        if method.starts(first, length) {
+        if start.is(method) {
             return Detected::Is(Protocol::Http);
         }
-        more |= method.agrees(first, length);
+        more |= start.may_be(method);
     }
-    if let Some(protocol) = tls(first, length).or(postgres(first, length)).or(redis(first, length)) {
-        return protocol;
+    for (pattern, protocol) in OTHERS {
+        if start.is(pattern) {
+            return Detected::Is(protocol);
+        }
+        more |= start.may_be(pattern);
     }
     if more { Detected::More } else { Detected::Is(Protocol::Unknown) }
 }
 
-const fn byte(word: u64, at: u32) -> u8 {
-    (word >> (8 * at)) as u8
-}
-
-/// A handshake record with a ClientHello (RFC 8446, sections 4 and 5.1).
-#[inline(always)]
-const fn tls(first: u64, length: u32) -> Option<Detected> {
-    let matches = byte(first, 0) == 0x16
-        && (length < 2 || byte(first, 1) == 0x03)
-        && (length < 3 || byte(first, 2) <= 0x04)
-        && (length < 6 || byte(first, 5) == 0x01);
-    match matches {
-        false => None,
-        true if length >= 6 => Some(Detected::Is(Protocol::Tls)),
-        true => Some(Detected::More),
-    }
-}
-
-/// StartupMessage, SSLRequest, GSSENCRequest or CancelRequest ("Message Formats" in the PostgreSQL
-/// documentation): a length, then 3.x or 1234.567x.
-#[inline(always)]
-const fn postgres(first: u64, length: u32) -> Option<Detected> {
-    if byte(first, 0) != 0 || (length >= 2 && byte(first, 1) != 0) {
-        return None;
-    }
-    if length < ENOUGH {
-        return Some(Detected::More);
-    }
-    let size = (first as u32).swap_bytes();
-    let code = ((first >> 32) as u32).swap_bytes();
-    let known = code >> 16 == 3 || matches!(code, 80_877_102..=80_877_104);
-    if known && size >= 8 && size <= 10_000 { Some(Detected::Is(Protocol::Postgres)) } else { None }
-}
-
-/// A RESP array of bulk strings: `*N\r\n$` with N from 1 to 999.
-#[inline(always)]
-fn redis(first: u64, length: u32) -> Option<Detected> {
-    if byte(first, 0) != b'*' {
-        return None;
-    }
-    for digits in 1..=3 {
-        let tail = first >> (8 * (1 + digits));
-        let left = length.saturating_sub(1 + digits);
-        let numbered = (1..=digits).all(|at| at >= length || byte(first, at).is_ascii_digit());
-        if numbered && BULK.agrees(tail, left) {
-            return Some(if left >= 3 { Detected::Is(Protocol::Redis) } else { Detected::More });
-        }
-    }
-    None
-}
-
 /// Whether the bytes start an HTTP request, with enough of them to tell.
 #[inline(always)]
-pub fn is_http_request(first: u64, length: u32) -> bool {
-    HTTP_REQUESTS.iter().any(|method| method.starts(first, length))
+pub fn is_http_request(start: Start) -> bool {
+    HTTP_REQUESTS.into_iter().any(|method| start.is(method))
 }
 
-/// Whether the bytes start an HTTP/1 response (RFC 9112, section 4), with enough of them to tell.
+/// Whether the bytes start an HTTP/1 response, with enough of them to tell.
 #[inline(always)]
-pub const fn is_http_response(first: u64, length: u32) -> bool {
-    HTTP_RESPONSE.starts(first, length)
+pub const fn is_http_response(start: Start) -> bool {
+    start.is(HTTP_RESPONSE)
+}
+
+const fn byte(word: u64, at: u32) -> u8 {
+    (word >> (8 * at)) as u8
 }
 
 /// Whether a call in the middle of a stream starts with a TLS record (RFC 8446, section 5.1).

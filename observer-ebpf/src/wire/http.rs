@@ -4,16 +4,16 @@
 //! Heads of other messages are not searched: a head that neither starts `GET ` nor `HTTP/1.1 101` is not
 //! part of a handshake.
 
-use super::detect::Word;
+use super::detect::Pattern;
 
 /// The start line that a handshake's request has.
 pub const REQUEST: &[u8] = b"GET ";
 /// The start line that a handshake's response has.
 pub const RESPONSE: &[u8] = b"HTTP/1.1 101";
 
-/// [`REQUEST`], and [`RESPONSE`] in two, as words.
-pub(crate) const REQUEST_WORD: Word = Word::new(REQUEST);
-pub(crate) const RESPONSE_WORDS: [Word; 2] = [Word::new(b"HTTP/1.1"), Word::new(b" 101")];
+/// [`REQUEST`], and [`RESPONSE`] in two, as patterns.
+pub(crate) const REQUEST_PATTERN: Pattern = Pattern::text(REQUEST);
+pub(crate) const RESPONSE_PATTERNS: [Pattern; 2] = [Pattern::text(b"HTTP/1.1"), Pattern::text(b" 101")];
 /// The end of a head.
 pub(crate) const END: u32 = u32::from_le_bytes(*b"\r\n\r\n");
 
@@ -72,6 +72,9 @@ pub struct Head {
 impl Head {
     /// Before the first byte.
     pub const START: Self = Self { place: Place::Start as u8, at: 0, found: 0 };
+
+    /// Behind the method, which was a handshake's.
+    pub const IN_START_LINE: Self = Self { place: Place::Line as u8, at: 0, found: 0 };
 
     /// Takes in the next byte of a head that the client sends (`request`) or the server.
     #[inline(always)]

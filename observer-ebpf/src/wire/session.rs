@@ -14,7 +14,7 @@
 //! frame that turns out to end where another frame starts, or the call ends. A connection first seen in
 //! the middle is a WebSocket once that has happened twice; what was counted on the way counts then.
 
-use super::detect::{self, Detected};
+use super::detect::{self, Detected, Start};
 use super::http::{self, FOUND_DEFLATE, FOUND_UPGRADE, Head, Progress};
 use super::source::{STEPS_MAX, Source};
 use super::websocket::{Deflate, Frames, Rules, may_start};
@@ -67,6 +67,27 @@ impl Stream {
     fn is(&self, mode: Mode) -> bool {
         self.mode == mode as u8
     }
+}
+
+/// What a call's bytes go through, in this order, until they are found to be frames. The kernel half has the
+/// verifier look at each on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The connection's first bytes tell its protocol.
+    Open,
+    /// So do those of a call in the middle.
+    Tell,
+    /// An HTTP message may start.
+    Message,
+    /// An HTTP head goes on.
+    Scan,
+    /// Frames may start.
+    Search,
+}
+
+impl Stage {
+    /// All, in order.
+    pub const ALL: [Self; 5] = [Self::Open, Self::Tell, Self::Message, Self::Scan, Self::Search];
 }
 
 /// How many calls of an unknown stream are looked at before only one in [`TRY_EVERY`] is.
@@ -201,10 +222,45 @@ impl Session {
         connection: &mut Connection,
     ) -> Option<Desync> {
         source.go_to(0);
-        if self.has_frames(direction) || self.find_frames(direction, source, connection) {
-            self.run_frames(direction, source, connection)
-        } else {
-            None
+        for stage in Stage::ALL {
+            if self.is_at(direction, stage) {
+                self.run_stage(direction, stage, source, connection);
+            }
+        }
+        if !self.has_frames(direction) || source.position() >= source.end() {
+            return None;
+        }
+        self.run_frames(direction, source, connection)
+    }
+
+    /// Whether the direction's bytes go through a stage next.
+    #[inline(always)]
+    pub fn is_at(&self, direction: Direction, stage: Stage) -> bool {
+        let stream = &self.streams[direction as usize];
+        match stage {
+            Stage::Open => stream.is(Mode::Opening),
+            Stage::Tell => stream.is(Mode::Lost) && self.protocol == Protocol::Unknown as u8,
+            Stage::Message => stream.is(Mode::Message),
+            Stage::Scan => stream.is(Mode::Head),
+            Stage::Search => stream.is(Mode::Lost) || stream.is(Mode::Trial) || stream.is(Mode::Message),
+        }
+    }
+
+    /// Takes the call's bytes through a stage, which [`Session::is_at`] said they go through.
+    #[inline(always)]
+    pub fn run_stage<S: Source>(
+        &mut self,
+        direction: Direction,
+        stage: Stage,
+        source: &mut S,
+        connection: &mut Connection,
+    ) {
+        match stage {
+            Stage::Open => self.open(direction, source, connection),
+            Stage::Tell => self.tell_adopted(direction, source, connection),
+            Stage::Message => self.start_message(direction, source, connection),
+            Stage::Scan => self.scan(direction, source, connection),
+            Stage::Search => self.search(direction, source, connection),
         }
     }
 
@@ -212,36 +268,6 @@ impl Session {
     #[inline(always)]
     pub fn has_frames(&self, direction: Direction) -> bool {
         self.streams[direction as usize].is(Mode::Frames)
-    }
-
-    /// Takes in a call's bytes up to where frames start, if they do: tells whether there are any, and
-    /// leaves the source there.
-    #[inline(always)]
-    pub fn find_frames<S: Source>(
-        &mut self,
-        direction: Direction,
-        source: &mut S,
-        connection: &mut Connection,
-    ) -> bool {
-        if self.streams[direction as usize].is(Mode::Opening)
-            && self.open(direction, source, connection).is_none()
-        {
-            return false;
-        }
-        if self.streams[direction as usize].is(Mode::Lost) {
-            self.tell_adopted(direction, source, connection);
-        }
-        if self.streams[direction as usize].is(Mode::Message) {
-            self.start_message(direction, source, connection);
-        }
-        if self.streams[direction as usize].is(Mode::Head) {
-            self.scan(direction, source, connection);
-        } else if self.streams[direction as usize].is(Mode::Trial) {
-            self.try_frame(direction, source, connection);
-        } else if self.may_be_frames(direction, source) {
-            self.find_step(direction, source, connection);
-        }
-        self.has_frames(direction) && source.position() < source.end()
     }
 
     #[inline(always)]
@@ -335,54 +361,42 @@ impl Session {
         connection.lost = [0; 2];
     }
 
-    /// The first bytes of the connection, or more of them. `None` while they are too few to tell.
+    /// The first bytes of the connection, or more of them.
     #[inline(always)]
-    fn open<S: Source>(
-        &mut self,
-        direction: Direction,
-        source: &mut S,
-        connection: &mut Connection,
-    ) -> Option<()> {
+    fn open<S: Source>(&mut self, direction: Direction, source: &mut S, connection: &mut Connection) {
         let Ok(available) = source.window(0) else {
-            self.become_other(Protocol::Unknown, connection);
-            return None;
+            return self.become_other(Protocol::Unknown, connection);
         };
         let (first, _) = source.words(0);
         if direction as u8 != Role::from_u8(self.role).request_direction() as u8 {
-            if detect::is_http_response(first, available) {
-                self.become_http(false, connection);
-                return Some(());
+            if detect::is_http_response(Start::new(first, available)) {
+                return self.become_http(false, connection);
             }
             // The server speaks first, in nothing known here.
-            self.become_other(Protocol::Unknown, connection);
-            return None;
+            return self.become_other(Protocol::Unknown, connection);
         }
         let head = &mut self.streams[direction as usize].frames;
         let Some((first, length, before)) = head.gather(first, available) else {
-            self.become_other(Protocol::Unknown, connection);
-            return None;
+            return self.become_other(Protocol::Unknown, connection);
         };
-        match detect::request(first, length) {
-            Detected::More => None,
+        let start = Start::new(first, length);
+        match detect::request(start) {
+            // The rest comes with another call.
+            Detected::More => source.go_to(source.end()),
             Detected::Is(Protocol::Http) => {
                 self.become_http(false, connection);
-                if before == 0 {
-                    return Some(());
-                }
-                // The method came over several calls: the head's scan takes it from what was gathered.
-                let stream = &mut self.streams[direction as usize];
-                stream.mode = Mode::Head as u8;
-                for at in 0..8 {
-                    if at < before {
-                        let _ = stream.head.push((first >> (8 * at)) as u8, true);
+                if before > 0 {
+                    // The method came over several calls; only a GET is of interest from there on.
+                    let stream = &mut self.streams[direction as usize];
+                    stream.head = Head::IN_START_LINE;
+                    stream.mode = if start.is(http::REQUEST_PATTERN) { Mode::Head } else { Mode::Message } as u8;
+                    // The rest of another request is of none.
+                    if stream.is(Mode::Message) {
+                        source.go_to(source.end());
                     }
                 }
-                Some(())
             }
-            Detected::Is(protocol) => {
-                self.become_other(protocol, connection);
-                None
-            }
+            Detected::Is(protocol) => self.become_other(protocol, connection),
         }
     }
 
@@ -397,18 +411,20 @@ impl Session {
         let request = Role::from_u8(self.role).request_direction();
         let Ok(available) = source.window(0) else { return };
         let (first, second) = source.words(0);
+        let start = Start::new(first, available);
         let stream = &mut self.streams[direction as usize];
         if direction as u8 != request as u8 {
-            let [version, status] = http::RESPONSE_WORDS;
-            if version.agrees(first, available) && status.agrees(second, available.saturating_sub(8)) {
+            let [version, status] = http::RESPONSE_PATTERNS;
+            let rest = Start::new(second, available.saturating_sub(8));
+            if start.may_be(version) && rest.may_be(status) {
                 stream.mode = Mode::Head as u8;
                 stream.head = Head::START;
-            } else if detect::is_http_response(first, available) {
+            } else if detect::is_http_response(start) {
                 self.respond(connection);
             }
             return;
         }
-        if http::REQUEST_WORD.agrees(first, available) {
+        if start.may_be(http::REQUEST_PATTERN) {
             let end = source.end();
             if end >= 16 && source.window(end - 4).is_ok() {
                 let (last, _) = source.words(end - 4);
@@ -536,6 +552,16 @@ impl Session {
         available >= 2 && may_start(first, rules, unknown)
     }
 
+    /// Looks for frames where they may start.
+    #[inline(always)]
+    fn search<S: Source>(&mut self, direction: Direction, source: &mut S, connection: &mut Connection) {
+        if self.streams[direction as usize].is(Mode::Trial) {
+            self.try_frame(direction, source, connection);
+        } else if self.may_be_frames(direction, source) {
+            self.find_step(direction, source, connection);
+        }
+    }
+
     /// Tries to get in step at the start of a call.
     #[inline(always)]
     fn find_step<S: Source>(&mut self, direction: Direction, source: &mut S, connection: &mut Connection) {
@@ -564,9 +590,6 @@ impl Session {
         source: &mut S,
         connection: &mut Connection,
     ) {
-        if self.protocol != Protocol::Unknown as u8 {
-            return;
-        }
         let Ok(available) = source.window(0) else { return };
         let (first, _) = source.words(0);
         if detect::is_tls_record(first, available) {
@@ -576,11 +599,12 @@ impl Session {
         if available < detect::ENOUGH {
             return;
         }
+        let start = Start::new(first, available);
         let is_request = direction as u8 == Role::from_u8(self.role).request_direction() as u8;
         let http = if is_request {
-            detect::is_http_request(first, available)
+            detect::is_http_request(start)
         } else {
-            detect::is_http_response(first, available)
+            detect::is_http_response(start)
         };
         if http {
             self.become_http(false, connection);

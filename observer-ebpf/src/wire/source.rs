@@ -48,7 +48,8 @@ pub trait Source {
 /// The first `length` bytes (at most 8) of a little-endian word, the rest zero.
 #[inline(always)]
 pub(crate) const fn low_bytes(word: u64, length: u32) -> u64 {
-    if length >= 8 { word } else { word & ((1 << (8 * length)) - 1) }
+    // Shifted in two steps: by 64 in one would be none.
+    word & !((u64::MAX << (4 * length)) << (4 * length))
 }
 
 /// The bytes of a slice, for the host: tests, fuzzing, recorded streams.

@@ -14,7 +14,7 @@
 use super::source::{STEPS_MAX, Source, low_bytes};
 use crate::layout::health::Desync;
 use crate::layout::websocket::{
-    CLOSE_NONE, CLOSE_WITHOUT_CODE, Counters, MessageType, Opcode, Violation, size_bucket,
+    CLOSE_NONE, CLOSE_WITHOUT_CODE, Counters, Opcode, Violation, size_bucket,
 };
 
 const FIN: u8 = 0x80;
@@ -23,8 +23,19 @@ const RSV2_RSV3: u8 = 0x30;
 const CONTROL: u8 = 0x08;
 const MASK: u8 = 0x80;
 
-/// What the frame in progress is: an [`Opcode`], or this for one that breaks the RFC.
+/// What the frame in progress is: an [`Opcode`], or from here on a [`Violation`].
 const IGNORED: u8 = 6;
+
+/// The opcodes that are defined, by bit.
+const DEFINED: u32 = 0x0707;
+
+/// Reads a field again, of which the compiler, and so the verifier, then knows nothing. Without it, each
+/// way through the header would be followed on its own to the end.
+#[inline(always)]
+fn recall<T: Copy>(field: &T) -> T {
+    // SAFETY: a reference is always readable.
+    unsafe { core::ptr::from_ref(field).read_volatile() }
+}
 
 /// Whether a fragmented message is in progress, and of which type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,11 +102,12 @@ pub struct Frames {
     length: u64,
     /// Payload bytes of the complete frames of the message in progress.
     message_bytes: u64,
-    /// The first bytes of a header that is not complete, little-endian.
+    /// The first bytes of a header that is not complete, little-endian; of a close frame in progress, its
+    /// code.
     head: [u64; 2],
     /// How many bytes `head` holds.
     head_length: u8,
-    /// An [`Opcode`], or [`IGNORED`].
+    /// An [`Opcode`], or [`IGNORED`] and a [`Violation`].
     opcode: u8,
     /// The first byte of the frame in progress: FIN and reserved bits.
     bits: u8,
@@ -107,71 +119,11 @@ pub struct Frames {
     rehearsed: u8,
     /// What frames are held against.
     rules: Rules,
-    /// Zero.
-    reserved: u8,
+    /// The second byte of the frame in progress: mask bit and short length.
+    second: u8,
 }
 
 const _: () = assert!(size_of::<Frames>() == 48);
-
-/// A complete header.
-struct Header {
-    bits: u8,
-    opcode: u8,
-    masked: bool,
-    length: u64,
-    /// The length was given in a longer form than it needs.
-    padded: bool,
-    /// Bytes of the header, a close frame's code included.
-    size: u32,
-    /// A close frame's code; [`CLOSE_WITHOUT_CODE`] if it has none.
-    code: u32,
-}
-
-impl Header {
-    /// Decodes the header in the first `available` bytes of `lo` and `hi`; `None` if it is not complete.
-    #[inline(always)]
-    fn decode(lo: u64, hi: u64, available: u32) -> Option<Self> {
-        if available < 2 {
-            return None;
-        }
-        let bits = lo as u8;
-        let second = (lo >> 8) as u8;
-        let short = u64::from(second & !MASK);
-        let (extended, length, least) = match short {
-            126 => (2, u64::from(((lo >> 16) as u16).swap_bytes()), 126),
-            127 => (8, (lo >> 16 | hi << 48).swap_bytes(), 1 << 16),
-            _ => (0, short, 0),
-        };
-        let masked = second & MASK != 0;
-        let key = if masked { 4 } else { 0 };
-        let opcode = bits & 0x0F;
-        let mut size = 2 + extended + key;
-        let mut code = CLOSE_WITHOUT_CODE;
-        if opcode == 8 && short >= 2 && extended == 0 {
-            size += 2;
-            // The code is the payload's first two bytes, masked with the first two of the key, which
-            // stand in bytes 2 to 5.
-            let mask = if masked { (lo >> 16) as u16 } else { 0 };
-            let stored = if masked { (lo >> 48) as u16 } else { (lo >> 16) as u16 };
-            code = u32::from((stored ^ mask).swap_bytes());
-        }
-        (available >= size).then_some(Self {
-            bits,
-            opcode,
-            masked,
-            length,
-            padded: length < least,
-            size,
-            code,
-        })
-    }
-
-    /// Bytes of the payload that `size` includes.
-    #[inline(always)]
-    fn payload_in_head(&self) -> u64 {
-        if self.code == CLOSE_WITHOUT_CODE { 0 } else { 2 }
-    }
-}
 
 impl Frames {
     /// At the start of a frame, no message in progress.
@@ -187,7 +139,7 @@ impl Frames {
         compressed: 0,
         rehearsed: 0,
         rules: Rules(0),
-        reserved: 0,
+        second: 0,
     };
 
     /// At the start of a frame, perhaps inside a message whose start was not seen.
@@ -319,24 +271,61 @@ impl Frames {
         let (lo, hi) = source.words(at);
         let before = u32::from(self.head_length);
         let (lo, hi, have) = if before == 0 { (lo, hi, available) } else { self.join(lo, hi, available) };
-        let Some(header) = Header::decode(lo, hi, have) else {
+        let size = self.decode(lo, hi, have);
+        if size == 0 {
             self.head = [low_bytes(lo, have), if have > 8 { low_bytes(hi, have - 8) } else { 0 }];
             self.head_length = have as u8;
             source.go_to(at + (have - before).max(1));
             return Ok(());
-        };
-        self.head_length = 0;
+        }
         // The header was not complete with `before` bytes, so it is longer.
-        let consumed = header.size.saturating_sub(before).max(1);
-        self.begin(&header, source, tally)?;
-        let left = u64::from(left.saturating_sub(consumed));
-        let bytes = self.skip.min(left);
-        source.go_to(at + consumed + bytes as u32);
-        self.skip -= bytes;
-        if self.skip == 0 {
+        let consumed = size.saturating_sub(before).max(1);
+        source.go_to(at + consumed);
+        self.begin(source, tally)?;
+        let left = u64::from(source.end().saturating_sub(source.position()));
+        let skip = recall(&self.skip);
+        let bytes = skip.min(left);
+        source.go_to(source.position() + bytes as u32);
+        self.skip = skip - bytes;
+        if skip == bytes {
             self.complete(tally);
         }
         Ok(())
+    }
+
+    /// Decodes the header in the first `available` bytes of `lo` and `hi`. Returns how many bytes it has, a
+    /// close frame's code included; 0 if it is not complete.
+    #[inline(always)]
+    fn decode(&mut self, lo: u64, hi: u64, available: u32) -> u32 {
+        if available < 2 {
+            return 0;
+        }
+        let second = (lo >> 8) as u8;
+        let short = second & !MASK;
+        let (extended, length) = match short {
+            126 => (2, u64::from(((lo >> 16) as u16).swap_bytes())),
+            127 => (8, (lo >> 16 | hi << 48).swap_bytes()),
+            _ => (0, u64::from(short)),
+        };
+        let has_code = lo & 0x0F == 8 && short >= 2 && extended == 0;
+        let size = 2 + extended + 4 * u32::from(second >> 7) + if has_code { 2 } else { 0 };
+        if available < size {
+            return 0;
+        }
+        self.head = [0; 2];
+        self.head_length = 0;
+        self.bits = lo as u8;
+        self.second = second;
+        self.length = length;
+        self.skip = length;
+        if has_code {
+            // The payload's first two bytes, masked with the first two of the key, which are bytes 2 to 5.
+            let plain = (lo >> 16) as u16;
+            let masked = plain ^ (lo >> 48) as u16;
+            self.head[0] = u64::from((if second & MASK != 0 { masked } else { plain }).swap_bytes());
+            self.skip = length - 2;
+        }
+        size
     }
 
     /// The kept start of a header, with `available` bytes of `lo` and `hi` behind it.
@@ -351,43 +340,39 @@ impl Frames {
         (low | self.head[0], high | self.head[1], (kept + available).min(16))
     }
 
-    /// Takes in a complete header.
+    /// Takes in the header just decoded.
     #[inline(always)]
-    fn begin<S: Source, T: Tally>(
-        &mut self,
-        header: &Header,
-        source: &mut S,
-        tally: &mut T,
-    ) -> Result<(), Desync> {
-        self.bits = header.bits;
-        self.length = header.length;
-        self.skip = header.length - header.payload_in_head().min(header.length);
-        match self.judge(header) {
-            Ok(opcode) => self.opcode = opcode as u8,
-            Err(violation) => {
-                if self.rules.has(Rules::PROBATION) {
-                    return Err(Desync::Header);
-                }
-                if let Some(counters) = tally.counters() {
-                    add(&mut counters.violations, violation as usize);
-                }
-                if header.length >> 63 != 0 {
-                    return Err(Desync::Length);
-                }
-                self.opcode = IGNORED;
-                return Ok(());
+    fn begin<S: Source, T: Tally>(&mut self, source: &mut S, tally: &mut T) -> Result<(), Desync> {
+        self.opcode = self.judge();
+        let opcode = recall(&self.opcode);
+        let bits = recall(&self.bits);
+        if opcode >= IGNORED {
+            if self.rules.has(Rules::PROBATION) {
+                return Err(Desync::Header);
             }
+            if let Some(counters) = tally.counters() {
+                // Masked, as that is what the verifier can follow.
+                add(&mut counters.violations, usize::from((opcode - IGNORED) & 3));
+            }
+            if recall(&self.length) >> 63 != 0 {
+                return Err(Desync::Length);
+            }
+            if bits & CONTROL == 0 && opcode != IGNORED + Violation::Opcode as u8 {
+                // What follows may continue this message; it is not one to count, nor a second violation.
+                self.message = if bits & FIN != 0 { Message::None as u8 } else { Message::Unseen as u8 };
+            }
+            return Ok(());
         }
         let Some(counters) = tally.counters() else {
             self.rehearsed = self.rehearsed.saturating_add(1);
             return Ok(());
         };
         counters.headers = counters.headers.wrapping_add(1);
-        if self.opcode == Opcode::Close as u8 {
+        if opcode == Opcode::Close as u8 {
             if counters.close == CLOSE_NONE {
-                counters.close = header.code.max(CLOSE_WITHOUT_CODE);
+                counters.close = (self.head[0] as u32).max(CLOSE_WITHOUT_CODE);
             }
-        } else if header.bits & (FIN | CONTROL) == FIN {
+        } else if bits & (FIN | CONTROL) == FIN {
             self.note_size(source, counters);
         }
         Ok(())
@@ -417,82 +402,75 @@ impl Frames {
         self.pass(self.skip, counters);
     }
 
-    /// The frame's opcode, or how it breaks the RFC.
+    /// What the frame in progress is: an [`Opcode`], or [`IGNORED`] and how it breaks the RFC.
     #[inline(always)]
-    fn judge(&mut self, header: &Header) -> Result<Opcode, Violation> {
-        let opcode = match header.opcode {
-            0x0 => Opcode::Continuation,
-            0x1 => Opcode::Text,
-            0x2 => Opcode::Binary,
-            0x8 => Opcode::Close,
-            0x9 => Opcode::Ping,
-            0xA => Opcode::Pong,
-            _ => return Err(Violation::Opcode),
-        };
-        let data = header.opcode & CONTROL == 0;
-        // RSV1 marks a compressed message on its first frame only (RFC 7692, section 6).
-        let rsv1 = header.bits & RSV1 != 0;
-        let rsv1_allowed =
-            matches!(opcode, Opcode::Text | Opcode::Binary) && !self.rules.has(Rules::NO_RSV1);
-        let violation = if header.bits & RSV2_RSV3 != 0 || (rsv1 && !rsv1_allowed) {
+    fn judge(&self) -> u8 {
+        let (bits, second, length) = (recall(&self.bits), recall(&self.second), recall(&self.length));
+        let (rules, message) = (recall(&self.rules), recall(&self.message));
+        let opcode = bits & 0x0F;
+        let data = opcode & CONTROL == 0;
+        // RSV1 marks a compressed message, on its first frame only (RFC 7692, section 6).
+        let starts = opcode == 1 || opcode == 2;
+        let reserved = if starts && !rules.has(Rules::NO_RSV1) { RSV2_RSV3 } else { RSV1 | RSV2_RSV3 };
+        let short = second & !MASK;
+        let padded = (short == 126 && length < 126) || (short == 127 && length >> 16 == 0);
+        let masked = second & MASK != 0;
+        let in_message = message == Message::Text as u8 || message == Message::Binary as u8;
+        let violation = if DEFINED >> opcode & 1 == 0 {
+            Violation::Opcode
+        } else if bits & reserved != 0 {
             Violation::Reserved
-        } else if header.masked != self.rules.has(Rules::MASKED) {
+        } else if masked != rules.has(Rules::MASKED) {
             Violation::Mask
-        } else if header.length >> 63 != 0 || header.padded || (!data && header.length > 125) {
+        } else if length >> 63 != 0 || padded || (!data && length > 125) {
             Violation::Length
-        } else if !data && header.bits & FIN == 0 {
-            return Err(Violation::Opcode);
+        } else if (!data && bits & FIN == 0)
+            || (opcode == 0 && message == Message::None as u8)
+            || (starts && in_message)
+        {
+            Violation::Opcode
         } else {
-            return match opcode {
-                Opcode::Continuation if self.message == Message::None as u8 => Err(Violation::Opcode),
-                Opcode::Text | Opcode::Binary
-                    if self.message == Message::Text as u8 || self.message == Message::Binary as u8 =>
-                {
-                    Err(Violation::Opcode)
-                }
-                known => Ok(known),
-            };
+            // 0x8 to 0xA are 3 to 5.
+            return if data { opcode } else { opcode - 5 };
         };
-        if data {
-            // What follows may continue this message; it is not one to count, nor a second violation.
-            let last = header.bits & FIN != 0;
-            self.message = if last { Message::None as u8 } else { Message::Unseen as u8 };
-        }
-        Err(violation)
+        IGNORED + violation as u8
     }
 
     /// Counts the frame whose last byte has passed, and the message if it was its last frame.
     #[inline(always)]
     fn complete<T: Tally>(&mut self, tally: &mut T) {
-        let last = self.bits & FIN != 0;
+        let (opcode, bits, length) = (recall(&self.opcode), recall(&self.bits), recall(&self.length));
         if let Some(counters) = tally.counters() {
-            let opcode = usize::from(self.opcode);
+            let opcode = usize::from(opcode);
             if let Some(buckets) = counters.frames.get_mut(opcode) {
-                add(buckets, size_bucket(self.length));
+                add(buckets, size_bucket(length));
             }
             if let Some(bytes) = counters.frame_bytes.get_mut(opcode) {
-                *bytes = bytes.saturating_add(self.length);
+                *bytes = bytes.saturating_add(length);
             }
         }
         // Continuation, text or binary; nothing else is part of a message.
-        if self.opcode > Opcode::Binary as u8 {
+        if opcode > Opcode::Binary as u8 {
             return;
         }
-        if self.opcode != Opcode::Continuation as u8 {
-            self.message = self.opcode;
+        if opcode != Opcode::Continuation as u8 {
+            self.message = opcode;
             self.message_bytes = 0;
-            self.compressed = u8::from(self.bits & RSV1 != 0);
+            self.compressed = bits & RSV1;
         }
-        self.message_bytes = self.message_bytes.saturating_add(self.length);
-        if !last {
+        let size = recall(&self.message_bytes).saturating_add(length);
+        self.message_bytes = size;
+        if bits & FIN == 0 {
             return;
         }
-        let message = core::mem::replace(&mut self.message, Message::None as u8);
-        if message != Message::Unseen as u8
-            && let Some(counters) = tally.counters()
-        {
-            let kind = if message == Message::Text as u8 { MessageType::Text } else { MessageType::Binary };
-            count_message(counters, kind, self.compressed != 0, self.message_bytes);
+        let message = recall(&self.message);
+        self.message = Message::None as u8;
+        if message == Message::Text as u8 || message == Message::Binary as u8 {
+            let compressed = recall(&self.compressed) != 0;
+            if let Some(counters) = tally.counters() {
+                let kind = usize::from(message == Message::Binary as u8);
+                count_message(counters, kind, compressed, size);
+            }
         }
     }
 }
@@ -521,12 +499,12 @@ impl Tally for Rehearsing {
     }
 }
 
-/// Counts a complete data message.
+/// Counts a complete data message of this `MessageType`.
 #[inline(always)]
-fn count_message(counters: &mut Counters, kind: MessageType, compressed: bool, size: u64) {
+fn count_message(counters: &mut Counters, kind: usize, compressed: bool, size: u64) {
     counters.message_bytes = counters.message_bytes.saturating_add(size);
     add(&mut counters.message_sizes, size_bucket(size));
-    if let Some(by_compression) = counters.messages.get_mut(kind as usize) {
+    if let Some(by_compression) = counters.messages.get_mut(kind) {
         add(by_compression, usize::from(compressed));
     }
 }
@@ -545,7 +523,7 @@ pub fn may_start(lo: u64, rules: Rules, fresh: bool) -> bool {
     let bits = lo as u8;
     let second = (lo >> 8) as u8;
     let opcode = bits & 0x0F;
-    let known = matches!(opcode, 0x0..=0x2 | 0x8..=0xA);
+    let known = DEFINED >> opcode & 1 != 0;
     let fin = bits & FIN != 0;
     known
         && bits & RSV2_RSV3 == 0

@@ -28,7 +28,8 @@ pub(super) fn install(packages: &[&str]) -> Result<()> {
     let path = format!("DPkg::Path={}:/usr/sbin:/usr/bin:/sbin:/bin", without_services()?.display());
     let install = || -> Result<()> {
         let mut command = apt_get()?;
-        command.args(["install", "-y", "-q", "--no-install-recommends"]);
+        // Nothing is removed to make room: a conflict is for the user to settle.
+        command.args(["install", "-y", "-q", "--no-install-recommends", "--no-remove"]);
         run(command.args(["-o", &path, "-o", "DPkg::Lock::Timeout=120"]).args(packages))
     };
     // A list of packages that is some weeks old names versions that are gone.

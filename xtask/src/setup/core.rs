@@ -6,12 +6,15 @@ use anyhow::{Result, anyhow};
 
 use super::{apt, report::Report};
 use crate::command::{find, run};
+use crate::llvm;
 use crate::toolchain::Toolchain;
 
 const ITEM: &str = "core for BPF";
 const PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
+/// A dated nightly: the newest has a newer LLVM than bpf-linker, and one that is already on this host under
+/// the plain name is not ours to update.
 const NIGHTLY: [&str; 7] =
-    ["toolchain", "install", "nightly", "--profile", "minimal", "--component", "rust-src,clippy"];
+    ["toolchain", "install", "nightly-2026-05-20", "--profile", "minimal", "--component", "rust-src,clippy"];
 
 pub(super) fn ensure(report: &mut Report) {
     if Toolchain::find().is_none() && !report.install(ITEM, &advice(), install) {
@@ -30,7 +33,7 @@ fn install() -> Result<()> {
     for way in [from_distribution, from_rustup] {
         match way() {
             Ok(()) if Toolchain::find().is_some() => return Ok(()),
-            Ok(()) => failures.push("installed, but bpf-linker could not use its output".to_owned()),
+            Ok(()) => failures.push(format!("there still is none for LLVM {}", llvm::MAJOR)),
             Err(error) => failures.push(format!("{error:#}")),
         }
     }

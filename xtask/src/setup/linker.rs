@@ -3,13 +3,13 @@
 use std::process::Command;
 
 use super::report::Report;
+use crate::cargo;
 use crate::command::{find, output, run};
-use crate::{cargo, llvm};
 
 const ITEM: &str = "bpf-linker";
 /// Any patch of this will do; `llvm::MAJOR` is what it is made for.
 const SERIES: &str = "0.10.";
-const INSTALL: [&str; 5] = ["install", "--locked", "bpf-linker", "--version", "0.10.3"];
+const INSTALL: [&str; 6] = ["install", "--locked", "--force", "bpf-linker", "--version", "0.10.3"];
 
 pub(super) fn ensure(report: &mut Report) {
     if let Some(version) = version() {
@@ -17,8 +17,7 @@ pub(super) fn ensure(report: &mut Report) {
         return;
     }
     let command = format!("cargo {}", INSTALL.join(" "));
-    let what = format!("{ITEM} (for LLVM {}; takes some minutes)", llvm::MAJOR);
-    if report.install(&what, &command, || run(cargo::same().args(INSTALL).arg("--force"))) {
+    if report.install(ITEM, &command, || run(cargo::same().args(INSTALL))) {
         match version() {
             Some(version) => report.found(ITEM, version),
             None => report.lacks(ITEM, &command),

@@ -1,0 +1,14 @@
+//! What the tests here share: a builder that writes frames and counts them, a source that is as strict as the
+//! kernel's, and one connection to feed. The fuzz targets use it too.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(unused_imports, reason = "each test binary uses a part of it")]
+
+mod observed;
+mod reference;
+mod source;
+mod wire;
+
+pub(crate) use observed::Observed;
+pub(crate) use reference::{Reference, refer};
+pub(crate) use source::Buffers;
+pub(crate) use wire::{CLOSE, Form, Handshake, PING, PONG, Wire, first_byte};

@@ -1,0 +1,131 @@
+//! One connection, fed as the kernel half feeds it.
+
+use observer_ebpf::layout::connection::Connection;
+use observer_ebpf::layout::health::Desync;
+use observer_ebpf::layout::settings::Thresholds;
+use observer_ebpf::layout::websocket::Counters;
+use observer_ebpf::layout::{Direction, Protocol, Role};
+use observer_ebpf::wire::session::Session;
+
+use super::{Buffers, Handshake};
+
+/// A connection as seen from one end.
+#[derive(Clone)]
+pub(crate) struct Observed {
+    pub(crate) session: Session,
+    pub(crate) connection: Connection,
+    pub(crate) role: Role,
+    /// Bytes of each buffer that a call's bytes lie in.
+    pub(crate) buffer: u32,
+    /// What the parser sees where it must not look.
+    pub(crate) poison: u8,
+    pub(crate) thresholds: Thresholds,
+    /// Whether calls that need no look are passed, as the kernel half does.
+    pub(crate) passing: bool,
+    pub(crate) desyncs: Vec<Desync>,
+    /// By direction.
+    pub(crate) oversized: [Vec<(u64, u32)>; 2],
+}
+
+impl Observed {
+    /// From its first byte on.
+    pub(crate) fn new(role: Role) -> Self {
+        Self::with(Session::new(role), role)
+    }
+
+    /// First seen in the middle.
+    pub(crate) fn adopted(role: Role) -> Self {
+        Self::with(Session::adopted(role), role)
+    }
+
+    /// Just after its handshake.
+    pub(crate) fn upgraded(role: Role, deflate: bool) -> Self {
+        let mut observed = Self::new(role);
+        let handshake = Handshake::new(deflate);
+        observed.client(&handshake.request);
+        observed.server(&handshake.response);
+        observed
+    }
+
+    fn with(session: Session, role: Role) -> Self {
+        // SAFETY: the layout is of integers only, of which all may be zero.
+        let mut connection: Connection = unsafe { core::mem::zeroed() };
+        connection.websocket = [Counters::ZERO; 2];
+        Self {
+            session,
+            connection,
+            role,
+            buffer: 1024,
+            poison: 0xAA,
+            thresholds: Thresholds::DEFAULT,
+            passing: true,
+            desyncs: Vec::new(),
+            oversized: [const { Vec::new() }; 2],
+        }
+    }
+
+    pub(crate) fn in_buffers_of(mut self, buffer: u32) -> Self {
+        self.buffer = buffer;
+        self
+    }
+
+    pub(crate) fn with_thresholds(mut self, thresholds: Thresholds) -> Self {
+        self.thresholds = thresholds;
+        self
+    }
+
+    /// A call that moved `bytes`.
+    pub(crate) fn call(&mut self, direction: Direction, bytes: &[u8]) {
+        self.call_readable(direction, bytes, u32::MAX);
+    }
+
+    /// A call of which only the first `readable` windows can be read.
+    pub(crate) fn call_readable(&mut self, direction: Direction, bytes: &[u8], readable: u32) {
+        let length = u32::try_from(bytes.len()).expect("a call is shorter than 4 GiB");
+        if length == 0 || (self.passing && self.session.pass(direction, length, &mut self.connection)) {
+            return;
+        }
+        let mut source = Buffers::new(bytes, self.buffer);
+        source.thresholds = self.thresholds;
+        source.readable = readable;
+        source.poison = self.poison;
+        let desync = self.session.feed(direction, &mut source, &mut self.connection);
+        self.desyncs.extend(desync);
+        self.oversized[direction as usize].append(&mut source.oversized);
+        // One look at each byte for a head, or two for frames that are tried first, and a few to begin with.
+        assert!(source.looks <= 2 * length + 16, "{} looks at {length} bytes", source.looks);
+    }
+
+    /// A call by the client's process (as seen from this end).
+    pub(crate) fn client(&mut self, bytes: &[u8]) {
+        self.call(self.role.request_direction(), bytes);
+    }
+
+    /// A call by the server's.
+    pub(crate) fn server(&mut self, bytes: &[u8]) {
+        self.call(self.role.request_direction().opposite(), bytes);
+    }
+
+    pub(crate) fn miss(&mut self, direction: Direction, bytes: u64, why: Desync) -> Option<Desync> {
+        self.session.miss(direction, bytes, why, &mut self.connection)
+    }
+
+    pub(crate) fn protocol(&self) -> Protocol {
+        assert_eq!(self.session.protocol(), self.connection.protocol, "both say the same");
+        Protocol::from_u8(self.connection.protocol)
+    }
+
+    pub(crate) fn is_lost(&self, direction: Direction) -> bool {
+        self.connection.lost[direction as usize] != 0
+    }
+
+    /// What was counted in the direction of the client's bytes.
+    pub(crate) fn from_client(&self) -> Counters {
+        self.connection.websocket[self.role.request_direction() as usize]
+    }
+
+    /// What was counted in the direction of the server's bytes.
+    pub(crate) fn from_server(&self) -> Counters {
+        self.connection.websocket[self.role.request_direction().opposite() as usize]
+    }
+}

@@ -1,0 +1,219 @@
+//! Writes frames and handshakes, and keeps count of what it writes. Shares no code with the parsers.
+
+use observer_ebpf::layout::settings::Thresholds;
+use observer_ebpf::layout::websocket::{Counters, MessageType, Opcode, Violation};
+
+pub(crate) const CLOSE: u8 = 0x88;
+pub(crate) const PING: u8 = 0x89;
+pub(crate) const PONG: u8 = 0x8A;
+
+/// How a frame's length is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Shortest,
+    Two,
+    Eight,
+}
+
+/// The frames of one direction.
+#[derive(Clone, Debug)]
+pub(crate) struct Wire {
+    pub(crate) bytes: Vec<u8>,
+    /// What a reader of all `bytes` must count.
+    pub(crate) expected: Counters,
+    /// The oversized messages, sizes and categories.
+    pub(crate) oversized: Vec<(u64, u32)>,
+    /// Where each frame starts and each header ends.
+    pub(crate) edges: Vec<usize>,
+    pub(crate) thresholds: Thresholds,
+    masked: bool,
+    salt: u8,
+}
+
+/// The bucket of a size, told by the contract's bounds.
+pub(crate) fn bucket(size: u64) -> usize {
+    let bounds = [100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
+    bounds.iter().position(|&bound| size <= bound).unwrap_or(bounds.len())
+}
+
+/// A data frame's first byte.
+pub(crate) fn first_byte(opcode: Opcode, last: bool, compressed: bool) -> u8 {
+    let number = [0, 1, 2, 8, 9, 10][opcode as usize];
+    number | if last { 0x80 } else { 0 } | if compressed { 0x40 } else { 0 }
+}
+
+impl Wire {
+    pub(crate) fn from_client() -> Self {
+        Self::new(true)
+    }
+
+    pub(crate) fn from_server() -> Self {
+        Self::new(false)
+    }
+
+    pub(crate) fn new(masked: bool) -> Self {
+        Self {
+            bytes: Vec::new(),
+            expected: Counters::ZERO,
+            oversized: Vec::new(),
+            edges: Vec::new(),
+            thresholds: Thresholds::DEFAULT,
+            masked,
+            salt: 0x5B,
+        }
+    }
+
+    /// A frame of any kind, uncounted.
+    pub(crate) fn raw(&mut self, first: u8, masked: bool, form: Form, payload: &[u8]) {
+        self.header(first, masked, form, payload.len() as u64);
+        let key = if masked { self.bytes.last_chunk().copied().expect("a masked header ends in a key") } else { [0; 4] };
+        self.bytes.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key));
+    }
+
+    /// A header of any kind, uncounted.
+    pub(crate) fn header(&mut self, first: u8, masked: bool, form: Form, length: u64) {
+        self.edges.push(self.bytes.len());
+        let mask = if masked { 0x80 } else { 0 };
+        let form = match form {
+            Form::Shortest if length > 0xFFFF => Form::Eight,
+            Form::Shortest if length > 125 => Form::Two,
+            given => given,
+        };
+        match form {
+            Form::Shortest => self.bytes.extend([first, mask | length as u8]),
+            Form::Two => {
+                self.bytes.extend([first, mask | 126]);
+                self.bytes.extend((length as u16).to_be_bytes());
+            }
+            Form::Eight => {
+                self.bytes.extend([first, mask | 127]);
+                self.bytes.extend(length.to_be_bytes());
+            }
+        }
+        if masked {
+            self.salt = self.salt.wrapping_mul(29).wrapping_add(17);
+            let salt = self.salt;
+            self.bytes.extend([salt, salt ^ 0xFF, salt.rotate_left(3), 0x81]);
+        }
+        self.edges.push(self.bytes.len());
+    }
+
+    /// A frame that keeps the rules, counted as a frame.
+    fn frame(&mut self, opcode: Opcode, first: u8, payload: &[u8]) {
+        self.raw(first, self.masked, Form::Shortest, payload);
+        self.count_frame(opcode, payload.len() as u64);
+    }
+
+    /// Counts a frame that another encoder wrote.
+    pub(crate) fn count_frame(&mut self, opcode: Opcode, length: u64) {
+        self.expected.frames[opcode as usize][bucket(length)] += 1;
+        self.expected.frame_bytes[opcode as usize] += length;
+        self.expected.headers += 1;
+    }
+
+    /// Counts a message.
+    pub(crate) fn count_message(&mut self, kind: MessageType, compressed: bool, size: u64) {
+        self.expected.message_bytes += size;
+        self.expected.message_sizes[bucket(size)] += 1;
+        self.expected.messages[kind as usize][usize::from(compressed)] += 1;
+        let limits = self.thresholds;
+        if let Some(category) =
+            [limits.huge, limits.large, limits.medium].iter().position(|&limit| size >= limit)
+        {
+            self.expected.oversized[2 - category] += 1;
+            self.oversized.push((size, 2 - category as u32));
+        }
+    }
+
+    /// A message in one frame.
+    pub(crate) fn message(&mut self, kind: MessageType, size: usize) -> &mut Self {
+        self.fragments(kind, false, &[size], &[])
+    }
+
+    /// A message in frames of these sizes, with the control frames (first byte, size) between all of them.
+    pub(crate) fn fragments(
+        &mut self,
+        kind: MessageType,
+        compressed: bool,
+        sizes: &[usize],
+        between: &[(u8, usize)],
+    ) -> &mut Self {
+        for (place, &size) in sizes.iter().enumerate() {
+            let opcode = match (place, kind) {
+                (0, MessageType::Text) => Opcode::Text,
+                (0, MessageType::Binary) => Opcode::Binary,
+                _ => Opcode::Continuation,
+            };
+            let last = place + 1 == sizes.len();
+            self.frame(opcode, first_byte(opcode, last, compressed && place == 0), &pattern(size));
+            if !last {
+                for &(first, size) in between {
+                    self.control(first, size);
+                }
+            }
+        }
+        self.count_message(kind, compressed, sizes.iter().map(|&size| size as u64).sum());
+        self
+    }
+
+    /// A ping or pong.
+    pub(crate) fn control(&mut self, first: u8, size: usize) -> &mut Self {
+        let opcode = if first == PING { Opcode::Ping } else { Opcode::Pong };
+        self.frame(opcode, first, &pattern(size));
+        self
+    }
+
+    /// A close frame, with its code and as many bytes of reason.
+    pub(crate) fn close(&mut self, code: Option<u16>, reason: usize) -> &mut Self {
+        let mut payload = Vec::new();
+        if let Some(code) = code {
+            payload.extend(code.to_be_bytes());
+            payload.extend(pattern(reason));
+        }
+        self.frame(Opcode::Close, CLOSE, &payload);
+        if self.expected.close == 0 {
+            self.expected.close = code.map_or(1, |code| u32::from(code).max(1));
+        }
+        self
+    }
+
+    /// A frame that breaks the rules in one way.
+    pub(crate) fn violate(&mut self, kind: Violation, first: u8, form: Form, size: usize) -> &mut Self {
+        let masked = self.masked != (kind == Violation::Mask);
+        self.raw(first, masked, form, &pattern(size));
+        self.expected.violations[kind as usize] += 1;
+        self
+    }
+}
+
+/// Payload that looks like headers now and then.
+fn pattern(size: usize) -> Vec<u8> {
+    (0..size).map(|at| [0x81, 0x05, 0x88, 0x82, 0xFE, 0x00, 0x7F][at % 7]).collect()
+}
+
+/// The two heads of an opening handshake.
+#[derive(Clone, Debug)]
+pub(crate) struct Handshake {
+    pub(crate) request: Vec<u8>,
+    pub(crate) response: Vec<u8>,
+}
+
+impl Handshake {
+    /// As browsers and servers write it.
+    pub(crate) fn new(deflate: bool) -> Self {
+        let mut request = String::from(
+            "GET /chat?u=1 HTTP/1.1\r\nHost: server.example.com\r\nUpgrade: websocket\r\nConnection: \
+             keep-alive, Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n",
+        );
+        let mut response = String::from(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n",
+        );
+        if deflate {
+            request +=
+                "Sec-WebSocket-Extensions: x-webkit-deflate, permessage-deflate; client_max_window_bits\r\n";
+            response += "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover\r\n";
+        }
+        Self { request: (request + "\r\n").into_bytes(), response: (response + "\r\n").into_bytes() }
+    }
+}
