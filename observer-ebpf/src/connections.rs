@@ -336,11 +336,18 @@ fn continue_in_another(
     Some(next)
 }
 
-/// Adds to a counter that several processors may write.
+/// Counts the bytes of a call that found another one at work on its stream.
 #[inline(always)]
-pub fn count_bytes(connection: &mut Connection, direction: Direction, bytes: u64) {
+pub fn count_contended(socket: &mut Socket, direction: Direction, bytes: u64) {
     // SAFETY: a field of a map's element.
-    unsafe { assembly::add(&raw mut connection.bytes[direction as usize], bytes) };
+    unsafe { assembly::add(&raw mut socket.contended[direction as usize], bytes) };
+}
+
+/// Takes what [`count_contended`] counted, for whoever has the stream to add.
+#[inline(always)]
+pub fn take_contended(socket: &mut Socket, direction: Direction) -> u64 {
+    // SAFETY: a field of a map's element.
+    unsafe { assembly::exchange(&raw mut socket.contended[direction as usize], 0) }
 }
 
 /// Takes a direction's stream for this processor; false if another one is at work on it.

@@ -32,7 +32,12 @@ fn exchanges(body: &[u8]) -> Turns {
 /// Frames of both ends.
 fn frames() -> [Wire; 2] {
     let mut client = Wire::from_client();
-    client.message(MessageType::Text, 12).control(PING, 0).fragments(MessageType::Binary, false, &[5, 300], &[]);
+    client.message(MessageType::Text, 12).control(PING, 0).fragments(
+        MessageType::Binary,
+        false,
+        &[5, 300],
+        &[],
+    );
     let mut server = Wire::from_server();
     server.message(MessageType::Binary, 1).message(MessageType::Text, 126).close(Some(1000), 2);
     [client, server]
@@ -62,8 +67,8 @@ fn length(turns: &Turns) -> usize {
 #[track_caller]
 fn assert_counted(observed: &Observed, [client, server]: &[Wire; 2], how: impl core::fmt::Debug) {
     assert_eq!(observed.protocol(), Protocol::WebSocket, "{how:?}");
-    assert_eq!(observed.from_client(), client.expected, "client's frames, {how:?}");
-    assert_eq!(observed.from_server(), server.expected, "server's frames, {how:?}");
+    assert_eq!(observed.by_client(), client.expected, "client's frames, {how:?}");
+    assert_eq!(observed.by_server(), server.expected, "server's frames, {how:?}");
     assert!(observed.desyncs.is_empty(), "{how:?}");
 }
 
@@ -161,7 +166,8 @@ fn a_connection_is_pending_from_its_first_request_to_its_first_response() {
 #[test]
 fn a_response_other_than_101_upgrades_nothing() {
     let [client, server] = frames();
-    let statuses = ["200 OK", "403 Forbidden", "426 Upgrade Required", "100 Continue", "102 Processing", "301 x"];
+    let statuses =
+        ["200 OK", "403 Forbidden", "426 Upgrade Required", "100 Continue", "102 Processing", "301 x"];
     for version in ["HTTP/1.1", "HTTP/1.0"] {
         for status in statuses {
             let response = format!("{version} {status}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n");
@@ -278,7 +284,7 @@ fn what_the_server_accepts_tells_whether_rsv1_has_a_meaning() {
             wire.violate(Violation::Reserved, 0xC1, common::Form::Shortest, 5);
         }
         observed.client(&wire.bytes);
-        assert_eq!(observed.from_client(), wire.expected, "{offered}, {accepted}");
+        assert_eq!(observed.by_client(), wire.expected, "{offered}, {accepted}");
     }
 }
 
@@ -287,7 +293,8 @@ fn heads_may_end_their_lines_in_bare_line_feeds() {
     let wires = frames();
     let bare = |head: Vec<u8>| head.into_iter().filter(|&byte| byte != b'\r').collect::<Vec<_>>();
     let Handshake { request, response } = Handshake::new(true);
-    let turns = handshake(Handshake { request: bare(request), response: bare(response) }, &wires[0], &wires[1]);
+    let turns =
+        handshake(Handshake { request: bare(request), response: bare(response) }, &wires[0], &wires[1]);
     for split in 0..length(&turns) {
         let mut observed = Observed::new(Role::Client);
         feed(&mut observed, &turns, split);
@@ -324,7 +331,11 @@ fn names_that_only_start_alike_are_others() {
         observed.server(head.as_bytes());
         assert_eq!(observed.protocol(), Protocol::WebSocket);
         observed.server(&[0xC1, 0x00]);
-        assert_eq!(observed.from_server().violations[Violation::Reserved as usize], u32::from(!accepted), "{line}");
+        assert_eq!(
+            observed.by_server().violations[Violation::Reserved as usize],
+            u32::from(!accepted),
+            "{line}"
+        );
     }
 }
 

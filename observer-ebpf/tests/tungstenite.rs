@@ -91,14 +91,14 @@ impl Encoder {
     }
 }
 
-fn encode(messages: &[Message], close: Option<Option<u16>>, masked: bool) -> Encoder {
+fn encode(messages: &[Message], closes: &[Option<u16>], masked: bool) -> Encoder {
     let mut wire = Wire::new(masked);
     wire.thresholds = THRESHOLDS;
     let mut encoder = Encoder { wire, masked, written: Vec::new() };
     for message in messages {
         encoder.message(message);
     }
-    if let Some(code) = close {
+    for &code in closes {
         encoder.close(code);
     }
     encoder
@@ -113,7 +113,11 @@ fn feed(observed: &mut Observed, bytes: &[u8], cuts: &[(usize, u32)], masked: bo
         }
         let (part, behind) = rest.split_at(length.min(rest.len()));
         observed.buffer = buffer;
-        if masked { observed.client(part) } else { observed.server(part) }
+        if masked {
+            observed.client(part);
+        } else {
+            observed.server(part);
+        }
         rest = behind;
     }
 }
@@ -130,16 +134,16 @@ proptest! {
     #[test]
     fn what_it_writes_counts_as_what_it_wrote(
         messages in vec(message(), 0..12),
-        close in proptest::option::of(proptest::option::of(1000..5000u16)),
+        closes in vec(proptest::option::of(1000..5000u16), 0..2),
         cuts in cuts(),
         masked: bool,
         server: bool,
     ) {
-        let encoder = encode(&messages, close, masked);
+        let encoder = encode(&messages, &closes, masked);
         let role = if server { Role::Server } else { Role::Client };
         let mut observed = Observed::upgraded(role, false).with_thresholds(THRESHOLDS);
         feed(&mut observed, &encoder.wire.bytes, &cuts, masked);
-        let counted = if masked { observed.from_client() } else { observed.from_server() };
+        let counted = if masked { observed.by_client() } else { observed.by_server() };
         prop_assert_eq!(counted, encoder.wire.expected);
         let direction = if masked { role.request_direction() } else { role.request_direction().opposite() };
         prop_assert_eq!(&observed.oversized[direction as usize], &encoder.wire.oversized);
@@ -149,7 +153,7 @@ proptest! {
 
     #[test]
     fn it_reads_the_headers_where_they_were_counted(messages in vec(message(), 0..12), masked: bool) {
-        let encoder = encode(&messages, None, masked);
+        let encoder = encode(&messages, &[], masked);
         let bytes = &encoder.wire.bytes;
         let mut cursor = Cursor::new(bytes);
         let mut observed = Observed::upgraded(Role::Client, false);
@@ -164,7 +168,7 @@ proptest! {
             prop_assert_eq!(body - start, header.len(payload));
             // One byte less than a header is none yet; the whole of it is.
             let counted = |observed: &Observed| {
-                if masked { observed.from_client().headers } else { observed.from_server().headers }
+                if masked { observed.by_client().headers } else { observed.by_server().headers }
             };
             let before = counted(&observed);
             for part in [&bytes[start..body - 1], &bytes[body - 1..body]] {
@@ -181,7 +185,7 @@ proptest! {
 
     #[test]
     fn the_reference_counts_what_it_writes(messages in vec(message(), 0..12), masked: bool) {
-        let encoder = encode(&messages, Some(None), masked);
+        let encoder = encode(&messages, &[None], masked);
         let reference = refer(&encoder.wire.bytes, masked, false, THRESHOLDS);
         prop_assert_eq!(reference.counters, encoder.wire.expected);
         prop_assert_eq!(&reference.oversized, &encoder.wire.oversized);
@@ -211,7 +215,7 @@ proptest! {
         // Behind a length that cannot be followed, the calls' cuts tell what counts.
         let whole = [(bytes.len().max(1), cuts[0].1)];
         feed(&mut observed, &bytes, if reference.broken { &whole } else { &cuts }, masked);
-        let counted = if masked { observed.from_client() } else { observed.from_server() };
+        let counted = if masked { observed.by_client() } else { observed.by_server() };
         prop_assert_eq!(counted, reference.counters);
         prop_assert_eq!(observed.desyncs.len(), usize::from(reference.broken));
     }

@@ -19,7 +19,7 @@ fn assert_counts(wire: &Wire, masked: bool, deflate: bool) {
             for part in wire.bytes.chunks(size) {
                 if masked { observed.client(part) } else { observed.server(part) }
             }
-            let counted = if masked { observed.from_client() } else { observed.from_server() };
+            let counted = if masked { observed.by_client() } else { observed.by_server() };
             assert_eq!(counted, wire.expected, "calls of {size}, buffers of {buffer}");
             assert!(observed.desyncs.is_empty(), "the stream is in step");
         }
@@ -101,11 +101,14 @@ fn rsv1_on_a_continuation_counts_as_reserved_and_spoils_its_message() {
 fn undefined_opcodes_count_as_opcode() {
     for number in (3..=7).chain(0xB..=0xF) {
         for fin in [0x80, 0] {
-            assert_counted_alone(true, &[
-                (Violation::Opcode, fin | number, Form::Shortest, 0),
-                (Violation::Opcode, fin | number, Form::Shortest, 125),
-                (Violation::Opcode, fin | number, Form::Shortest, 300),
-            ]);
+            assert_counted_alone(
+                true,
+                &[
+                    (Violation::Opcode, fin | number, Form::Shortest, 0),
+                    (Violation::Opcode, fin | number, Form::Shortest, 125),
+                    (Violation::Opcode, fin | number, Form::Shortest, 300),
+                ],
+            );
         }
     }
 }
@@ -151,11 +154,14 @@ fn a_new_message_inside_another_counts_as_opcode_and_the_other_goes_on() {
 #[test]
 fn a_control_frame_above_125_bytes_counts_as_length() {
     for first in [CLOSE, PING, PONG] {
-        assert_counted_alone(false, &[
-            (Violation::Length, first, Form::Shortest, 126),
-            (Violation::Length, first, Form::Shortest, 65_535),
-            (Violation::Length, first, Form::Shortest, 65_536),
-        ]);
+        assert_counted_alone(
+            false,
+            &[
+                (Violation::Length, first, Form::Shortest, 126),
+                (Violation::Length, first, Form::Shortest, 65_535),
+                (Violation::Length, first, Form::Shortest, 65_536),
+            ],
+        );
     }
 }
 
@@ -163,15 +169,15 @@ fn a_control_frame_above_125_bytes_counts_as_length() {
 fn a_length_in_a_longer_form_than_it_needs_counts_as_length() {
     for first in [0x81, 0x82, CLOSE, PING] {
         for size in [0, 1, 2, 5, 125] {
-            assert_counted_alone(false, &[
-                (Violation::Length, first, Form::Two, size),
-                (Violation::Length, first, Form::Eight, size),
-            ]);
+            assert_counted_alone(
+                false,
+                &[(Violation::Length, first, Form::Two, size), (Violation::Length, first, Form::Eight, size)],
+            );
         }
-        assert_counted_alone(false, &[
-            (Violation::Length, first, Form::Eight, 126),
-            (Violation::Length, first, Form::Eight, 65_535),
-        ]);
+        assert_counted_alone(
+            false,
+            &[(Violation::Length, first, Form::Eight, 126), (Violation::Length, first, Form::Eight, 65_535)],
+        );
     }
 }
 
@@ -237,8 +243,8 @@ fn any_length_below_two_to_the_63_is_followed() {
     let mut observed = Observed::upgraded(Role::Client, false);
     observed.server(&wire.bytes);
     observed.server(&[0x81; 4_000]);
-    assert_eq!(observed.from_server().oversized, [0, 0, 1]);
-    assert_eq!(observed.from_server().violations, [0; 4]);
-    assert_eq!(observed.from_server().messages, [[0; 2]; 2]);
+    assert_eq!(observed.by_server().oversized, [0, 0, 1]);
+    assert_eq!(observed.by_server().violations, [0; 4]);
+    assert_eq!(observed.by_server().messages, [[0; 2]; 2]);
     assert!(observed.desyncs.is_empty());
 }

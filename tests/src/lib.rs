@@ -1,0 +1,11 @@
+//! What end-to-end tests are made of: a running agent, its metrics, and the programs that it observes.
+//!
+//! They need root, the agent's binary in `OBSERVER_BIN` and the servers and clients in `OBSERVER_TEST_ENV`:
+//! `cargo xtask test` provides all three. Without them a test fails and says so.
+
+pub mod agent;
+pub mod metrics;
+pub mod namespace;
+pub mod programs;
+pub mod puppet;
+pub mod websocket;

@@ -15,5 +15,7 @@ pub(crate) fn command(args: Vec<String>) -> Result<()> {
     let mut cargo = cargo::same();
     cargo.args(["run", "--release", "--package", "observer-tests", "--bin", "bench"]);
     cargo.args(build::target_directory()).args(privilege::cargo_runner().context("the benchmark")?);
+    let objects = [("OBSERVER_BENCH_EMPTY", "bench-empty"), ("OBSERVER_BENCH_FLOOR", "bench-floor")];
+    cargo.envs(objects.map(|(variable, binary)| (variable, build::object(binary))));
     run(cargo.arg("--").args(args).envs(test::environment())).context("the benchmark")
 }

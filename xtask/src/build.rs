@@ -1,6 +1,7 @@
 //! `cargo xtask build`: BPF first, then the agent, which holds it.
 
 use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
@@ -38,13 +39,18 @@ pub(crate) fn bpf(binary: &str) -> Result<()> {
     run(cargo.args(["--bin", binary])).with_context(|| format!("the BPF program {binary} does not build"))?;
 
     let built = workspace::bpf().join(TARGET).join("release").join(binary);
-    let kept = workspace::bpf().join(format!("{binary}.o"));
+    let kept = object(binary);
     let bytes = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
     // Left alone when it is the same, so that cargo does not build the agent again for nothing.
     if !fs::read(&kept).is_ok_and(|present| present == bytes) {
         fs::write(&kept, bytes).with_context(|| format!("cannot write {}", kept.display()))?;
     }
     Ok(())
+}
+
+/// Where [`bpf`] leaves a binary.
+pub(crate) fn object(binary: &str) -> PathBuf {
+    workspace::bpf().join(format!("{binary}.o"))
 }
 
 /// Looks at all of the BPF half for warnings, with clippy where the toolchain has one.

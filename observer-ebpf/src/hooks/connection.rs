@@ -164,9 +164,13 @@ fn take_positions(sk: Sock, socket: &mut Socket) {
     }
 }
 
-/// Counts bytes that a closing socket received past the hooks, as by `splice`.
+/// Counts what is left of calls that met on a closing socket, and bytes that it received past the hooks, as
+/// by `splice`.
 #[inline(always)]
-fn settle(sk: Sock, socket: &Socket, connection: &mut Connection) {
+fn settle(sk: Sock, socket: &mut Socket, connection: &mut Connection) {
+    connection.bytes[Direction::Sent as usize] += connections::take_contended(socket, Direction::Sent);
+    let met = connections::take_contended(socket, Direction::Received);
+    connection.bytes[Direction::Received as usize] += met;
     if socket.positioned[Direction::Received as usize] == 0 {
         return;
     }
@@ -175,8 +179,8 @@ fn settle(sk: Sock, socket: &Socket, connection: &mut Connection) {
     // The end of the stream, once read, takes a place of its own.
     let end = u32::from(sk.read::<u8>(OFFSET_SOCK_SHUTDOWN.load()) & SHUTDOWN_RECEIVE);
     let gap = gap.wrapping_sub(end);
-    if gap as i32 > 0 {
-        connections::count_bytes(connection, Direction::Received, u64::from(gap));
+    if met == 0 && gap as i32 > 0 {
+        connection.bytes[Direction::Received as usize] += u64::from(gap);
         health::unread(Unread::Splice, u64::from(gap));
     }
 }

@@ -65,12 +65,12 @@ fn moved(sk: Sock, result: i32, flags: i32, direction: Direction) {
         connections::hand_over(socket, task);
     }
     let Some(connection) = connections::connection(socket.index) else { return };
-    connections::count_bytes(connection, direction, u64::from(bytes));
     if !connections::lock(socket, direction) {
         // Whoever has it goes on without these bytes.
-        socket.contended[direction as usize] = 1;
+        connections::count_contended(socket, direction, u64::from(bytes));
         return;
     }
+    connection.bytes[direction as usize] += u64::from(bytes);
     follow(sk, task, socket, connection, bytes, flags & DISCARD == 0, direction);
     connections::unlock(socket, direction);
     if connection.websocket[direction as usize].is_full() {
@@ -112,8 +112,9 @@ fn follow(
     let settled = socket.session.is_settled(direction);
     // A look at TCP's own position costs a call. It is taken where a stream could have come apart: inside
     // a frame, after two threads met, and now and then.
+    let contended = socket.contended[direction as usize] != 0;
     let crossed = (expected ^ expected.wrapping_add(bytes)) >> 20 != 0;
-    if (!settled || crossed || socket.contended[direction as usize] != 0 || socket.positioned[direction as usize] == 0)
+    if (!settled || crossed || contended || socket.positioned[direction as usize] == 0)
         && !check_position(sk, socket, connection, bytes, direction)
     {
         return;
@@ -170,7 +171,12 @@ fn read(
             return Ok(None);
         }
     }
-    Ok(Desync::from_code(run_frames(session, connection, buffers, way)))
+    let mut desync = socket.session.first_frame(direction, buffers, connection);
+    if desync.is_none() && !buffers.is_done() {
+        desync = Desync::from_code(run_frames(session, connection, buffers, way));
+    }
+    socket.session.end_call(direction, connection);
+    Ok(desync)
 }
 
 macro_rules! stages {
@@ -230,7 +236,9 @@ fn check_position(
     bytes: u32,
     direction: Direction,
 ) -> bool {
-    let contended = core::mem::take(&mut socket.contended[direction as usize]) != 0;
+    let contended = connections::take_contended(socket, direction);
+    connection.bytes[direction as usize] += contended;
+    let contended = contended != 0;
     let Some(position) = tcp_position(sk, direction) else {
         // No positions: another thread's bytes were not seen here, and cannot be placed.
         if contended && let Some(reason) = socket.session.miss(direction, u64::MAX, Desync::Concurrent, connection) {
@@ -256,7 +264,7 @@ fn check_position(
     }
     let reason = if contended { Desync::Concurrent } else { Desync::Gap };
     if !contended {
-        connections::count_bytes(connection, direction, u64::from(gap));
+        connection.bytes[direction as usize] += u64::from(gap);
         health::unread(Unread::Splice, u64::from(gap));
     }
     if let Some(reason) = socket.session.miss(direction, u64::from(gap), reason, connection) {

@@ -75,8 +75,12 @@ fn look_for_gap(sk: Sock, socket: &mut Socket, connection: &mut Connection, dire
     }
     if socket.positions[at] == expected {
         socket.positions[at] = position;
-        connections::count_bytes(connection, direction, u64::from(gap));
-        health::unread(Unread::Splice, u64::from(gap));
+        // Bytes of a call that another one did not let in were counted then, and are in the gap.
+        let contended = connections::take_contended(socket, direction);
+        if contended == 0 {
+            health::unread(Unread::Splice, u64::from(gap));
+        }
+        connection.bytes[at] += if contended == 0 { u64::from(gap) } else { contended };
         if let Some(reason) = socket.session.miss(direction, u64::from(gap), Desync::Gap, connection) {
             health::desync(socket.session.protocol(), reason);
         }

@@ -24,16 +24,16 @@ pub struct Socket {
     pub positions: [u32; 2],
     /// `positions` when the refresh pass last looked.
     pub doubted_at: [u32; 2],
+    /// Bytes of calls that could not be looked at since another was at work.
+    pub contended: [u64; 2],
     /// 1 while a processor is at work on the direction's stream.
     pub busy: [u64; 2],
     /// 1 once `positions` holds what it should.
     pub positioned: [u8; 2],
-    /// 1 if a call could not be looked at since another was at work.
-    pub contended: [u8; 2],
     /// 1 if the refresh pass found the position wrong when it last looked.
     pub doubts: [u8; 2],
     /// Zero.
-    pub reserved: u16,
+    pub reserved: u32,
     /// The parsers.
     pub session: Session,
 }

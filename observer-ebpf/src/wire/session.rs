@@ -168,6 +168,9 @@ impl Session {
         }
         if stream.is(Mode::Frames) && stream.frames.payload_left() >= u64::from(bytes) {
             stream.frames.pass(u64::from(bytes), &mut connection.websocket[direction as usize]);
+            if stream.proven == 0 && stream.frames.between_frames() {
+                self.prove(direction, connection);
+            }
             return true;
         }
         if stream.is(Mode::Lost) && self.protocol == Protocol::Unknown as u8 {
@@ -221,6 +224,17 @@ impl Session {
         source: &mut S,
         connection: &mut Connection,
     ) -> Option<Desync> {
+        let desync = self.take_in(direction, source, connection);
+        self.end_call(direction, connection);
+        desync
+    }
+
+    fn take_in<S: Source>(
+        &mut self,
+        direction: Direction,
+        source: &mut S,
+        connection: &mut Connection,
+    ) -> Option<Desync> {
         source.go_to(0);
         for stage in Stage::ALL {
             if self.is_at(direction, stage) {
@@ -230,7 +244,48 @@ impl Session {
         if !self.has_frames(direction) || source.position() >= source.end() {
             return None;
         }
-        self.run_frames(direction, source, connection)
+        match self.first_frame(direction, source, connection) {
+            None if source.position() < source.end() => self.run_frames(direction, source, connection),
+            outcome => outcome,
+        }
+    }
+
+    /// Takes in the first frame of a call, from the source's position on.
+    #[inline(always)]
+    pub fn first_frame<S: Source>(
+        &mut self,
+        direction: Direction,
+        source: &mut S,
+        connection: &mut Connection,
+    ) -> Option<Desync> {
+        let rules = self.rules(direction);
+        let frames = &mut self.streams[direction as usize].frames;
+        let outcome = frames.first(source, &mut connection.websocket[direction as usize], rules);
+        self.conclude(direction, outcome, connection)
+    }
+
+    /// What the frames of a call tell of the stream.
+    #[inline(always)]
+    fn conclude(
+        &mut self,
+        direction: Direction,
+        outcome: Result<(), Desync>,
+        connection: &mut Connection,
+    ) -> Option<Desync> {
+        if let Err(desync) = outcome {
+            self.lose(direction, connection);
+            return Some(desync);
+        }
+        None
+    }
+
+    /// Takes note that a call was taken in to its end.
+    #[inline(always)]
+    pub fn end_call(&mut self, direction: Direction, connection: &mut Connection) {
+        let stream = &self.streams[direction as usize];
+        if stream.proven == 0 && stream.is(Mode::Frames) && stream.frames.between_frames() {
+            self.prove(direction, connection);
+        }
     }
 
     /// Whether the direction's bytes go through a stage next.
@@ -282,7 +337,7 @@ impl Session {
         Rules::new(direction as u8 == request as u8, deflate, !proven)
     }
 
-    /// Takes in a call's frames, from the source's position on.
+    /// Takes in the frames of a call behind the first one, from the source's position on.
     #[inline(always)]
     pub fn run_frames<S: Source>(
         &mut self,
@@ -291,16 +346,9 @@ impl Session {
         connection: &mut Connection,
     ) -> Option<Desync> {
         let rules = self.rules(direction);
-        let stream = &mut self.streams[direction as usize];
-        let counters = &mut connection.websocket[direction as usize];
-        if let Err(desync) = stream.frames.run(source, counters, rules) {
-            self.lose(direction, connection);
-            return Some(desync);
-        }
-        if stream.proven == 0 && stream.frames.between_frames() {
-            self.prove(direction, connection);
-        }
-        None
+        let frames = &mut self.streams[direction as usize].frames;
+        let outcome = frames.run(source, &mut connection.websocket[direction as usize], rules);
+        self.conclude(direction, outcome, connection)
     }
 
     /// A call ended between two frames: that is what a stream in step does.

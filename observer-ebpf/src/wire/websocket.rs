@@ -197,6 +197,19 @@ impl Frames {
         }
     }
 
+    /// Takes the first frame of a call, or what the call has of it, and counts. Most calls hold one frame,
+    /// which is not worth the set-up of a loop.
+    #[inline(always)]
+    pub fn first<S: Source>(
+        &mut self,
+        source: &mut S,
+        counters: &mut Counters,
+        rules: Rules,
+    ) -> Result<(), Desync> {
+        self.rules = rules;
+        self.step(source, &mut Counting(counters))
+    }
+
     /// Runs through a call's bytes from the source's position on, and counts.
     #[inline(always)]
     pub fn run<S: Source>(
@@ -227,11 +240,6 @@ impl Frames {
         source: &mut S,
         tally: &mut T,
     ) -> Result<(), Desync> {
-        // Most calls hold one frame: it is not worth the set-up of a loop.
-        self.step(source, tally)?;
-        if source.position() >= source.end() {
-            return Ok(());
-        }
         let mut broken = None;
         let finished = S::repeat(STEPS_MAX, || match self.step(source, tally) {
             Ok(()) => source.position() < source.end(),

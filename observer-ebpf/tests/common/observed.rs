@@ -6,6 +6,7 @@ use observer_ebpf::layout::settings::Thresholds;
 use observer_ebpf::layout::websocket::Counters;
 use observer_ebpf::layout::{Direction, Protocol, Role};
 use observer_ebpf::wire::session::Session;
+use observer_ebpf::wire::source::STEPS_MAX;
 
 use super::{Buffers, Handshake};
 
@@ -17,6 +18,8 @@ pub(crate) struct Observed {
     pub(crate) role: Role,
     /// Bytes of each buffer that a call's bytes lie in.
     pub(crate) buffer: u32,
+    /// The same for what tells the protocol of a new connection: it is looked for in the first buffer only.
+    pub(crate) first_buffer: u32,
     /// What the parser sees where it must not look.
     pub(crate) poison: u8,
     pub(crate) thresholds: Thresholds,
@@ -56,6 +59,7 @@ impl Observed {
             connection,
             role,
             buffer: 1024,
+            first_buffer: 8,
             poison: 0xAA,
             thresholds: Thresholds::DEFAULT,
             passing: true,
@@ -85,7 +89,9 @@ impl Observed {
         if length == 0 || (self.passing && self.session.pass(direction, length, &mut self.connection)) {
             return;
         }
-        let mut source = Buffers::new(bytes, self.buffer);
+        let told = self.protocol() != Protocol::Unknown;
+        let least = if told { 1 } else { self.first_buffer };
+        let mut source = Buffers::new(bytes, self.buffer.max(least));
         source.thresholds = self.thresholds;
         source.readable = readable;
         source.poison = self.poison;
@@ -93,7 +99,8 @@ impl Observed {
         self.desyncs.extend(desync);
         self.oversized[direction as usize].append(&mut source.oversized);
         // One look at each byte for a head, or two for frames that are tried first, and a few to begin with.
-        assert!(source.looks <= 2 * length + 16, "{} looks at {length} bytes", source.looks);
+        let bound = 2 * length.min(STEPS_MAX + 1) + 16;
+        assert!(source.looks <= bound, "{} looks at {length} bytes", source.looks);
     }
 
     /// A call by the client's process (as seen from this end).
@@ -120,12 +127,12 @@ impl Observed {
     }
 
     /// What was counted in the direction of the client's bytes.
-    pub(crate) fn from_client(&self) -> Counters {
+    pub(crate) fn by_client(&self) -> Counters {
         self.connection.websocket[self.role.request_direction() as usize]
     }
 
     /// What was counted in the direction of the server's bytes.
-    pub(crate) fn from_server(&self) -> Counters {
+    pub(crate) fn by_server(&self) -> Counters {
         self.connection.websocket[self.role.request_direction().opposite() as usize]
     }
 }

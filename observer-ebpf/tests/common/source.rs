@@ -69,8 +69,7 @@ impl Source for Buffers<'_> {
         let mut words = [0u64; 2];
         for at in 0..16 {
             let place = offset + at;
-            let byte =
-                if self.reach.contains(&place) { self.bytes[place as usize] } else { self.poison };
+            let byte = if self.reach.contains(&place) { self.bytes[place as usize] } else { self.poison };
             words[at as usize / 8] |= u64::from(byte) << (8 * (at % 8));
         }
         (words[0], words[1])

@@ -66,7 +66,11 @@ impl Wire {
     /// A frame of any kind, uncounted.
     pub(crate) fn raw(&mut self, first: u8, masked: bool, form: Form, payload: &[u8]) {
         self.header(first, masked, form, payload.len() as u64);
-        let key = if masked { self.bytes.last_chunk().copied().expect("a masked header ends in a key") } else { [0; 4] };
+        let key = if masked {
+            self.bytes.last_chunk().copied().expect("a masked header ends in a key")
+        } else {
+            [0; 4]
+        };
         self.bytes.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key));
     }
 
@@ -82,11 +86,11 @@ impl Wire {
         match form {
             Form::Shortest => self.bytes.extend([first, mask | length as u8]),
             Form::Two => {
-                self.bytes.extend([first, mask | 126]);
+                self.bytes.extend([first, mask | 0x7E]);
                 self.bytes.extend((length as u16).to_be_bytes());
             }
             Form::Eight => {
-                self.bytes.extend([first, mask | 127]);
+                self.bytes.extend([first, mask | 0x7F]);
                 self.bytes.extend(length.to_be_bytes());
             }
         }

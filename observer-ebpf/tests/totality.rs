@@ -1,0 +1,144 @@
+//! Whatever the bytes, the calls, the buffers and the faults: no panic, and bounded work (which [`Observed`] asserts).
+
+mod common;
+
+use common::{Handshake, Observed};
+use observer_ebpf::layout::health::Desync;
+use observer_ebpf::layout::{Direction, Role};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Call { sent: bool, buffer: u32, readable: u32, bytes: Vec<u8> },
+    Miss { sent: bool, bytes: u64 },
+    Pass { sent: bool, bytes: u32 },
+}
+
+/// Bytes that get somewhere: noise, frames, heads, and starts of other protocols.
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    let frame = (
+        prop::sample::select(vec![0x81, 0x82, 0x01, 0x00, 0x80, 0xC1, 0x88, 0x89, 0x8A]),
+        any::<bool>(),
+        0..130u8,
+    )
+        .prop_map(|(first, masked, length)| {
+            let mut frame = vec![first, length.min(125) | if masked { 0x80 } else { 0 }];
+            frame.resize(2 + usize::from(length.min(125)) + if masked { 4 } else { 0 }, length);
+            frame
+        });
+    let Handshake { request, response } = Handshake::new(true);
+    let heads = vec![
+        request,
+        response,
+        b"HTTP/1.1 200 OK\r\n\r\n".to_vec(),
+        b"POST / HTTP/1.1\r\n\r\n".to_vec(),
+        b"\x17\x03\x03\x01\x00".to_vec(),
+        b"*1\r\n$4\r\n".to_vec(),
+        b"\x00\x00\x00\x08\x04\xD2\x16\x2F".to_vec(),
+        vec![0x82, 0x7F, 0x80, 0, 0, 0, 0, 0, 0, 0],
+        vec![0x82, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 1, 2, 3, 4],
+        vec![0x82, 0x7E, 0x02, 0x00],
+    ];
+    prop_oneof![
+        2 => vec(any::<u8>(), 1..60),
+        4 => vec(frame, 1..6).prop_map(|frames| frames.concat()),
+        3 => prop::sample::select(heads),
+        1 => (any::<u8>(), 1..3_000usize).prop_map(|(byte, length)| vec![byte; length]),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let readable = prop_oneof![9 => Just(u32::MAX), 1 => 0..4u32];
+    let amount = prop_oneof![0..300u64, any::<u64>(), Just(u64::MAX)];
+    prop_oneof![
+        10 => (any::<bool>(), 1..40u32, readable, bytes(), any::<prop::sample::Index>(), any::<bool>()).prop_map(
+            |(sent, buffer, readable, mut bytes, cut, whole)| {
+                if !whole {
+                    bytes.truncate(1 + cut.index(bytes.len()));
+                }
+                Step::Call { sent, buffer, readable, bytes }
+            }
+        ),
+        1 => (any::<bool>(), amount).prop_map(|(sent, bytes)| Step::Miss { sent, bytes }),
+        1 => (any::<bool>(), prop_oneof![0..300u32, any::<u32>()]).prop_map(|(sent, bytes)| Step::Pass { sent, bytes }),
+    ]
+}
+
+fn direction(sent: bool) -> Direction {
+    if sent { Direction::Sent } else { Direction::Received }
+}
+
+fn run(observed: &mut Observed, steps: Vec<Step>) {
+    for step in steps {
+        match step {
+            Step::Call { sent, buffer, readable, bytes } => {
+                observed.buffer = buffer;
+                observed.call_readable(direction(sent), &bytes, readable);
+            }
+            Step::Miss { sent, bytes } => {
+                observed.miss(direction(sent), bytes, Desync::Gap);
+            }
+            Step::Pass { sent, bytes } => {
+                observed.session.pass(direction(sent), bytes, &mut observed.connection);
+            }
+        }
+        for direction in Direction::ALL {
+            observed.session.is_settled(direction);
+            assert!(observed.connection.lost[direction as usize] <= 1);
+        }
+        observed.protocol();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_steps_panic(steps in vec(step(), 0..60), server: bool, start in 0..3u8, passing: bool, poison: u8) {
+        let role = if server { Role::Server } else { Role::Client };
+        let mut observed = match start {
+            0 => Observed::new(role),
+            1 => Observed::adopted(role),
+            _ => Observed::upgraded(role, true),
+        };
+        observed.passing = passing;
+        observed.poison = poison;
+        run(&mut observed, steps);
+    }
+
+    #[test]
+    fn what_is_out_of_reach_changes_nothing(steps in vec(step(), 0..40), server: bool, adopted: bool, poison: u8) {
+        let role = if server { Role::Server } else { Role::Client };
+        let [zeros, other] = [0, poison].map(|poison| {
+            let mut observed = if adopted { Observed::adopted(role) } else { Observed::new(role) };
+            observed.poison = poison;
+            run(&mut observed, steps.clone());
+            observed
+        });
+        prop_assert_eq!(zeros.connection.websocket, other.connection.websocket);
+        prop_assert_eq!(zeros.protocol(), other.protocol());
+        prop_assert_eq!(zeros.connection.lost, other.connection.lost);
+        prop_assert_eq!(zeros.desyncs, other.desyncs);
+    }
+}
+
+#[test]
+fn a_long_call_of_anything_takes_bounded_work() {
+    for fill in
+        [&[0x81, 0x00][..], &[0x00], &[0x81, 0x80, 0, 0, 0, 0], b"HTTP/1.1 101\r\n", b"GET / ", b"\xFF", b"a"]
+    {
+        let bytes = fill.repeat(400_000 / fill.len());
+        for role in [Role::Client, Role::Server] {
+            for start in [Observed::new(role), Observed::adopted(role), Observed::upgraded(role, false)] {
+                for buffer in [1, 1024] {
+                    let mut observed = start.clone().in_buffers_of(buffer);
+                    for _ in 0..2 {
+                        observed.client(&bytes);
+                        observed.server(&bytes);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,38 @@
+"""A WebSocket server that echoes every message.
+
+Arguments: the name to run as, where to listen (`tcp`, or a UNIX socket's path), `plain` or `deflate`.
+Prints its port, or `ready`. Ends when its input does.
+"""
+
+import asyncio
+import sys
+
+from websockets.asyncio.server import serve, unix_serve
+
+
+async def echo(connection):
+    async for message in connection:
+        await connection.send(message)
+
+
+async def main(name, listen, compression):
+    with open("/proc/self/comm", "w", encoding="ascii") as comm:
+        comm.write(name)
+    options = {
+        "compression": "deflate" if compression == "deflate" else None,
+        "max_size": None,
+        "ping_interval": None,
+    }
+    if listen == "tcp":
+        server = await serve(echo, "127.0.0.1", 0, **options)
+        print(server.sockets[0].getsockname()[1])
+    else:
+        server = await unix_serve(echo, listen, **options)
+        print("ready")
+    # Not a thread's work: a server that waits for nothing but its sockets and its input.
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_reader(sys.stdin, ended.set)
+    await ended.wait()
+
+
+asyncio.run(main(*sys.argv[1:]))

@@ -1,0 +1,143 @@
+//! The agent under test: the real binary, started as a user would.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+
+use crate::metrics::Metrics;
+
+/// How long the agent may take to attach and to serve.
+const START: Duration = Duration::from_secs(20);
+
+/// The agent's binary.
+pub fn binary() -> anyhow::Result<PathBuf> {
+    let path = std::env::var_os("OBSERVER_BIN").context("OBSERVER_BIN is not set; run: cargo xtask test")?;
+    Ok(PathBuf::from(path))
+}
+
+/// A running agent. Dropping it ends it.
+#[derive(Debug)]
+pub struct Agent {
+    child: Child,
+    address: String,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Agent {
+    /// Starts `observer run` on a free port with more arguments, and waits until it observes.
+    pub fn start(arguments: &[&str]) -> anyhow::Result<Self> {
+        // SAFETY: no arguments; it only tells.
+        ensure!(unsafe { libc::geteuid() } == 0, "end-to-end tests need root; run: cargo xtask test");
+        let mut child = Command::new(binary()?)
+            .args(["run", "--listen", "127.0.0.1:0"])
+            .args(arguments)
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot start the agent")?;
+        let stderr = child.stderr.take().context("the agent has no stderr")?;
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (found, address) = channel();
+        let lines = Arc::clone(&log);
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if let Some(url) = line.split("http://").nth(1).and_then(|rest| rest.split("/metrics").next()) {
+                    let _ = found.send(url.to_owned());
+                }
+                if let Ok(mut lines) = lines.lock() {
+                    lines.push(line);
+                }
+            }
+        });
+        let mut agent = Self { child, address: String::new(), log };
+        agent.address = agent.wait_for_address(&address)?;
+        agent.get("/readyz").context("the agent does not get ready")?;
+        Ok(agent)
+    }
+
+    fn wait_for_address(&mut self, found: &Receiver<String>) -> anyhow::Result<String> {
+        found.recv_timeout(START).with_context(|| format!("the agent did not start; its log: {:#?}", self.log()))
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where it serves: `ADDR:PORT`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// What it has logged so far, by line.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().map(|lines| lines.clone()).unwrap_or_default()
+    }
+
+    /// The body that a path answers with, which must be a success.
+    pub fn get(&self, path: &str) -> anyhow::Result<String> {
+        let url = format!("http://{}{path}", self.address);
+        let mut answer = ureq::get(&url).call().with_context(|| format!("GET {path}"))?;
+        answer.body_mut().with_config().limit(1 << 30).read_to_string().with_context(|| format!("GET {path}"))
+    }
+
+    /// The JSON that a path answers with.
+    pub fn json(&self, path: &str) -> anyhow::Result<serde_json::Value> {
+        serde_json::from_str(&self.get(path)?).with_context(|| format!("GET {path}"))
+    }
+
+    /// All metrics now.
+    pub fn scrape(&self) -> anyhow::Result<Metrics> {
+        Ok(Metrics::parse(&self.get("/metrics")?))
+    }
+
+    /// Scrapes until `holds`, and returns that scrape; fails with `what` after ten seconds.
+    pub fn wait_until(&self, what: &str, holds: impl Fn(&Metrics) -> bool) -> anyhow::Result<Metrics> {
+        let start = Instant::now();
+        loop {
+            let metrics = self.scrape()?;
+            if holds(&metrics) {
+                return Ok(metrics);
+            }
+            if start.elapsed() > Duration::from_secs(10) {
+                bail!("not within 10 s: {what}\n{}", metrics.text());
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident_bytes(&self) -> anyhow::Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+        Ok(kib * 1024)
+    }
+
+    /// Sends it SIGTERM and waits for its end.
+    pub fn stop(mut self) -> anyhow::Result<ExitStatus> {
+        self.signal(libc::SIGTERM)?;
+        Ok(self.child.wait()?)
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: libc::c_int) -> anyhow::Result<()> {
+        let pid = libc::pid_t::try_from(self.pid())?;
+        // SAFETY: a child of ours that has not been waited for, so the number is its own.
+        ensure!(unsafe { libc::kill(pid, signal) } == 0, "cannot signal the agent");
+        Ok(())
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,202 @@
+//! Connected pairs of sockets, and the system calls that bytes go through.
+
+use std::fs::File;
+use std::io::{ErrorKind, IoSlice, IoSliceMut, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::{io, mem, ptr, thread};
+
+use anyhow::{Context as _, ensure};
+
+/// How bytes are sent.
+#[derive(Clone, Copy, Debug)]
+pub enum Sending {
+    /// `write`, at most so many bytes a call.
+    Write(usize),
+    /// `send`, at most so many bytes a call.
+    Send(usize),
+    /// `writev`, so many buffers a call, of so many bytes each.
+    Writev(usize, usize),
+    /// `sendmsg`, likewise.
+    Sendmsg(usize, usize),
+}
+
+/// How bytes are received.
+#[derive(Clone, Copy, Debug)]
+pub enum Receiving {
+    /// `read`, at most so many bytes a call.
+    Read(usize),
+    /// `recv`, at most so many bytes a call.
+    Recv(usize),
+    /// `recv` with `MSG_PEEK`, then without.
+    Peek(usize),
+    /// `recv` with `MSG_WAITALL`.
+    WaitAll(usize),
+    /// `readv`, so many buffers a call, of so many bytes each.
+    Readv(usize, usize),
+    /// `recvmsg`, likewise.
+    Recvmsg(usize, usize),
+}
+
+/// One end of a connection: a plain descriptor, so that `read` and `write` are what they say.
+#[derive(Debug)]
+pub struct End(File);
+
+/// Both ends.
+#[derive(Debug)]
+pub struct Pair {
+    /// The one that connected.
+    pub client: End,
+    /// The one that was accepted.
+    pub server: End,
+}
+
+impl Pair {
+    /// Over TCP, on a free port of an address.
+    pub fn tcp(address: &str) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind((address, 0))?;
+        let client = TcpStream::connect(listener.local_addr()?)?;
+        let server = listener.accept()?.0;
+        for end in [&client, &server] {
+            end.set_nodelay(true)?;
+        }
+        Ok(Self { client: End::new(client), server: End::new(server) })
+    }
+
+    /// Over a UNIX socket in a folder of its own.
+    pub fn unix() -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("socket");
+        let listener = UnixListener::bind(&path)?;
+        let client = UnixStream::connect(&path)?;
+        let server = listener.accept()?.0;
+        Ok(Self { client: End::new(client), server: End::new(server) })
+    }
+
+    /// Moves bytes from the client to the server.
+    pub fn ask(&self, bytes: &[u8], sending: Sending, receiving: Receiving) -> anyhow::Result<()> {
+        transfer(&self.client, &self.server, bytes, sending, receiving)
+    }
+
+    /// Moves bytes from the server to the client.
+    pub fn answer(&self, bytes: &[u8], sending: Sending, receiving: Receiving) -> anyhow::Result<()> {
+        transfer(&self.server, &self.client, bytes, sending, receiving)
+    }
+}
+
+/// Sends all bytes at one end while the other receives them.
+fn transfer(from: &End, to: &End, bytes: &[u8], sending: Sending, receiving: Receiving) -> anyhow::Result<()> {
+    let received = thread::scope(|scope| {
+        let sender = scope.spawn(|| from.send(bytes, sending));
+        let received = to.receive(bytes.len(), receiving);
+        sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))??;
+        received
+    })?;
+    ensure!(received == bytes, "{} bytes came differently", bytes.len());
+    Ok(())
+}
+
+impl End {
+    /// Of any socket.
+    pub fn new(socket: impl Into<OwnedFd>) -> Self {
+        Self(File::from(socket.into()))
+    }
+
+    /// Sends all bytes.
+    pub fn send(&self, bytes: &[u8], how: Sending) -> anyhow::Result<()> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let sent = again(|| self.send_some(rest, how)).with_context(|| format!("{how:?}"))?;
+            rest = &rest[sent..];
+        }
+        Ok(())
+    }
+
+    /// Receives exactly so many bytes.
+    pub fn receive(&self, length: usize, how: Receiving) -> anyhow::Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        let mut place = 0;
+        while place < length {
+            let rest = &mut bytes[place..];
+            let received = again(|| self.receive_some(rest, how)).with_context(|| format!("{how:?}"))?;
+            ensure!(received > 0, "the connection ended after {place} of {length} bytes");
+            place += received;
+        }
+        Ok(bytes)
+    }
+
+    fn send_some(&self, bytes: &[u8], how: Sending) -> io::Result<usize> {
+        match how {
+            Sending::Write(most) => (&self.0).write(&bytes[..most.min(bytes.len())]),
+            Sending::Send(most) => {
+                let length = most.min(bytes.len());
+                // SAFETY: the bytes are there.
+                result(unsafe { libc::send(self.0.as_raw_fd(), bytes.as_ptr().cast(), length, libc::MSG_NOSIGNAL) })
+            }
+            Sending::Writev(count, size) => {
+                let buffers: Vec<IoSlice<'_>> = bytes.chunks(size).take(count).map(IoSlice::new).collect();
+                (&self.0).write_vectored(&buffers)
+            }
+            Sending::Sendmsg(count, size) => {
+                let buffers: Vec<IoSlice<'_>> = bytes.chunks(size).take(count).map(IoSlice::new).collect();
+                let message = message(buffers.as_ptr().cast_mut().cast(), buffers.len());
+                // SAFETY: an `IoSlice` is a `struct iovec`, and the bytes are there.
+                result(unsafe { libc::sendmsg(self.0.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL) })
+            }
+        }
+    }
+
+    fn receive_some(&self, bytes: &mut [u8], how: Receiving) -> io::Result<usize> {
+        match how {
+            Receiving::Read(most) => {
+                let length = most.min(bytes.len());
+                (&self.0).read(&mut bytes[..length])
+            }
+            Receiving::Recv(most) => self.recv(bytes, most, 0),
+            Receiving::Peek(most) => {
+                self.recv(bytes, most, libc::MSG_PEEK)?;
+                self.recv(bytes, most, 0)
+            }
+            Receiving::WaitAll(most) => self.recv(bytes, most, libc::MSG_WAITALL),
+            Receiving::Readv(count, size) => {
+                let mut buffers: Vec<IoSliceMut<'_>> = bytes.chunks_mut(size).take(count).map(IoSliceMut::new).collect();
+                (&self.0).read_vectored(&mut buffers)
+            }
+            Receiving::Recvmsg(count, size) => {
+                let mut buffers: Vec<IoSliceMut<'_>> = bytes.chunks_mut(size).take(count).map(IoSliceMut::new).collect();
+                let mut message = message(buffers.as_mut_ptr().cast(), buffers.len());
+                // SAFETY: an `IoSliceMut` is a `struct iovec`, and the memory is there.
+                result(unsafe { libc::recvmsg(self.0.as_raw_fd(), &raw mut message, 0) })
+            }
+        }
+    }
+
+    fn recv(&self, bytes: &mut [u8], most: usize, flags: libc::c_int) -> io::Result<usize> {
+        let length = most.min(bytes.len());
+        // SAFETY: the memory is there.
+        result(unsafe { libc::recv(self.0.as_raw_fd(), bytes.as_mut_ptr().cast(), length, flags) })
+    }
+}
+
+fn message(buffers: *mut libc::iovec, count: usize) -> libc::msghdr {
+    // SAFETY: numbers and pointers, all of which may be zero.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    message.msg_name = ptr::null_mut();
+    message.msg_iov = buffers;
+    message.msg_iovlen = count;
+    message
+}
+
+fn result(result: libc::ssize_t) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+fn again(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Real servers and clients, and what they put on the wire.
+
+use std::process::Command;
+
+use anyhow::ensure;
+use serde_json::{Value, json};
+
+use super::sides::Side;
+use super::traffic::{Opcode, Traffic};
+use super::unique_name;
+use crate::programs::Program;
+
+/// What a script is written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runtime {
+    /// Python, `websockets`.
+    Python,
+    /// Node.js, `ws`.
+    Node,
+}
+
+/// A server or client, and what the agent must say of it.
+#[derive(Debug)]
+pub struct Peer {
+    /// The program.
+    pub program: Program,
+    /// What it has done.
+    pub side: Side,
+    runtime: Runtime,
+}
+
+/// What a client does, before it waits for the echo, if there is one.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// A ping of so many bytes.
+    Ping(u64),
+    /// A message in fragments of these sizes (or in one frame), with pings between them.
+    Message(Opcode, Vec<u64>, Option<u64>),
+}
+
+impl Step {
+    /// A message in one frame.
+    pub fn message(opcode: Opcode, size: u64) -> Self {
+        Self::Message(opcode, vec![size], None)
+    }
+
+    fn json(&self) -> Value {
+        match self {
+            Self::Ping(size) => json!({ "ping": size }),
+            Self::Message(opcode, sizes, pings) => {
+                let kind = if *opcode == Opcode::Text { "text" } else { "binary" };
+                json!({ "kind": kind, "sizes": sizes, "pings": pings })
+            }
+        }
+    }
+}
+
+impl Peer {
+    /// A server that echoes, on a free port or a UNIX socket. Returns it with where clients connect to.
+    pub fn server(runtime: Runtime, listen: &str, compression: &str) -> anyhow::Result<(Self, String)> {
+        let mut server = Self::start(runtime, "server", &[listen, compression])?;
+        let line = server.program.line()?;
+        let address = if listen == "tcp" { format!("ws://127.0.0.1:{line}/") } else { listen.to_owned() };
+        Ok((server, address))
+    }
+
+    /// A client that has opened its connections.
+    pub fn client(runtime: Runtime, address: &str, compression: &str, connections: u32) -> anyhow::Result<Self> {
+        let mut client = Self::start(runtime, "client", &[address, compression, &connections.to_string()])?;
+        ensure!(client.program.line()? == "open", "the client did not connect");
+        client.side.open = connections;
+        Ok(client)
+    }
+
+    fn start(runtime: Runtime, role: &'static str, arguments: &[&str]) -> anyhow::Result<Self> {
+        let (name, script) = match (runtime, role) {
+            (Runtime::Python, "server") => ("pys", "websocket_server.py"),
+            (Runtime::Python, _) => ("pyc", "websocket_client.py"),
+            (Runtime::Node, "server") => ("njs", "websocket_server.js"),
+            (Runtime::Node, _) => ("njc", "websocket_client.js"),
+        };
+        let name = unique_name(name);
+        let arguments: Vec<&str> = [name.as_str()].into_iter().chain(arguments.iter().copied()).collect();
+        let program = match runtime {
+            Runtime::Python => Program::python(script, &arguments)?,
+            Runtime::Node => Program::node(script, &arguments)?,
+        };
+        let side = Side::new(&name, program.pid(), role);
+        Ok(Self { program, side, runtime })
+    }
+
+    /// Has a client take steps on each of its connections. Returns what one connection sent and received.
+    pub fn take(&mut self, steps: &[Step]) -> anyhow::Result<[Traffic; 2]> {
+        let all: Vec<Value> = steps.iter().map(Step::json).collect();
+        self.program.tell(&json!({ "steps": all }).to_string())?;
+        let messages = steps.iter().filter(|step| matches!(step, Step::Message(..))).count();
+        let echoes: usize = self.program.line()?.parse()?;
+        let connections = usize::try_from(self.side.open)?;
+        ensure!(echoes == messages * connections, "{echoes} echoes to {messages} messages on {connections} connections");
+        Ok(expected(steps, self.runtime))
+    }
+
+    /// Has a client close its connections.
+    pub fn close(&mut self, code: u16) -> anyhow::Result<()> {
+        self.program.tell(&json!({ "close": code }).to_string())?;
+        ensure!(self.program.line()? == "closed", "the client did not close");
+        Ok(())
+    }
+}
+
+/// What a client sends, and what it gets from a server that echoes.
+fn expected(steps: &[Step], client: Runtime) -> [Traffic; 2] {
+    let [mut sent, mut received] = [Traffic::default(), Traffic::default()];
+    let mut ping = |sent: &mut Traffic, size| {
+        sent.frame(Opcode::Ping, size);
+        received.frame(Opcode::Pong, size);
+    };
+    for step in steps {
+        match step {
+            Step::Ping(size) => ping(&mut sent, *size),
+            Step::Message(opcode, sizes, pings) => {
+                let mut sizes = sizes.clone();
+                for _ in 1..sizes.len() {
+                    if let Some(size) = pings {
+                        ping(&mut sent, *size);
+                    }
+                }
+                if client == Runtime::Python && sizes.len() > 1 {
+                    // `websockets` learns that a fragment was the last one from the end of the iterator.
+                    sizes.push(0);
+                }
+                sent.fragments(*opcode, &sizes);
+            }
+        }
+    }
+    for step in steps {
+        if let Step::Message(opcode, sizes, _) = step {
+            received.fragments(*opcode, &[sizes.iter().sum()]);
+        }
+    }
+    [sent, received]
+}
+
+/// A connection closed with a code in two bytes each way, as both ends saw it.
+pub fn closed(client: &mut Side, server: &mut Side, code: &'static str) {
+    for side in [client, server] {
+        side.close(code);
+        side.sent.frame(Opcode::Close, 2);
+        side.received.frame(Opcode::Close, 2);
+    }
+}
+
+/// What one connection of a client's sent and received, on as many as are open, at both ends.
+pub fn exchanged(client: &mut Side, server: &mut Side, [sent, received]: &[Traffic; 2]) {
+    let times = client.open;
+    client.sent.add_all(sent, times);
+    client.received.add_all(received, times);
+    server.received.add_all(sent, times);
+    server.sent.add_all(received, times);
+}
+
+/// nginx in front of a server. Dropping it ends its workers, too.
+#[derive(Debug)]
+pub struct Nginx {
+    program: Option<Program>,
+    folder: tempfile::TempDir,
+    /// What its processes are called.
+    pub name: String,
+    /// Where it listens.
+    pub port: u16,
+}
+
+impl Nginx {
+    /// Starts it, with a worker or as one process.
+    pub fn start(server: &str, worker: bool) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let port = crate::programs::free_port()?;
+        let path = folder.path().display();
+        let master = if worker { "on" } else { "off" };
+        let upstream = server.trim_start_matches("ws://").trim_end_matches('/');
+        let configuration = format!(
+            "daemon off; master_process {master}; worker_processes 1; user root; pid {path}/pid; error_log {path}/errors;
+             events {{ worker_connections 64; }}
+             http {{
+               access_log off; proxy_temp_path {path}/proxy; client_body_temp_path {path}/body;
+               fastcgi_temp_path {path}/fastcgi; uwsgi_temp_path {path}/uwsgi; scgi_temp_path {path}/scgi;
+               server {{
+                 listen 127.0.0.1:{port};
+                 location / {{
+                   proxy_pass http://{upstream}; proxy_http_version 1.1;
+                   proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;
+                 }}
+               }}
+             }}"
+        );
+        let file = folder.path().join("nginx.conf");
+        std::fs::write(&file, configuration)?;
+        // A process is named after the file that it was started from.
+        let name = unique_name("ngx");
+        let link = folder.path().join(&name);
+        let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+            .chain(["/usr/sbin".into()])
+            .map(|folder| folder.join("nginx"))
+            .find(|path| path.exists());
+        std::os::unix::fs::symlink(found.ok_or_else(|| anyhow::anyhow!("nginx is not installed"))?, &link)?;
+        let program = Program::start(Command::new(link).arg("-p").arg(folder.path()).arg("-c").arg(file))?;
+        let nginx = Self { program: Some(program), folder, name, port };
+        for _ in 0..100 {
+            if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return Ok(nginx);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        let errors = std::fs::read_to_string(nginx.folder.path().join("errors")).unwrap_or_default();
+        anyhow::bail!("nginx does not listen: {errors}");
+    }
+
+    /// The process that serves.
+    pub fn pid(&self) -> anyhow::Result<u32> {
+        let main = self.program.as_ref().map_or(0, Program::pid);
+        let children = std::fs::read_to_string(format!("/proc/{main}/task/{main}/children"))?;
+        children.split_ascii_whitespace().next().map_or(Ok(main), |child| Ok(child.parse()?))
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let Some(program) = self.program.take() else { return };
+        if let Ok(pid) = libc::pid_t::try_from(program.pid()) {
+            // SAFETY: a child of ours that has not been waited for, so the number is its own.
+            unsafe { libc::kill(pid, libc::SIGTERM) };
+        }
+        // It may have ended already.
+        let _ = program.finish();
+    }
+}
