@@ -12,7 +12,9 @@ use core::arch::asm;
 #[inline(always)]
 pub unsafe fn add(counter: *mut u64, value: u64) {
     // SAFETY: the caller's promise.
-    unsafe { asm!("lock *(u64 *)({counter} + 0) += {value}", counter = in(reg) counter, value = in(reg) value) }
+    unsafe {
+        asm!("lock *(u64 *)({counter} + 0) += {value}", counter = in(reg) counter, value = in(reg) value)
+    }
 }
 
 /// Adds, and returns what was there before.

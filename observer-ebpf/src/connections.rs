@@ -3,22 +3,22 @@
 use aya_ebpf::bindings::BPF_SK_STORAGE_GET_F_CREATE;
 use aya_ebpf::helpers::generated::{bpf_map_update_elem, bpf_ringbuf_query, bpf_sk_storage_get};
 use observer_ebpf::layout::connection::{
-    AF_INET, AF_INET6, AF_UNIX, Connection, FLAG_ADOPTED, FLAG_CONTINUATION, FLAG_CONTINUED, FLAG_PAIR, Owner,
-    Phase, UNIX_PATH_MAX, UnixPath,
+    AF_INET, AF_INET6, AF_UNIX, Connection, FLAG_ADOPTED, FLAG_CONTINUATION, FLAG_CONTINUED, FLAG_PAIR,
+    Owner, Phase, UNIX_PATH_MAX, UnixPath,
 };
 use observer_ebpf::layout::socket::{Socket, UNTRACKED};
 use observer_ebpf::layout::{Direction, Role};
 
-use crate::{assembly, clock};
 use crate::globals::{
-    CAPACITY, MAX_CONNECTIONS, OFFSET_FILE_INODE, OFFSET_INODE_INO, OFFSET_NET_INUM, OFFSET_SOCK_DADDR, OFFSET_SOCK_DPORT,
-    OFFSET_SOCK_FAMILY, OFFSET_SOCK_MAX_ACK_BACKLOG, OFFSET_SOCK_NET, OFFSET_SOCK_NUM, OFFSET_SOCK_RCV_SADDR,
-    OFFSET_SOCK_V6_DADDR, OFFSET_SOCK_V6_RCV_SADDR, OFFSET_UNIX_ADDR, OFFSET_UNIX_ADDRESS_LEN,
-    OFFSET_UNIX_ADDRESS_NAME, OFFSET_UNIX_PEER,
+    CAPACITY, MAX_CONNECTIONS, OFFSET_FILE_INODE, OFFSET_INODE_INO, OFFSET_NET_INUM, OFFSET_SOCK_DADDR,
+    OFFSET_SOCK_DPORT, OFFSET_SOCK_FAMILY, OFFSET_SOCK_MAX_ACK_BACKLOG, OFFSET_SOCK_NET, OFFSET_SOCK_NUM,
+    OFFSET_SOCK_RCV_SADDR, OFFSET_SOCK_V6_DADDR, OFFSET_SOCK_V6_RCV_SADDR, OFFSET_UNIX_ADDR,
+    OFFSET_UNIX_ADDRESS_LEN, OFFSET_UNIX_ADDRESS_NAME, OFFSET_UNIX_PEER,
 };
 use crate::health;
 use crate::kernel::{Sock, Task, member, probe, probe_into};
 use crate::maps::{BLANK, CONNECTIONS, CONTROL, FREE, PATH, RETIRED, SOCKETS, UNIX_PATHS};
+use crate::{assembly, clock};
 
 /// Changes of owner that may follow one another at once; then as many after [`HANDOFF_JIFFIES`].
 const HANDOFFS: u32 = 16;
@@ -101,7 +101,12 @@ pub fn track(sk: Sock, origin: Origin, task: Option<Task>, phase: Phase) -> Opti
     let net: *const u8 = sk.read(OFFSET_SOCK_NET.load());
     // SAFETY: `sk_net.net` is a pointer to `struct net` to the verifier.
     connection.netns = unsafe { member(net, OFFSET_NET_INUM.load()) };
-    let role = if family == AF_UNIX { fill_unix(sk, index, connection) } else { fill_inet(sk, connection); role };
+    let role = if family == AF_UNIX {
+        fill_unix(sk, index, connection)
+    } else {
+        fill_inet(sk, connection);
+        role
+    };
     connection.role = role as u8;
     socket.session.start(role, matches!(origin, Origin::Adopted));
     socket.owner = owner;
@@ -158,7 +163,8 @@ fn tell_path(index: u32, address: *const u8) {
     // SAFETY: this processor's element, which nothing else uses meanwhile.
     let path = unsafe { &mut *path };
     // `len` counts the address family, two bytes, before the path.
-    path.length = probe::<u32>(address, OFFSET_UNIX_ADDRESS_LEN.load()).saturating_sub(2).min(UNIX_PATH_MAX as u32);
+    path.length =
+        probe::<u32>(address, OFFSET_UNIX_ADDRESS_LEN.load()).saturating_sub(2).min(UNIX_PATH_MAX as u32);
     probe_into(address, OFFSET_UNIX_ADDRESS_NAME.load() + 2, &mut path.path);
     set_path(index, path);
 }
@@ -220,7 +226,12 @@ fn take() -> Option<(u32, &'static mut Connection)> {
     let blank = BLANK.get_ptr(0)?;
     // SAFETY: key and value are as the map has them.
     unsafe {
-        bpf_map_update_elem((&raw const CONNECTIONS).cast_mut().cast(), (&raw const index).cast_mut().cast(), blank.cast_mut().cast(), 0);
+        bpf_map_update_elem(
+            (&raw const CONNECTIONS).cast_mut().cast(),
+            (&raw const index).cast_mut().cast(),
+            blank.cast_mut().cast(),
+            0,
+        );
     }
     let connection = connection(index)?;
     // SAFETY: a field of a map's element.

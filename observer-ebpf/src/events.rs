@@ -1,7 +1,7 @@
 //! Telling the agent at once.
 
-use observer_ebpf::layout::event::Oversized;
 use observer_ebpf::layout::Protocol;
+use observer_ebpf::layout::event::Oversized;
 
 use crate::maps::EVENTS;
 use crate::{clock, connections, health};

@@ -65,9 +65,5 @@ globals! {
 /// The thresholds of oversized messages.
 #[inline(always)]
 pub fn thresholds() -> Thresholds {
-    Thresholds {
-        medium: THRESHOLD_MEDIUM.load(),
-        large: THRESHOLD_LARGE.load(),
-        huge: THRESHOLD_HUGE.load(),
-    }
+    Thresholds { medium: THRESHOLD_MEDIUM.load(), large: THRESHOLD_LARGE.load(), huge: THRESHOLD_HUGE.load() }
 }

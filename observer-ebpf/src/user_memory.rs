@@ -12,12 +12,12 @@ use observer_ebpf::layout::health::Unread;
 use observer_ebpf::layout::settings::Thresholds;
 use observer_ebpf::wire::source::{HEADER_MAX, Source};
 
-use crate::{assembly, events};
 use crate::globals::{
     OFFSET_REGS_AX, OFFSET_REGS_DX, OFFSET_REGS_ORIG_AX, OFFSET_REGS_SI, OFFSET_TASK_FLAGS,
     OFFSET_TASK_STATUS, thresholds,
 };
 use crate::kernel::{Task, member};
+use crate::{assembly, events};
 
 /// Bytes read at once. A KiB costs 20 ns more than 16 bytes do, and every header in it is then free.
 const WINDOW: u32 = 1024;
@@ -101,14 +101,22 @@ impl Buffers {
         self.stop = 0;
         self.from = 0;
         let sent = matches!(direction, Direction::Sent);
-        let single = if sent { nr == number::WRITE || nr == number::SENDTO } else { nr == number::READ || nr == number::RECVFROM };
+        let single = if sent {
+            nr == number::WRITE || nr == number::SENDTO
+        } else {
+            nr == number::READ || nr == number::RECVFROM
+        };
         if single && in_call {
             self.vectors_at = 0;
             self.base = second;
             self.to = end;
             return Ok(());
         }
-        let vectors = if sent { nr == number::WRITEV || nr == number::PWRITEV2 } else { nr == number::READV || nr == number::PREADV2 };
+        let vectors = if sent {
+            nr == number::WRITEV || nr == number::PWRITEV2
+        } else {
+            nr == number::READV || nr == number::PREADV2
+        };
         let message = if sent { nr == number::SENDMSG } else { nr == number::RECVMSG };
         if !in_call || !(vectors || message) {
             return Err(why_not(task, nr, in_call));
@@ -119,7 +127,8 @@ impl Buffers {
             // `msg_iov` and `msg_iovlen` of `struct user_msghdr` (`include/linux/socket.h`).
             let [at, count] = &mut self.vectors[0];
             // SAFETY: the destination has room for two words; the helper may be given any address.
-            let read = unsafe { bpf_probe_read_user((at as *mut u64).cast(), 16, (second + 16) as *const c_void) };
+            let read =
+                unsafe { bpf_probe_read_user((at as *mut u64).cast(), 16, (second + 16) as *const c_void) };
             if read != 0 {
                 return Err(Unread::Fault);
             }
@@ -151,7 +160,8 @@ impl Buffers {
             let size = if left >= VECTORS { VECTORS * 16 } else { (left & (VECTORS - 1)) * 16 };
             let at = self.vectors_at + u64::from(next) * 16;
             // SAFETY: the destination has room for `VECTORS`; the helper may be given any address.
-            let read = unsafe { bpf_probe_read_user(self.vectors.as_mut_ptr().cast(), size, at as *const c_void) };
+            let read =
+                unsafe { bpf_probe_read_user(self.vectors.as_mut_ptr().cast(), size, at as *const c_void) };
             if read != 0 {
                 return false;
             }
@@ -232,9 +242,8 @@ impl Source for Buffers {
         let size = if left > WINDOW { WINDOW } else { left };
         let address = self.base + u64::from(offset - self.from);
         // SAFETY: the window has room for `WINDOW`; the helper may be given any address.
-        let read = unsafe {
-            bpf_probe_read_user(self.window.as_mut_ptr().cast(), size, address as *const c_void)
-        };
+        let read =
+            unsafe { bpf_probe_read_user(self.window.as_mut_ptr().cast(), size, address as *const c_void) };
         if read != 0 {
             return Err(Unread::Fault);
         }

@@ -89,6 +89,23 @@ fn one_call_in_step_is_not_enough() {
 }
 
 #[test]
+fn one_long_frame_is_not_enough() {
+    for (role, direction, masked) in WAYS {
+        for call in [1_000, 700] {
+            let mut wire = Wire::new(masked);
+            wire.message(MessageType::Binary, 2_000);
+            let mut observed = Observed::adopted(role);
+            for part in wire.bytes.chunks(call) {
+                observed.call(direction, part);
+            }
+            assert_eq!(observed.protocol(), Protocol::Unknown, "{call}");
+            observed.call(direction, &[0xFF; 20]);
+            assert_eq!(observed.connection.websocket, [Counters::ZERO; 2]);
+        }
+    }
+}
+
+#[test]
 fn the_rest_of_a_frame_in_progress_is_not_counted() {
     for (role, direction, masked) in WAYS {
         for rest in [1, 2, 100, 5_000] {

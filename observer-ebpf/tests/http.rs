@@ -323,11 +323,11 @@ fn names_that_only_start_alike_are_others() {
         ("Sec-WebSocket-Extension: permessage-deflate", false),
         ("Sec-WebSocket-Accept: permessage-deflate", false),
         ("Sec-WebSocket-Extensions:permessage-deflate", true),
-        ("Sec-WebSocket-Extensions: permessage-permpermessage-deflate", true),
+        ("Sec-WebSocket-Extensions: permessage-permessage-deflate", true),
     ] {
         let mut observed = Observed::new(Role::Client);
         observed.client(&Handshake::new(true).request);
-        let head = format!("HTTP/1.1 101 x\r\nUpgrade: wwebwebsocket\r\n{line}\r\n\r\n");
+        let head = format!("HTTP/1.1 101 x\r\nUpgrade: wwebsocket\r\n{line}\r\n\r\n");
         observed.server(head.as_bytes());
         assert_eq!(observed.protocol(), Protocol::WebSocket);
         observed.server(&[0xC1, 0x00]);

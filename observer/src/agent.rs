@@ -101,7 +101,8 @@ impl Agent {
         if self.last_adopt.elapsed() >= due {
             self.adopt();
             // Where nobody takes a connection up, looking again soon finds nothing.
-            self.adopt_after = if self.ownerless { (self.adopt_after * 2).min(ADOPT_EVERY) } else { ADOPT_SOON };
+            self.adopt_after =
+                if self.ownerless { (self.adopt_after * 2).min(ADOPT_EVERY) } else { ADOPT_SOON };
         }
         self.collect()?;
         for (index, connection) in &self.in_use {
@@ -158,7 +159,8 @@ impl Agent {
         let used = self.probes.arena.used();
         self.probes.arena.extend(used)?;
         for index in retired {
-            let Some(connection) = self.probes.arena.element(index).map(crate::snapshot::Element::read) else {
+            let Some(connection) = self.probes.arena.element(index).map(crate::snapshot::Element::read)
+            else {
                 continue;
             };
             self.hand_back(index, &connection, now_ns);
@@ -228,7 +230,8 @@ impl Agent {
                 address::socket_address(record.family, record.remote, record.remote_port),
             )
         };
-        let direction = if record.direction == Direction::Sent as u8 { Direction::Sent } else { Direction::Received };
+        let direction =
+            if record.direction == Direction::Sent as u8 { Direction::Sent } else { Direction::Received };
         self.events.push(Oversized {
             time: events::wall_clock(record.time_ns),
             process: identity.name.clone(),
@@ -252,12 +255,15 @@ impl Agent {
 
     /// The busiest flows, at most `limit`.
     pub fn flows(&self, limit: usize) -> Vec<Row> {
-        let mut flows: Vec<Flow> =
-            self.in_use.iter().filter_map(|(index, connection)| self.ledger.flow(*index, connection)).collect();
+        let mut flows: Vec<Flow> = self
+            .in_use
+            .iter()
+            .filter_map(|(index, connection)| self.ledger.flow(*index, connection))
+            .collect();
         flows.sort_by(|one, other| {
-            flows::rate(other)
-                .total_cmp(&flows::rate(one))
-                .then_with(|| other.connection.bytes.iter().sum::<u64>().cmp(&one.connection.bytes.iter().sum()))
+            flows::rate(other).total_cmp(&flows::rate(one)).then_with(|| {
+                other.connection.bytes.iter().sum::<u64>().cmp(&one.connection.bytes.iter().sum())
+            })
         });
         flows.truncate(limit);
         let now_ns = events::monotonic_now_ns();
@@ -304,7 +310,10 @@ impl Agent {
         let busiest: Vec<Row> = if self.flow_series == 0 {
             Vec::new()
         } else {
-            self.flows(self.flow_series).into_iter().filter(|row| row.bytes_per_second.sent + row.bytes_per_second.received > 0.0).collect()
+            self.flows(self.flow_series)
+                .into_iter()
+                .filter(|row| row.bytes_per_second.sent + row.bytes_per_second.received > 0.0)
+                .collect()
         };
 
         let mut families = metrics::websocket::families(&view);
@@ -349,6 +358,7 @@ impl Agent {
     /// The rings by which the kernel half wakes the agent: events, and connections that are gone.
     pub fn rings(&self) -> [BorrowedFd<'_>; 2] {
         // SAFETY: both rings live as long as the agent, from which the result borrows.
-        [self.probes.events.as_raw_fd(), self.probes.retired.as_raw_fd()].map(|ring| unsafe { BorrowedFd::borrow_raw(ring) })
+        [self.probes.events.as_raw_fd(), self.probes.retired.as_raw_fd()]
+            .map(|ring| unsafe { BorrowedFd::borrow_raw(ring) })
     }
 }

@@ -45,12 +45,20 @@ pub fn check() -> Report {
         Feature {
             name: "privileges",
             ok: missing.is_empty(),
-            detail: if missing.is_empty() { "as needed".into() } else { format!("lacks {}", missing.join(", ")) },
+            detail: if missing.is_empty() {
+                "as needed".into()
+            } else {
+                format!("lacks {}", missing.join(", "))
+            },
         },
         Feature {
             name: "kernel type information",
             ok: has_btf,
-            detail: if has_btf { VMLINUX.into() } else { format!("no {VMLINUX}: needs CONFIG_DEBUG_INFO_BTF=y") },
+            detail: if has_btf {
+                VMLINUX.into()
+            } else {
+                format!("no {VMLINUX}: needs CONFIG_DEBUG_INFO_BTF=y")
+            },
         },
         Feature {
             name: "pid namespace",

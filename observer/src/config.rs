@@ -132,7 +132,8 @@ impl FromStr for ProtocolPorts {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut hints = Vec::new();
         for part in text.split(',').filter(|part| !part.is_empty()) {
-            let (name, port) = part.split_once('=').ok_or_else(|| format!("{part:?} is not PROTOCOL=PORT"))?;
+            let (name, port) =
+                part.split_once('=').ok_or_else(|| format!("{part:?} is not PROTOCOL=PORT"))?;
             let protocol = match name {
                 "postgres" => Protocol::Postgres,
                 "redis" => Protocol::Redis,
@@ -188,7 +189,9 @@ pub enum Error {
         message: String,
     },
     /// A setting that is not safe to leave out.
-    #[error("--web-config is not supported by this version: without TLS and authentication, listen on a loopback address")]
+    #[error(
+        "--web-config is not supported by this version: without TLS and authentication, listen on a loopback address"
+    )]
     WebConfig,
 }
 
@@ -206,7 +209,10 @@ impl Config {
             listen: listen.unwrap_or_else(|| vec![SocketAddr::from(([127, 0, 0, 1], 9941))]),
             log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
             log_level: flags.log_level.or(file.log_level).unwrap_or(log::LevelFilter::Info),
-            thresholds: flags.oversized.or(file.oversized).map_or(Thresholds::DEFAULT, |oversized| oversized.0),
+            thresholds: flags
+                .oversized
+                .or(file.oversized)
+                .map_or(Thresholds::DEFAULT, |oversized| oversized.0),
             max_connections: flags.max_connections.or(file.max_connections).unwrap_or(65_536),
             max_series: flags.max_series.or(file.max_series).unwrap_or(1_000),
             flow_series: flags.flow_series.or(file.flow_series).unwrap_or(20),
@@ -237,7 +243,8 @@ fn unused(flags: &Flags, file: &Flags) -> Vec<&'static str> {
 }
 
 fn read(path: &Path) -> Result<Flags, Error> {
-    let text = fs::read_to_string(path).map_err(|error| Error::Unreadable { path: path.to_owned(), error })?;
+    let text =
+        fs::read_to_string(path).map_err(|error| Error::Unreadable { path: path.to_owned(), error })?;
     let wrong = |message: String| Error::Wrong { path: path.to_owned(), message };
     let file: Flags = toml::from_str(&text).map_err(|error| {
         let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].lines().count().max(1));
@@ -275,7 +282,8 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_named() {
-        let error = from_file("max-series = 7\nmax-serious = 8\n", Flags::default()).expect_err("it is wrong");
+        let error =
+            from_file("max-series = 7\nmax-serious = 8\n", Flags::default()).expect_err("it is wrong");
         let message = error.to_string();
         assert!(message.contains("max-serious") && message.contains("line 2"), "{message}");
         assert_eq!(message.lines().count(), 1, "{message}");

@@ -60,8 +60,13 @@ impl Events {
             self.logged += 1;
             log::warn!(
                 "oversized message: {} of {} bytes {} by {} (pid {}), {} to {}",
-                event.size_category, event.size_bytes, event.direction, event.process, event.pid,
-                event.local, event.remote,
+                event.size_category,
+                event.size_bytes,
+                event.direction,
+                event.process,
+                event.pid,
+                event.local,
+                event.remote,
             );
         } else {
             self.held_back += 1;
@@ -78,7 +83,11 @@ impl Events {
             return;
         }
         if self.held_back > 0 {
-            log::warn!("{} more oversized messages in the last {} s were not logged", self.held_back, PERIOD.as_secs());
+            log::warn!(
+                "{} more oversized messages in the last {} s were not logged",
+                self.held_back,
+                PERIOD.as_secs()
+            );
         }
         self.since = now;
         self.logged = 0;

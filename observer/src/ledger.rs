@@ -216,11 +216,8 @@ impl Ledger {
     pub fn forget_dead(&mut self, dead: &HashSet<Rc<Identity>>) {
         self.members.retain(|member| !dead.contains(member));
         self.sizes.retain(|(identity, _), _| !dead.contains(identity));
-        let alive: HashSet<(&str, &str)> = self
-            .members
-            .iter()
-            .map(|member| (member.name.as_str(), member.container.as_str()))
-            .collect();
+        let alive: HashSet<(&str, &str)> =
+            self.members.iter().map(|member| (member.name.as_str(), member.container.as_str())).collect();
         self.totals.retain(|group, _| alive.contains(&(group.process.as_str(), group.container.as_str())));
         self.processes.retain(|identity| !dead.contains(identity));
     }
@@ -289,18 +286,17 @@ impl Ledger {
         let over = phase == Phase::Closed || phase == Phase::Failed || last;
         let age = now_ns.saturating_sub(connection.seen_ns);
         let silent = connection.bytes == [0; 2];
-        let settled =
-            connection.pending == 0 || over || age > UNDECIDED_NS || (silent && age > SILENT_NS);
+        let settled = connection.pending == 0 || over || age > UNDECIDED_NS || (silent && age > SILENT_NS);
 
         let changed = [0, 1].map(|at| connection.bytes[at] - track.absorbed[at].min(connection.bytes[at]));
         let connects = !track.connected && phase != Phase::Connecting;
         let opens = !track.opened && settled && phase != Phase::Connecting;
         let closes = !track.closed && over && settled && connection.flags & FLAG_CONTINUED == 0;
-        if !connects && !opens && !closes && !(settled && changed != [0; 2]) {
+        let moved = settled && changed != [0; 2];
+        if !(connects || opens || closes || moved) {
             return;
         }
-        let totals =
-            self.totals.entry(Group::of(identity, Role::from_u8(connection.role))).or_default();
+        let totals = self.totals.entry(Group::of(identity, Role::from_u8(connection.role))).or_default();
         let by_protocol = protocol as usize;
         let fresh = connection.flags & (FLAG_ADOPTED | FLAG_CONTINUATION) == 0;
         if connects {

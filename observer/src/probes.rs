@@ -126,7 +126,9 @@ pub enum Error {
     #[error("this binary was built without its BPF program; build it with: cargo xtask build")]
     NotBuiltIn,
     /// Capabilities are missing.
-    #[error("loading BPF programs needs {0}, which this process lacks; run it as root, as in: sudo observer run")]
+    #[error(
+        "loading BPF programs needs {0}, which this process lacks; run it as root, as in: sudo observer run"
+    )]
     Privileges(String),
     /// The kernel's structures are not known.
     #[error("{0}")]
@@ -348,11 +350,11 @@ fn typed<M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>>(
 /// Another handle to a map.
 fn clone_of(ebpf: &Ebpf, name: &'static str) -> Result<MapData, Error> {
     use aya::maps::Map;
-    let data = match ebpf.map(name) {
-        Some(Map::Array(data) | Map::SkStorage(data)) => data,
-        _ => return Err(Error::Maps(format!("{name} is not in the object"))),
+    let Some(Map::Array(data) | Map::SkStorage(data)) = ebpf.map(name) else {
+        return Err(Error::Maps(format!("{name} is not in the object")));
     };
-    let descriptor = data.fd().as_fd().try_clone_to_owned().map_err(|error| Error::Maps(error.to_string()))?;
+    let descriptor =
+        data.fd().as_fd().try_clone_to_owned().map_err(|error| Error::Maps(error.to_string()))?;
     MapData::from_fd(descriptor).map_err(|error| Error::Maps(chain(&error)))
 }
 

@@ -52,13 +52,16 @@ impl Processes {
             NOBODY.to_owned()
         } else {
             self.read(owner, "comm").map_or_else(
-                || String::from_utf8_lossy(comm.split(|&byte| byte == 0).next().unwrap_or_default()).into_owned(),
+                || {
+                    String::from_utf8_lossy(comm.split(|&byte| byte == 0).next().unwrap_or_default())
+                        .into_owned()
+                },
                 |name| name.trim_end_matches('\n').to_owned(),
             )
         };
-        let container = self.read(owner, "cgroup").and_then(|cgroups| container_of(&cgroups)).unwrap_or_default();
-        let identity =
-            Rc::new(Identity { name, container, pid: owner.tgid, start_ns: owner.start_ns });
+        let container =
+            self.read(owner, "cgroup").and_then(|cgroups| container_of(&cgroups)).unwrap_or_default();
+        let identity = Rc::new(Identity { name, container, pid: owner.tgid, start_ns: owner.start_ns });
         self.known.insert(owner, Rc::clone(&identity));
         identity
     }
@@ -92,7 +95,9 @@ impl Processes {
 pub fn pid_namespace() -> &'static str {
     match fs::read_link("/proc/self/ns/pid") {
         Ok(link) if link.to_string_lossy() == "pid:[4026531836]" => "host",
-        Ok(_) => "not the host's: names, containers and ends of processes are unknown; run the agent in the host's pid namespace",
+        Ok(_) => {
+            "not the host's: names, containers and ends of processes are unknown; run the agent in the host's pid namespace"
+        }
         Err(_) => "unknown",
     }
 }

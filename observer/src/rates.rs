@@ -36,7 +36,8 @@ impl Window {
 
     /// Whether nothing was added in all that time.
     pub fn is_idle(&self) -> bool {
-        usize::from(self.filled) == self.samples.len() && self.samples[usize::from(self.newest)] == self.oldest()
+        usize::from(self.filled) == self.samples.len()
+            && self.samples[usize::from(self.newest)] == self.oldest()
     }
 
     fn oldest(&self) -> Sample {
@@ -46,6 +47,7 @@ impl Window {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp, reason = "quotients of small whole numbers are exact")]
 mod tests {
     use super::Window;
 

@@ -38,16 +38,22 @@ async fn observe(config: &Config) -> anyhow::Result<()> {
     let mut listeners = Vec::new();
     for address in &config.listen {
         let listener = TcpListener::bind(address).await.map_err(|error| {
-            anyhow!("cannot listen on {address}: {error}; is another agent running? choose another with --listen")
+            anyhow!(
+                "cannot listen on {address}: {error}; is another agent running? choose another with --listen"
+            )
         })?;
         listeners.push(listener);
     }
-    let settings =
-        Settings { max_connections: config.max_connections, thresholds: config.thresholds };
+    let settings = Settings { max_connections: config.max_connections, thresholds: config.thresholds };
     let mut loaded = probes::load(&settings)?;
     let program_log = start_program_log(&mut loaded);
     for probe in loaded.probes.iter().filter(|probe| probe.state == State::Down) {
-        log::warn!("{} is down, so there is no {}: {}", probe.name, probe.gives, probe.reason.as_deref().unwrap_or(""));
+        log::warn!(
+            "{} is down, so there is no {}: {}",
+            probe.name,
+            probe.gives,
+            probe.reason.as_deref().unwrap_or("")
+        );
     }
     let agent = Rc::new(RefCell::new(Agent::new(loaded, config).context("cannot read the maps")?));
     return_memory();
@@ -112,8 +118,10 @@ impl Wakeups {
         let [events, retired] = agent.rings();
         let wait = |ring: std::os::fd::BorrowedFd<'_>| {
             // SAFETY: a descriptor of its own, open as long as it is waited for.
-            unsafe { AsyncFd::register_with_interest(ring.try_clone_to_owned()?, tokio::io::Interest::READABLE) }
-                .map_err(std::io::Error::from)
+            unsafe {
+                AsyncFd::register_with_interest(ring.try_clone_to_owned()?, tokio::io::Interest::READABLE)
+            }
+            .map_err(std::io::Error::from)
         };
         Ok(Self {
             events: wait(events).context("cannot wait for events")?,

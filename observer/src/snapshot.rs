@@ -31,7 +31,8 @@ pub struct Arena {
 impl Arena {
     /// Maps both; `capacity` is how many elements `CONNECTIONS` has.
     pub fn new(connections: MapData, control: MapData, capacity: u32) -> io::Result<Self> {
-        let mapped = MmapOptions::new().len(page_up(size_of::<Control>())).map_raw(control.fd().as_raw_fd_of())?;
+        let mapped =
+            MmapOptions::new().len(page_up(size_of::<Control>())).map_raw(control.fd().as_raw_fd_of())?;
         Ok(Self { connections, control: mapped, _control: control, capacity, chunks: Vec::new() })
     }
 
@@ -125,7 +126,8 @@ impl Element<'_> {
     /// The phase, read before anything else: what was written before it is there.
     pub fn phase(self) -> Phase {
         // SAFETY: mapped as long as the arena lives; a byte is always whole.
-        let phase = unsafe { std::sync::atomic::AtomicU8::from_ptr((&raw const (*self.at).phase).cast_mut()) };
+        let phase =
+            unsafe { std::sync::atomic::AtomicU8::from_ptr((&raw const (*self.at).phase).cast_mut()) };
         Phase::from_u8(phase.load(Ordering::Acquire))
     }
 

@@ -36,7 +36,8 @@ fn expect(agent: &Agent, process: &str, role: &str, protocol: &str, expected: Co
     agent.wait_until(&what, |metrics| counts(metrics, process, role, protocol) == expected)?;
     let metrics = agent.scrape()?;
     assert_eq!(counts(&metrics, process, role, protocol), expected);
-    let series = metrics.series("observer_bytes_total", &[("process", process)]);
+    let labels = [("process", process)];
+    let series = metrics.series("observer_bytes_total", &labels);
     let others: Vec<_> = series.filter(|one| one.labels["protocol"] != protocol || one.labels["role"] != role).collect();
     assert!(others.is_empty(), "{others:?}");
     Ok(())

@@ -20,9 +20,7 @@ use observer_ebpf::layout::{Direction, Role};
 
 use super::data::tcp_position;
 use crate::connections::{self, Origin};
-use crate::globals::{
-    OFFSET_SOCK_ERR, OFFSET_SOCK_PROTOCOL, OFFSET_SOCK_SHUTDOWN, OFFSET_TCP_TOTAL_RETRANS,
-};
+use crate::globals::{OFFSET_SOCK_ERR, OFFSET_SOCK_PROTOCOL, OFFSET_SOCK_SHUTDOWN, OFFSET_TCP_TOTAL_RETRANS};
 use crate::kernel::{Sock, Task, probe};
 use crate::{clock, health};
 
@@ -142,8 +140,8 @@ fn end(sk: Sock, phase: Phase) {
     if let Some(socket) = connections::socket(sk)
         && let Some(connection) = connections::connection(socket.index)
     {
-        connection.retransmits = probe::<u32>(sk.0, OFFSET_TCP_TOTAL_RETRANS.load())
-            .wrapping_sub(connection.retransmits_before);
+        connection.retransmits =
+            probe::<u32>(sk.0, OFFSET_TCP_TOTAL_RETRANS.load()).wrapping_sub(connection.retransmits_before);
         if connection.phase == Phase::Open as u8 || connection.phase == Phase::Connecting as u8 {
             connections::publish(connection, phase);
         }

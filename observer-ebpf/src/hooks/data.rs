@@ -17,10 +17,10 @@ use crate::connections::{self, Origin};
 use crate::globals::{
     OFFSET_SOCK_FAMILY, OFFSET_SOCK_PROTOCOL, OFFSET_SOCK_TYPE, OFFSET_TCP_COPIED_SEQ, OFFSET_TCP_WRITE_SEQ,
 };
+use crate::health;
 use crate::kernel::{Sock, Task, member};
 use crate::maps::{BUFFERS, CONTROL};
 use crate::user_memory::Buffers;
-use crate::health;
 
 /// `SOCK_STREAM` (`include/linux/net.h`).
 const STREAM: u16 = 1;
@@ -91,8 +91,7 @@ fn first_use(sk: Sock, task: Task) -> Option<&'static mut Socket> {
     }
     // Once those that existed before have been adopted, a UNIX socket not seen yet is a new one.
     let adopted_all = CONTROL.get(0).is_some_and(|control| control.pass > 0);
-    let origin =
-        if family == UNIX && adopted_all { Origin::Fresh(Role::Client) } else { Origin::Adopted };
+    let origin = if family == UNIX && adopted_all { Origin::Fresh(Role::Client) } else { Origin::Adopted };
     connections::track(sk, origin, Some(task), Phase::Open)
 }
 
@@ -122,11 +121,7 @@ fn follow(
     if socket.session.pass(direction, bytes, connection) {
         return;
     }
-    let located = if stored {
-        read(task, socket, connection, bytes, direction)
-    } else {
-        Err(Unread::Other)
-    };
+    let located = if stored { read(task, socket, connection, bytes, direction) } else { Err(Unread::Other) };
     let desync = match located {
         Ok(desync) => {
             if settled && !socket.session.is_settled(direction) {
@@ -241,7 +236,9 @@ fn check_position(
     let contended = contended != 0;
     let Some(position) = tcp_position(sk, direction) else {
         // No positions: another thread's bytes were not seen here, and cannot be placed.
-        if contended && let Some(reason) = socket.session.miss(direction, u64::MAX, Desync::Concurrent, connection) {
+        if contended
+            && let Some(reason) = socket.session.miss(direction, u64::MAX, Desync::Concurrent, connection)
+        {
             health::desync(socket.session.protocol(), reason);
         }
         socket.positioned[direction as usize] = 1;

@@ -31,6 +31,7 @@ impl Direction {
     }
 
     /// The other way.
+    #[must_use]
     pub const fn opposite(self) -> Self {
         match self {
             Self::Sent => Self::Received,
@@ -74,7 +75,7 @@ pub enum Protocol {
     Http = 1,
     /// RFC 6455.
     WebSocket = 2,
-    /// PostgreSQL's frontend/backend protocol, version 3.
+    /// `PostgreSQL`'s frontend/backend protocol, version 3.
     Postgres = 3,
     /// RESP.
     Redis = 4,

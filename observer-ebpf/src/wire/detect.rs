@@ -93,10 +93,7 @@ const HTTP_RESPONSE: Pattern = Pattern::text(b"HTTP/1.");
 /// What else a client may start with.
 const OTHERS: [(Pattern, Protocol); 6] = [
     // A handshake record of any version, with a ClientHello (RFC 8446, sections 4 and 5.1).
-    (
-        Pattern::masked(&[0x16, 0x03, 0, 0, 0, 0x01], &[0xFF, 0xFF, 0xF8, 0, 0, 0xFF]),
-        Protocol::Tls,
-    ),
+    (Pattern::masked(&[0x16, 0x03, 0, 0, 0, 0x01], &[0xFF, 0xFF, 0xF8, 0, 0, 0xFF]), Protocol::Tls),
     // StartupMessage: a length below 16384, then 3.0 or another 3.x ("Message Formats" in the PostgreSQL
     // documentation).
     (

@@ -14,10 +14,12 @@
 //! frame that turns out to end where another frame starts, or the call ends. A connection first seen in
 //! the middle is a WebSocket once that has happened twice; what was counted on the way counts then.
 
-use super::detect::{self, Detected, Start};
-use super::http::{self, FOUND_DEFLATE, FOUND_UPGRADE, Head, Progress};
-use super::source::{STEPS_MAX, Source};
-use super::websocket::{Deflate, Frames, Rules, may_start};
+mod handshake;
+mod step;
+
+use super::http::Head;
+use super::source::Source;
+use super::websocket::{Deflate, Frames, Rules};
 use crate::layout::connection::Connection;
 use crate::layout::health::Desync;
 use crate::layout::websocket::Counters;
@@ -60,7 +62,14 @@ pub struct Stream {
 
 impl Stream {
     const fn new(mode: Mode) -> Self {
-        Self { mode: mode as u8, tries: 0, proven: 0, head: Head::START, reserved: 0, frames: Frames::RESUMED }
+        Self {
+            mode: mode as u8,
+            tries: 0,
+            proven: 0,
+            head: Head::START,
+            reserved: 0,
+            frames: Frames::RESUMED,
+        }
     }
 
     #[inline(always)]
@@ -224,17 +233,6 @@ impl Session {
         source: &mut S,
         connection: &mut Connection,
     ) -> Option<Desync> {
-        let desync = self.take_in(direction, source, connection);
-        self.end_call(direction, connection);
-        desync
-    }
-
-    fn take_in<S: Source>(
-        &mut self,
-        direction: Direction,
-        source: &mut S,
-        connection: &mut Connection,
-    ) -> Option<Desync> {
         source.go_to(0);
         for stage in Stage::ALL {
             if self.is_at(direction, stage) {
@@ -244,10 +242,12 @@ impl Session {
         if !self.has_frames(direction) || source.position() >= source.end() {
             return None;
         }
-        match self.first_frame(direction, source, connection) {
+        let desync = match self.first_frame(direction, source, connection) {
             None if source.position() < source.end() => self.run_frames(direction, source, connection),
             outcome => outcome,
-        }
+        };
+        self.end_call(direction, connection);
+        desync
     }
 
     /// Takes in the first frame of a call, from the source's position on.
@@ -407,284 +407,5 @@ impl Session {
         connection.protocol = self.protocol;
         connection.pending = u8::from(!settled);
         connection.lost = [0; 2];
-    }
-
-    /// The first bytes of the connection, or more of them.
-    #[inline(always)]
-    fn open<S: Source>(&mut self, direction: Direction, source: &mut S, connection: &mut Connection) {
-        let Ok(available) = source.window(0) else {
-            return self.become_other(Protocol::Unknown, connection);
-        };
-        let (first, _) = source.words(0);
-        if direction as u8 != Role::from_u8(self.role).request_direction() as u8 {
-            if detect::is_http_response(Start::new(first, available)) {
-                return self.become_http(false, connection);
-            }
-            // The server speaks first, in nothing known here.
-            return self.become_other(Protocol::Unknown, connection);
-        }
-        let head = &mut self.streams[direction as usize].frames;
-        let Some((first, length, before)) = head.gather(first, available) else {
-            return self.become_other(Protocol::Unknown, connection);
-        };
-        let start = Start::new(first, length);
-        match detect::request(start) {
-            // The rest comes with another call.
-            Detected::More => source.go_to(source.end()),
-            Detected::Is(Protocol::Http) => {
-                self.become_http(false, connection);
-                if before > 0 {
-                    // The method came over several calls; only a GET is of interest from there on.
-                    let stream = &mut self.streams[direction as usize];
-                    stream.head = Head::IN_START_LINE;
-                    stream.mode = if start.is(http::REQUEST_PATTERN) { Mode::Head } else { Mode::Message } as u8;
-                    // The rest of another request is of none.
-                    if stream.is(Mode::Message) {
-                        source.go_to(source.end());
-                    }
-                }
-            }
-            Detected::Is(protocol) => self.become_other(protocol, connection),
-        }
-    }
-
-    /// A call starts where an HTTP message may.
-    #[inline(always)]
-    fn start_message<S: Source>(
-        &mut self,
-        direction: Direction,
-        source: &mut S,
-        connection: &mut Connection,
-    ) {
-        let request = Role::from_u8(self.role).request_direction();
-        let Ok(available) = source.window(0) else { return };
-        let (first, second) = source.words(0);
-        let start = Start::new(first, available);
-        let stream = &mut self.streams[direction as usize];
-        if direction as u8 != request as u8 {
-            let [version, status] = http::RESPONSE_PATTERNS;
-            let rest = Start::new(second, available.saturating_sub(8));
-            if start.may_be(version) && rest.may_be(status) {
-                stream.mode = Mode::Head as u8;
-                stream.head = Head::START;
-            } else if detect::is_http_response(start) {
-                self.respond(connection);
-            }
-            return;
-        }
-        if start.may_be(http::REQUEST_PATTERN) {
-            let end = source.end();
-            if end >= 16 && source.window(end - 4).is_ok() {
-                let (last, _) = source.words(end - 4);
-                if last as u32 == http::END {
-                    // The whole head, or heads: the response tells whether one was a handshake.
-                    return;
-                }
-            }
-            stream.mode = Mode::Head as u8;
-            stream.head = Head::START;
-        }
-    }
-
-    /// A response that is not an upgrade.
-    #[inline(always)]
-    fn respond(&mut self, connection: &mut Connection) {
-        connection.pending = 0;
-        let request = &mut self.streams[Role::from_u8(self.role).request_direction() as usize];
-        if request.is(Mode::Frames) {
-            *request = Stream::new(Mode::Message);
-            connection.websocket = [Counters::ZERO; 2];
-        }
-    }
-
-    /// Scans a head that may be a handshake's; leaves the source behind it, or at its end.
-    #[inline(always)]
-    fn scan<S: Source>(&mut self, direction: Direction, source: &mut S, connection: &mut Connection) {
-        let is_request = direction as u8 == Role::from_u8(self.role).request_direction() as u8;
-        let end = source.end();
-        let head = &mut self.streams[direction as usize].head;
-        let mut ended = false;
-        let mut other = u8::MAX;
-        let done = S::repeat(STEPS_MAX, || {
-            let at = source.position();
-            if at >= end {
-                return false;
-            }
-            let Ok(_) = source.window(at) else {
-                other = 0;
-                return false;
-            };
-            let (word, _) = source.words(at);
-            source.go_to(at + 1);
-            match head.push(word as u8, is_request) {
-                Progress::More => true,
-                Progress::End => {
-                    ended = true;
-                    false
-                }
-                Progress::Other(matched) => {
-                    other = matched;
-                    false
-                }
-            }
-        });
-        let found = head.found;
-        let stream = &mut self.streams[direction as usize];
-        if !done || other != u8::MAX {
-            stream.mode = Mode::Message as u8;
-            // "HTTP/1." was there, and not 101: a response of another kind.
-            if !is_request && (7..=http::RESPONSE.len() as u8).contains(&other) {
-                self.respond(connection);
-            }
-            return;
-        }
-        if !ended {
-            return;
-        }
-        stream.mode = Mode::Message as u8;
-        if is_request {
-            if self.protocol == Protocol::WebSocket as u8 {
-                self.start_frames(direction);
-            } else if found & FOUND_UPGRADE != 0 && source.position() < end {
-                // Frames sent before the answer: they count if the answer is yes.
-                self.start_frames(direction);
-            }
-        } else if found & FOUND_UPGRADE != 0 {
-            self.upgrade(direction, found, connection);
-        } else {
-            self.become_other(Protocol::Http, connection);
-        }
-    }
-
-    #[inline(always)]
-    fn start_frames(&mut self, direction: Direction) {
-        let stream = &mut self.streams[direction as usize];
-        stream.mode = Mode::Frames as u8;
-        stream.frames = Frames::START;
-        stream.proven = 1;
-    }
-
-    /// The handshake is complete with the response that went in `direction`.
-    #[inline(always)]
-    fn upgrade(&mut self, direction: Direction, found: u8, connection: &mut Connection) {
-        let deflate = if found & FOUND_DEFLATE != 0 { Deflate::On } else { Deflate::Off };
-        self.protocol = Protocol::WebSocket as u8;
-        self.deflate = deflate as u8;
-        connection.protocol = self.protocol;
-        connection.pending = 0;
-        connection.lost = [0; 2];
-        self.start_frames(direction);
-        let request = &mut self.streams[direction.opposite() as usize];
-        if request.is(Mode::Frames) {
-            request.proven = 1;
-        } else if !request.is(Mode::Head) {
-            self.start_frames(direction.opposite());
-        }
-    }
-
-    /// Whether a call may start with a frame on a stream that is lost, or on one where a request may start:
-    /// another thread may have read the answer to the handshake before this one was seen to send it.
-    #[inline(always)]
-    fn may_be_frames<S: Source>(&mut self, direction: Direction, source: &mut S) -> bool {
-        let is_request = direction as u8 == Role::from_u8(self.role).request_direction() as u8;
-        let unknown = self.protocol != Protocol::WebSocket as u8;
-        let rules = self.rules(direction);
-        let stream = &mut self.streams[direction as usize];
-        if stream.is(Mode::Lost) {
-            stream.tries = stream.tries.saturating_add(1);
-        } else if !(stream.is(Mode::Message) && is_request) {
-            return false;
-        }
-        let Ok(available) = source.window(0) else { return false };
-        let (first, _) = source.words(0);
-        available >= 2 && may_start(first, rules, unknown)
-    }
-
-    /// Looks for frames where they may start.
-    #[inline(always)]
-    fn search<S: Source>(&mut self, direction: Direction, source: &mut S, connection: &mut Connection) {
-        if self.streams[direction as usize].is(Mode::Trial) {
-            self.try_frame(direction, source, connection);
-        } else if self.may_be_frames(direction, source) {
-            self.find_step(direction, source, connection);
-        }
-    }
-
-    /// Tries to get in step at the start of a call.
-    #[inline(always)]
-    fn find_step<S: Source>(&mut self, direction: Direction, source: &mut S, connection: &mut Connection) {
-        let rules = self.rules(direction);
-        let stream = &mut self.streams[direction as usize];
-        let lost = stream.is(Mode::Lost);
-        // Not in use in these modes. (A local would be on the stack, whose every value the verifier follows.)
-        stream.frames = Frames::RESUMED;
-        let Some(headers) = stream.frames.rehearse(source, rules) else { return };
-        if stream.frames.between_frames() || (lost && headers >= 3) {
-            stream.mode = Mode::Frames as u8;
-            stream.frames = if lost { Frames::RESUMED } else { Frames::START };
-            stream.proven = 0;
-            connection.lost[direction as usize] = 0;
-        } else if lost && headers == 1 && stream.frames.payload_left() > 0 && stream.frames.is_plausible() {
-            // Some of its payload has passed with this call.
-            stream.mode = Mode::Trial as u8;
-        }
-    }
-
-    /// Tells other protocols by a call in the middle of a stream.
-    #[inline(always)]
-    fn tell_adopted<S: Source>(
-        &mut self,
-        direction: Direction,
-        source: &mut S,
-        connection: &mut Connection,
-    ) {
-        let Ok(available) = source.window(0) else { return };
-        let (first, _) = source.words(0);
-        if detect::is_tls_record(first, available) {
-            self.become_other(Protocol::Tls, connection);
-            return;
-        }
-        if available < detect::ENOUGH {
-            return;
-        }
-        let start = Start::new(first, available);
-        let is_request = direction as u8 == Role::from_u8(self.role).request_direction() as u8;
-        let http = if is_request {
-            detect::is_http_request(start)
-        } else {
-            detect::is_http_response(start)
-        };
-        if http {
-            self.become_http(false, connection);
-        }
-    }
-
-    /// Goes on with what may be a long frame. Leaves the source where frames are known to go on.
-    #[inline(always)]
-    fn try_frame<S: Source>(&mut self, direction: Direction, source: &mut S, connection: &mut Connection) {
-        let end = source.end();
-        let rules = self.rules(direction);
-        let stream = &mut self.streams[direction as usize];
-        let left = stream.frames.payload_left();
-        let counters = &mut connection.websocket[direction as usize];
-        if left > u64::from(end) {
-            stream.frames.pass(u64::from(end), counters);
-            return;
-        }
-        let boundary = left as u32;
-        let starts_next = boundary == end
-            || (source.window(boundary).is_ok_and(|available| {
-                available < 2 || may_start(source.words(boundary).0, rules, false)
-            }));
-        if !starts_next {
-            stream.mode = Mode::Lost as u8;
-            return;
-        }
-        stream.mode = Mode::Frames as u8;
-        stream.proven = 0;
-        stream.frames.confirm(source, counters);
-        connection.lost[direction as usize] = 0;
-        self.prove(direction, connection);
-        source.go_to(boundary);
     }
 }

@@ -11,23 +11,16 @@
 //! when the header that tells its size is seen. A frame that breaks the RFC counts as a violation and as
 //! nothing else: its payload is stepped over where its length can be followed.
 
+mod rules;
+
+use self::rules::{CONTROL, DEFINED, FIN, MASK, RSV1, RSV2_RSV3};
+pub use self::rules::{Deflate, Rules, may_start};
 use super::source::{STEPS_MAX, Source, low_bytes};
 use crate::layout::health::Desync;
-use crate::layout::websocket::{
-    CLOSE_NONE, CLOSE_WITHOUT_CODE, Counters, Opcode, Violation, size_bucket,
-};
-
-const FIN: u8 = 0x80;
-const RSV1: u8 = 0x40;
-const RSV2_RSV3: u8 = 0x30;
-const CONTROL: u8 = 0x08;
-const MASK: u8 = 0x80;
+use crate::layout::websocket::{CLOSE_NONE, CLOSE_WITHOUT_CODE, Counters, Opcode, Violation, size_bucket};
 
 /// What the frame in progress is: an [`Opcode`], or from here on a [`Violation`].
 const IGNORED: u8 = 6;
-
-/// The opcodes that are defined, by bit.
-const DEFINED: u32 = 0x0707;
 
 /// Reads a field again, of which the compiler, and so the verifier, then knows nothing. Without it, each
 /// way through the header would be followed on its own to the end.
@@ -49,47 +42,6 @@ enum Message {
     Binary = 2,
     /// One may be, its start was not seen: its end counts for nothing.
     Unseen = 3,
-}
-
-/// Whether `permessage-deflate` (RFC 7692) may set RSV1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Deflate {
-    /// The handshake was not seen.
-    Unknown = 0,
-    /// Not negotiated.
-    Off = 1,
-    /// Negotiated.
-    On = 2,
-}
-
-/// What a direction's frames are held against, as bits: one byte, kept with the state. (In registers or on
-/// the stack, the verifier would walk through the loop once for each combination.)
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(transparent)]
-pub struct Rules(u8);
-
-impl Rules {
-    const MASKED: u8 = 1;
-    const NO_RSV1: u8 = 2;
-    const PROBATION: u8 = 4;
-
-    /// Frames must be `masked` (from a client) or must not be; RSV1 may be set as `deflate` says; on
-    /// `probation`, a violation tells that the stream is out of step, not that the sender is wrong.
-    #[inline(always)]
-    pub fn new(masked: bool, deflate: Deflate, probation: bool) -> Self {
-        let bit = |is: bool, bit: u8| u8::from(is) * bit;
-        Self(
-            bit(masked, Self::MASKED)
-                | bit(matches!(deflate, Deflate::Off), Self::NO_RSV1)
-                | bit(probation, Self::PROBATION),
-        )
-    }
-
-    #[inline(always)]
-    const fn has(self, bit: u8) -> bool {
-        self.0 & bit != 0
-    }
 }
 
 /// One direction of a WebSocket connection.
@@ -235,11 +187,7 @@ impl Frames {
     }
 
     #[inline(always)]
-    fn walk<S: Source, T: Tally>(
-        &mut self,
-        source: &mut S,
-        tally: &mut T,
-    ) -> Result<(), Desync> {
+    fn walk<S: Source, T: Tally>(&mut self, source: &mut S, tally: &mut T) -> Result<(), Desync> {
         let mut broken = None;
         let finished = S::repeat(STEPS_MAX, || match self.step(source, tally) {
             Ok(()) => source.position() < source.end(),
@@ -258,11 +206,7 @@ impl Frames {
     /// Takes what is in reach: a payload's bytes, or a header and its payload's. Goes at least one byte
     /// further.
     #[inline(always)]
-    fn step<S: Source, T: Tally>(
-        &mut self,
-        source: &mut S,
-        tally: &mut T,
-    ) -> Result<(), Desync> {
+    fn step<S: Source, T: Tally>(&mut self, source: &mut S, tally: &mut T) -> Result<(), Desync> {
         let at = source.position();
         let left = source.end().saturating_sub(at);
         if left == 0 {
@@ -343,8 +287,7 @@ impl Frames {
         let bits = 8 * (kept & 7);
         // `lo` and `hi`, moved up by `kept` bytes; a shift by 64 is split in two.
         let carried = (lo >> 1) >> (63 - bits);
-        let (low, high) =
-            if kept >= 8 { (0, lo << bits) } else { (lo << bits, hi << bits | carried) };
+        let (low, high) = if kept >= 8 { (0, lo << bits) } else { (lo << bits, hi << bits | carried) };
         (low | self.head[0], high | self.head[1], (kept + available).min(16))
     }
 
@@ -523,19 +466,4 @@ fn add(counts: &mut [u32], index: usize) {
     if let Some(count) = counts.get_mut(index) {
         *count = count.wrapping_add(1);
     }
-}
-
-/// Whether a call's first two bytes can start a frame under `rules`: what is looked at before a longer test.
-#[inline(always)]
-pub fn may_start(lo: u64, rules: Rules, fresh: bool) -> bool {
-    let bits = lo as u8;
-    let second = (lo >> 8) as u8;
-    let opcode = bits & 0x0F;
-    let known = DEFINED >> opcode & 1 != 0;
-    let fin = bits & FIN != 0;
-    known
-        && bits & RSV2_RSV3 == 0
-        && (second & MASK != 0) == rules.has(Rules::MASKED)
-        && (fin || opcode & CONTROL == 0)
-        && !(fresh && opcode == 0)
 }

@@ -96,9 +96,8 @@ fn unavailable() -> Response {
 
 async fn metrics(State(shared): State<Shared>) -> Response {
     match shared.ask(Agent::scrape).await {
-        Some(Ok(text)) => {
-            ([(header::CONTENT_TYPE, crate::metrics::encode::CONTENT_TYPE)], Bytes::from(text)).into_response()
-        }
+        Some(Ok(text)) => ([(header::CONTENT_TYPE, crate::metrics::encode::CONTENT_TYPE)], Bytes::from(text))
+            .into_response(),
         Some(Err(error)) => {
             log::error!("cannot collect: {error:#}");
             (StatusCode::INTERNAL_SERVER_ERROR, format!("cannot collect: {error:#}\n")).into_response()

@@ -63,7 +63,8 @@ impl Iterator {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
                 // The kernel pauses after a million elements without output.
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -28,80 +28,101 @@ pub struct Facts<'a> {
 }
 
 macro_rules! describe {
-    ($name:literal, $kind:expr, $labels:expr, $help:literal) => {
+    ($name:literal, $kind:expr, $labels:expr, $help:expr) => {
         Description { name: $name, help: $help, kind: $kind, labels: $labels }
     };
 }
 
 /// The families of the agent.
 pub fn families(facts: &Facts<'_>, view: &View, folder: &Folder) -> Vec<Family> {
-    let one = |description: Description, value: Value| {
-        let mut family = Family::new(description);
-        family.push([], value);
-        family
-    };
-    let mut build = Family::new(describe!(
-        "observer_build_info", Kind::Gauge, &["version"], "The agent's version; always 1."));
+    let mut families = state(facts);
+    families.extend(losses(facts.health, facts.missed_runs, view));
+    families.push(folded(folder));
+    families
+}
+
+/// A family of one row without labels.
+fn single(description: Description, value: Value) -> Family {
+    let mut family = Family::new(description);
+    family.push([], value);
+    family
+}
+
+/// What the agent is and holds.
+fn state(facts: &Facts<'_>) -> Vec<Family> {
+    let help = "The agent's version; always 1.";
+    let mut build = Family::new(describe!("observer_build_info", Kind::Gauge, &["version"], help));
     build.push([env!("CARGO_PKG_VERSION")], Value::Gauge(1.0));
 
-    let mut probes = Family::new(describe!(
-        "observer_probe_up", Kind::Gauge, &["probe"], "Whether a BPF program is attached."));
+    let help = "Whether a BPF program is attached.";
+    let mut probes = Family::new(describe!("observer_probe_up", Kind::Gauge, &["probe"], help));
     for probe in facts.probes {
         probes.push([probe.name], Value::Gauge(if probe.state == State::Up { 1.0 } else { 0.0 }));
     }
 
-    let mut lost = Family::new(describe!(
-        "observer_unsynchronised_connections", Kind::Gauge, &["protocol"],
-        "Connections seen in the middle, or lost, and not yet in step with their parser."));
+    let help = "Connections tracked now.";
+    let tracked = describe!("observer_tracked_connections", Kind::Gauge, &[], help);
+    let help = "Time that the agent took to collect.";
+    let collect = describe!("observer_collect_seconds", Kind::Histogram(&COLLECT_BOUNDS), &[], help);
+    let (counts, seconds) = facts.collects;
+    vec![
+        build,
+        probes,
+        single(tracked, Value::Gauge(facts.tracked as f64)),
+        single(collect, Value::Histogram(counts.to_vec(), seconds)),
+    ]
+}
+
+/// What could not be seen or parsed.
+fn losses(health: &Health, missed_runs: u64, view: &View) -> Vec<Family> {
+    let help = "Connections past the limit, of which nothing is known.";
+    let untracked = describe!("observer_untracked_connections_total", Kind::Counter, &[], help);
+    let help = "Records that found no room, and calls that the kernel did not show to a busy program.";
+    let events = describe!("observer_events_lost_total", Kind::Counter, &[], help);
+
+    let help = "Connections seen in the middle, or lost, and not yet in step with their parser.";
+    let lost = describe!("observer_unsynchronised_connections", Kind::Gauge, &["protocol"], help);
+    let mut lost = Family::new(lost);
     for spoken in [Protocol::Unknown, Protocol::WebSocket] {
         let count = view.lost.get(&spoken).copied().unwrap_or_default();
         lost.push([protocol(spoken)], Value::Gauge(count as f64));
     }
 
-    let mut desyncs = Family::new(describe!(
-        "observer_desyncs_total", Kind::Counter, &["protocol", "reason"],
-        "Streams that fell out of step with their parser."));
+    let help = "Streams that fell out of step with their parser.";
+    let desyncs = describe!("observer_desyncs_total", Kind::Counter, &["protocol", "reason"], help);
+    let mut desyncs = Family::new(desyncs);
     for spoken in Protocol::ALL {
         for reason in Desync::ALL {
-            let count = facts.health.desyncs[spoken as usize][reason as usize];
+            let count = health.desyncs[spoken as usize][reason as usize];
             desyncs.count([protocol(spoken), desync(reason)], count);
         }
     }
 
-    let mut unread_bytes = Family::new(describe!(
-        "observer_unparsed_bytes_total", Kind::Counter, &["reason"], "Bytes counted but not readable."));
+    let help = "Bytes counted but not readable.";
+    let bytes = describe!("observer_unparsed_bytes_total", Kind::Counter, &["reason"], help);
+    let mut bytes = Family::new(bytes);
     for reason in Unread::ALL {
-        let count = facts.health.unread_bytes[reason as usize];
-        unread_bytes.push([unread(reason)], Value::Counter(count as f64));
+        let count = health.unread_bytes[reason as usize];
+        bytes.push([unread(reason)], Value::Counter(count as f64));
     }
-
-    let mut folded = Family::new(describe!(
-        "observer_series_folded_total", Kind::Counter, &["family"],
-        "Series added up under process=\"other\", past the limit of their family."));
-    for (family, count) in folder.folded() {
-        folded.count([family], count);
-    }
-
-    let (counts, seconds) = facts.collects;
     vec![
-        build,
-        probes,
-        one(describe!("observer_tracked_connections", Kind::Gauge, &[], "Connections tracked now."),
-            Value::Gauge(facts.tracked as f64)),
-        one(describe!("observer_untracked_connections_total", Kind::Counter, &[],
-            "Connections past the limit, of which nothing is known."),
-            Value::Counter(facts.health.untracked as f64)),
+        single(untracked, Value::Counter(health.untracked as f64)),
         lost,
         desyncs,
-        unread_bytes,
-        one(describe!("observer_events_lost_total", Kind::Counter, &[],
-            "Records that found no room, and calls that the kernel did not show to a busy program."),
-            Value::Counter((facts.health.events_lost + facts.missed_runs) as f64)),
-        folded,
-        one(describe!("observer_collect_seconds", Kind::Histogram(&COLLECT_BOUNDS), &[],
-            "Time that the agent took to collect."),
-            Value::Histogram(counts.to_vec(), seconds)),
+        bytes,
+        single(events, Value::Counter((health.events_lost + missed_runs) as f64)),
     ]
+}
+
+/// What could not be stored apart.
+fn folded(folder: &Folder) -> Family {
+    let help = "Series added up under process=\"other\", past the limit of their family.";
+    let series = describe!("observer_series_folded_total", Kind::Counter, &["family"], help);
+    let mut series = Family::new(series);
+    for (family, count) in folder.folded() {
+        series.count([family], count);
+    }
+    series
 }
 
 /// A label's value for why bytes could not be read.

@@ -10,7 +10,8 @@ pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
 /// Encodes families, with those that the `prometheus` crate gathers itself (`process_*`).
 pub fn text(families: &[Family], gathered: &[proto::MetricFamily]) -> prometheus::Result<Vec<u8>> {
-    let mut all: Vec<proto::MetricFamily> = families.iter().filter(|family| !family.rows.is_empty()).map(proto_of).collect();
+    let mut all: Vec<proto::MetricFamily> =
+        families.iter().filter(|family| !family.rows.is_empty()).map(proto_of).collect();
     all.extend_from_slice(gathered);
     let mut text = Vec::with_capacity(64 * 1024);
     TextEncoder::new().encode(&all, &mut text)?;
@@ -27,7 +28,13 @@ fn proto_of(family: &Family) -> proto::MetricFamily {
         Kind::Gauge => proto::MetricType::GAUGE,
         Kind::Histogram(_) => proto::MetricType::HISTOGRAM,
     });
-    encoded.set_metric(family.rows.iter().map(|(labels, value)| metric(description.labels, labels, value, description.kind)).collect());
+    encoded.set_metric(
+        family
+            .rows
+            .iter()
+            .map(|(labels, value)| metric(description.labels, labels, value, description.kind))
+            .collect(),
+    );
     encoded
 }
 

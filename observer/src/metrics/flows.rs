@@ -6,8 +6,7 @@ use super::direction;
 use super::family::{Description, Family, Kind, Value};
 use crate::flows::Row;
 
-const LABELS: &[&str] =
-    &["process", "pid", "container", "role", "local", "remote", "protocol", "direction"];
+const LABELS: &[&str] = &["process", "pid", "container", "role", "local", "remote", "protocol", "direction"];
 
 const BYTES: Description = Description {
     name: "observer_flow_bytes_per_second",
@@ -30,7 +29,14 @@ pub fn families(rows: &[Row]) -> Vec<Family> {
         let pid = row.pid.to_string();
         for way in Direction::ALL {
             let labels = [
-                &*row.process, &pid, &row.container, row.role, &row.local, &row.remote, row.protocol, direction(way),
+                &*row.process,
+                &pid,
+                &row.container,
+                row.role,
+                &row.local,
+                &row.remote,
+                row.protocol,
+                direction(way),
             ];
             add(&mut bytes, labels, row.bytes_per_second.by(way));
             add(&mut messages, labels, row.messages_per_second.by(way));

@@ -43,7 +43,8 @@ impl Folder {
         let state = self.families.entry(family.description.name).or_default();
         let present: HashSet<&Labels> = family.rows.iter().map(|(labels, _)| labels).collect();
         state.admitted.retain(|labels| present.contains(labels));
-        let left: Vec<Labels> = state.folded.keys().filter(|labels| !present.contains(labels)).cloned().collect();
+        let left: Vec<Labels> =
+            state.folded.keys().filter(|labels| !present.contains(labels)).cloned().collect();
         for labels in left {
             if let Some(value) = state.folded.remove(&labels)
                 && family.description.kind != Kind::Gauge
@@ -136,8 +137,8 @@ mod tests {
     #[test]
     fn rows_past_the_limit_are_added_up_and_counted() {
         let mut folder = Folder::new(1);
-        let folded = folder.fold(family(&[("a", "1", 1.0), ("b", "2", 2.0), ("c", "3", 3.0)]));
-        assert_eq!((value(&folded, "a"), value(&folded, "other"), folded.rows.len()), (Some(1.0), Some(5.0), 2));
+        let rows = folder.fold(family(&[("a", "1", 1.0), ("b", "2", 2.0), ("c", "3", 3.0)]));
+        assert_eq!((value(&rows, "a"), value(&rows, "other"), rows.rows.len()), (Some(1.0), Some(5.0), 2));
         assert_eq!(folder.folded().collect::<Vec<_>>(), [("x_total", 2)]);
     }
 
@@ -145,9 +146,9 @@ mod tests {
     fn what_a_folded_row_counted_stays_when_it_goes() {
         let mut folder = Folder::new(1);
         folder.fold(family(&[("a", "1", 1.0), ("b", "2", 2.0)]));
-        let folded = folder.fold(family(&[("a", "1", 1.0), ("c", "3", 4.0)]));
-        assert_eq!(value(&folded, "other"), Some(6.0));
-        let folded = folder.fold(family(&[("c", "3", 5.0)]));
-        assert_eq!(value(&folded, "other"), Some(7.0), "once folded, a row stays folded");
+        let rows = folder.fold(family(&[("a", "1", 1.0), ("c", "3", 4.0)]));
+        assert_eq!(value(&rows, "other"), Some(6.0));
+        let rows = folder.fold(family(&[("c", "3", 5.0)]));
+        assert_eq!(value(&rows, "other"), Some(7.0), "once folded, a row stays folded");
     }
 }

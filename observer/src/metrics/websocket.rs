@@ -112,7 +112,9 @@ pub fn families(view: &View) -> Vec<Family> {
         let (name, container, role) = (&*group.process, &*group.container, role(group.role));
         for (way, total) in Direction::ALL.into_iter().zip(&totals.websocket) {
             let way = direction(way);
-            for (code, (counts, bytes)) in Opcode::ALL.into_iter().zip(total.frames.iter().zip(total.frame_bytes)) {
+            for (code, (counts, bytes)) in
+                Opcode::ALL.into_iter().zip(total.frames.iter().zip(total.frame_bytes))
+            {
                 if counts.iter().any(|&count| count > 0) {
                     let value = Value::Histogram(counts.to_vec(), bytes as f64);
                     frames.push([name, container, role, way, opcode(code)], value);

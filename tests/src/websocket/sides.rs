@@ -180,6 +180,6 @@ pub fn nothing_lost(metrics: &Metrics) -> anyhow::Result<()> {
         metrics.sum("observer_unsynchronised_connections", &[("protocol", "websocket")]),
         metrics.sum("observer_events_lost_total", &[]),
     ];
-    anyhow::ensure!(lost == [0.0; 3], "desyncs, unsynchronised connections, lost events: {lost:?}");
+    anyhow::ensure!(lost.iter().sum::<f64>() < 1.0, "desyncs, unsynchronised connections, lost events: {lost:?}");
     Ok(())
 }

@@ -63,11 +63,11 @@ impl Wire {
         match length {
             0..126 => self.bytes.push(mask | length as u8),
             126..0x1_0000 => {
-                self.bytes.push(mask | 126);
+                self.bytes.push(mask | 0x7E);
                 self.bytes.extend((length as u16).to_be_bytes());
             }
             _ => {
-                self.bytes.push(mask | 127);
+                self.bytes.push(mask | 0x7F);
                 self.bytes.extend(length.to_be_bytes());
             }
         }

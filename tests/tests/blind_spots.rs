@@ -1,0 +1,396 @@
+//! What the agent cannot see, parse or store is visible as such: each of these provokes one.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use observer_tests::agent::Agent;
+use observer_tests::metrics::Metrics;
+use observer_tests::puppet::Puppet;
+
+fn unparsed(metrics: &Metrics, reason: &str) -> f64 {
+    metrics.sum("observer_unparsed_bytes_total", &[("reason", reason)])
+}
+
+fn bytes(metrics: &Metrics, process: &str, direction: &str) -> f64 {
+    metrics.sum("observer_bytes_total", &[("process", process), ("direction", direction)])
+}
+
+/// A client and a server with one connection: `one` to both.
+fn connected(names: [&str; 2]) -> anyhow::Result<(Puppet, Puppet)> {
+    let (mut client, mut server) = (Puppet::start(names[0])?, Puppet::start(names[1])?);
+    let port = server.listen()?;
+    client.run(&format!("one = connect(('127.0.0.1', {port}))"))?;
+    server.run("one = listener.accept()[0]")?;
+    Ok((client, server))
+}
+
+/// The same, with a WebSocket handshake.
+fn upgraded(names: [&str; 2]) -> anyhow::Result<(Puppet, Puppet)> {
+    let (mut client, mut server) = connected(names)?;
+    client.run("ask_upgrade(one)")?;
+    server.run("grant_upgrade(one)")?;
+    client.run("finish_upgrade(one)")?;
+    Ok((client, server))
+}
+
+#[test]
+fn connections_past_the_limit() -> anyhow::Result<()> {
+    const LIMIT: f64 = 200.0;
+    const CONNECTIONS: u32 = 300;
+    let sockets = f64::from(2 * CONNECTIONS);
+    let agent = Agent::start(&["--max-connections", "200"])?;
+    let (mut client, mut server) = (Puppet::start("many-client")?, Puppet::start("many-server")?);
+    let port = server.listen()?;
+    let before = agent.scrape()?.sum("observer_untracked_connections_total", &[]);
+    client.run(&format!("opened = connect_all(('127.0.0.1', {port}), {CONNECTIONS}); send(opened, 9)"))?;
+    server.run(&format!("served = accept_all(listener, {CONNECTIONS}); receive(served, 9)"))?;
+    let metrics = agent.scrape()?;
+    let untracked = metrics.sum("observer_untracked_connections_total", &[]) - before;
+    let tracked = metrics.sum("observer_tracked_connections", &[]);
+    assert_eq!(tracked, LIMIT, "all that may be");
+    // Each of them is tracked or counted as untracked.
+    let ours = metrics.sum("observer_connections", &[("process", "many-client")])
+        + metrics.sum("observer_connections", &[("process", "many-server")]);
+    assert!(ours <= LIMIT && untracked >= sockets - LIMIT && untracked >= sockets - ours, "{ours}, {untracked}");
+    assert_eq!(agent.json("/status")?["untracked_connections"], untracked + before);
+
+    client.run("close_all(opened)")?;
+    server.run("close_all(served)")?;
+    agent.wait_until("room again", |metrics| metrics.sum("observer_tracked_connections", &[]) < LIMIT / 2.0)?;
+    let mut later = Puppet::start("later-client")?;
+    later.run(&format!("opened = connect_all(('127.0.0.1', {port}), 10); send(opened, 9)"))?;
+    let metrics = agent.scrape()?;
+    assert_eq!(metrics.sum("observer_connections_opened_total", &[("process", "later-client")]), 10.0);
+    assert_eq!(bytes(&metrics, "later-client", "sent"), 90.0);
+    Ok(())
+}
+
+#[test]
+fn a_limit_that_the_host_is_past_already() -> anyhow::Result<()> {
+    let (mut client, mut server) = (Puppet::start("full-client")?, Puppet::start("full-server")?);
+    let port = server.listen()?;
+    client.run(&format!("opened = connect_all(('127.0.0.1', {port}), 10)"))?;
+    server.run("served = accept_all(listener, 10)")?;
+    let agent = Agent::start(&["--max-connections", "4"])?;
+    let metrics = agent.scrape()?;
+    assert!(metrics.sum("observer_tracked_connections", &[]) <= 4.0);
+    assert!(metrics.sum("observer_untracked_connections_total", &[]) >= 16.0, "{}", metrics.text());
+    client.run("send(opened, 9)")?;
+    server.run("receive(served, 9)")?;
+    assert_eq!(agent.get("/readyz")?, "ready\n");
+    Ok(())
+}
+
+#[test]
+fn a_websocket_older_than_the_agent() -> anyhow::Result<()> {
+    let (mut client, mut server) = upgraded(["old-client", "old-server"])?;
+    let agent = Agent::start(&[])?;
+    let out_of_step = |metrics: &Metrics| metrics.sum("observer_unsynchronised_connections", &[]);
+    let labels = [("process", "old-client")];
+    let before = agent.wait_until("the idle connection", |metrics| {
+        metrics.sum("observer_connections", &labels) == 1.0
+    })?;
+    assert!(out_of_step(&before) >= 2.0, "both sides: {}", before.text());
+    assert_eq!(before.sum("observer_connections", &[labels[0], ("protocol", "websocket")]), 0.0);
+    for _ in 0..10 {
+        client.run("one.sendall(frame(50, True))")?;
+        server.run("receive([one], 56); one.sendall(frame(70, False))")?;
+        client.run("receive([one], 72)")?;
+    }
+    let after = agent.wait_until("both sides in step", |metrics| {
+        ["old-client", "old-server"].iter().all(|process| {
+            metrics.sum("observer_websocket_connections", &[("process", process)]) == 1.0
+        })
+    })?;
+    assert!(out_of_step(&after) <= out_of_step(&before) - 2.0, "{}", after.text());
+    // A message once more, now that it is known what it is.
+    let messages = |metrics: &Metrics| {
+        metrics.sum("observer_websocket_messages_total", &[labels[0], ("direction", "sent")])
+    };
+    client.run("one.sendall(frame(50, True))")?;
+    assert_eq!(messages(&agent.scrape()?), messages(&after) + 1.0);
+    Ok(())
+}
+
+#[test]
+fn a_length_that_cannot_be_followed() -> anyhow::Result<()> {
+    let agent = Agent::start(&[])?;
+    let (mut client, mut server) = upgraded(["long-client", "long-server"])?;
+    client.run("one.sendall(frame(10, True))")?;
+    server.run("receive([one], 16)")?;
+    let labels = [("protocol", "websocket"), ("reason", "length")];
+    let before = agent.scrape()?.sum("observer_desyncs_total", &labels);
+    client.run("one.sendall(header(1 << 63, True) + filler(100))")?;
+    server.run("receive([one], 114)")?;
+    let metrics = agent.scrape()?;
+    assert_eq!(metrics.sum("observer_desyncs_total", &labels) - before, 2.0, "one on each side: {}", metrics.text());
+    assert_eq!(metrics.sum("observer_unsynchronised_connections", &[("protocol", "websocket")]), 2.0);
+    // What came before it has counted, and nothing that cannot be.
+    let messages = |process| metrics.sum("observer_websocket_messages_total", &[("process", process)]);
+    assert_eq!([messages("long-client"), messages("long-server")], [1.0, 1.0]);
+    Ok(())
+}
+
+#[test]
+fn a_file_sent_as_a_payload() -> anyhow::Result<()> {
+    const SIZE: u32 = 5_000_000;
+    let agent = Agent::start(&[])?;
+    let (mut client, mut server) = upgraded(["file-client", "file-server"])?;
+    let before = agent.scrape()?;
+    client.tell(&format!("receive([one], {SIZE} + 10 + 22)"))?;
+    server.run(&format!("one.sendall(header({SIZE}, False)); send_file(one, {SIZE}); one.sendall(frame(20, False))"))?;
+    client.answer()?;
+    let metrics = agent.scrape()?;
+    for (process, role, direction) in [("file-server", "server", "sent"), ("file-client", "client", "received")] {
+        let labels = [("process", process), ("role", role), ("direction", direction)];
+        assert_eq!(metrics.sum("message_size_bytes_count", &labels), 2.0, "{process}: {}", metrics.text());
+        assert_eq!(metrics.sum("message_size_bytes_sum", &labels), f64::from(SIZE + 20), "{process}");
+        let large = [labels[0], labels[1], labels[2], ("size_category", "large")];
+        assert_eq!(metrics.sum("oversized_message_total", &large), 1.0, "{process}");
+        let moved = bytes(&metrics, process, direction) - bytes(&before, process, direction);
+        assert_eq!(moved, f64::from(SIZE + 10 + 22), "{process}");
+    }
+    let labels = [("protocol", "websocket")];
+    assert_eq!(metrics.sum("observer_desyncs_total", &labels), before.sum("observer_desyncs_total", &labels));
+    Ok(())
+}
+
+#[test]
+fn a_file_sent_where_a_header_is_expected() -> anyhow::Result<()> {
+    let agent = Agent::start(&[])?;
+    let (mut client, mut server) = upgraded(["head-client", "head-server"])?;
+    let before = agent.scrape()?;
+    // Zeroes: a header of zero bytes after another, were they read.
+    server.run("send_file(one, 3000)")?;
+    client.run("receive([one], 3000)")?;
+    let metrics = agent.scrape()?;
+    assert_eq!(unparsed(&metrics, "splice") - unparsed(&before, "splice"), 3000.0, "{}", metrics.text());
+    let labels = [("protocol", "websocket"), ("reason", "unread")];
+    let desyncs = metrics.sum("observer_desyncs_total", &labels) - before.sum("observer_desyncs_total", &labels);
+    assert_eq!(desyncs, 1.0, "the server's side");
+    Ok(())
+}
+
+#[test]
+fn a_file_sent_as_the_first_bytes() -> anyhow::Result<()> {
+    let agent = Agent::start(&[])?;
+    let (mut client, mut server) = connected(["sendf-client", "sendf-server"])?;
+    let before = unparsed(&agent.scrape()?, "splice");
+    client.run("send_file(one, 100000)")?;
+    server.run("receive([one], 100000)")?;
+    let metrics = agent.scrape()?;
+    assert_eq!(bytes(&metrics, "sendf-client", "sent"), 100_000.0, "{}", metrics.text());
+    assert_eq!(bytes(&metrics, "sendf-server", "received"), 100_000.0);
+    let hidden = unparsed(&metrics, "splice") - before;
+    assert!(hidden > 0.0 && hidden <= 100_000.0, "{hidden}");
+    Ok(())
+}
+
+#[test]
+fn bytes_spliced_from_a_socket() -> anyhow::Result<()> {
+    const SIZE: u32 = 300_000;
+    let agent = Agent::start(&[])?;
+    let (mut client, mut server) = connected(["splice-client", "splice-server"])?;
+    client.run("send([one], 10)")?;
+    server.run("receive([one], 10)")?;
+    let before = unparsed(&agent.scrape()?, "splice");
+    client.tell(&format!("send([one], {SIZE})"))?;
+    server.run(&format!("splice_from(one, {SIZE})"))?;
+    client.answer()?;
+    // No call is seen to take them: found while the connection is open …
+    let metrics = agent.wait_until("all bytes", |metrics| {
+        bytes(metrics, "splice-server", "received") == f64::from(SIZE + 10)
+    })?;
+    assert_eq!(unparsed(&metrics, "splice") - before, f64::from(SIZE));
+    // … and when it closes at once.
+    client.tell(&format!("send([one], {SIZE}); one.close()"))?;
+    server.run(&format!("splice_from(one, {SIZE})"))?;
+    server.run("one.recv(1); one.close()")?;
+    client.answer()?;
+    let metrics = agent.wait_until("the rest", |metrics| {
+        bytes(metrics, "splice-server", "received") == f64::from(2 * SIZE + 10)
+    })?;
+    assert_eq!(unparsed(&metrics, "splice") - before, f64::from(2 * SIZE));
+    assert_eq!(bytes(&metrics, "splice-client", "sent"), f64::from(2 * SIZE + 10));
+    Ok(())
+}
+
+#[test]
+fn io_uring() -> anyhow::Result<()> {
+    let agent = Agent::start(&[])?;
+    for (at, worker) in [(0, "False"), (1, "True")] {
+        let names = [["ring-client", "ring-server"], ["work-client", "work-server"]][at];
+        let (mut client, mut server) = connected(names)?;
+        for puppet in [&mut client, &mut server] {
+            puppet.run("from rare_calls import *")?;
+        }
+        let before = agent.scrape()?;
+        assert_eq!(client.number(&format!("ring_send(one, filler(4000), {worker})"))?, 4000.0);
+        server.run("receive([one], 4000); send([one], 600)")?;
+        assert_eq!(client.number("ring_receive(one, 600)")?, 600.0);
+        let metrics = agent.scrape()?;
+        assert_eq!(bytes(&metrics, names[0], "sent"), 4000.0, "{}", metrics.text());
+        assert_eq!(bytes(&metrics, names[0], "received"), 600.0);
+        assert_eq!(bytes(&metrics, names[1], "received"), 4000.0);
+        // Only what might have told the protocol had to be read: the first bytes.
+        assert_eq!(unparsed(&metrics, "io_uring") - unparsed(&before, "io_uring"), 4000.0, "{names:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn io_uring_inside_a_websocket() -> anyhow::Result<()> {
+    let agent = Agent::start(&[])?;
+    let (mut client, mut server) = upgraded(["ringws-client", "ringws-server"])?;
+    client.run("from rare_calls import *")?;
+    let before = agent.scrape()?;
+    client.run("ring_send(one, frame(100, True))")?;
+    server.run("receive([one], 106)")?;
+    let metrics = agent.scrape()?;
+    let messages = |process| metrics.sum("observer_websocket_messages_total", &[("process", process)]);
+    assert_eq!(messages("ringws-server"), 1.0, "its side could be read");
+    assert_eq!(messages("ringws-client"), 0.0);
+    assert_eq!(unparsed(&metrics, "io_uring") - unparsed(&before, "io_uring"), 106.0);
+    let labels = [("protocol", "websocket"), ("reason", "unread")];
+    assert_eq!(metrics.sum("observer_desyncs_total", &labels) - before.sum("observer_desyncs_total", &labels), 1.0);
+    assert_eq!(metrics.sum("observer_unsynchronised_connections", &[("protocol", "websocket")]), 1.0);
+    // With calls that can be read, it is in step again.
+    for _ in 0..3 {
+        client.run("one.sendall(frame(100, True))")?;
+        server.run("receive([one], 106)")?;
+    }
+    agent.wait_until("in step", |metrics| {
+        metrics.sum("observer_unsynchronised_connections", &[("protocol", "websocket")]) == 0.0
+    })?;
+    Ok(())
+}
+
+#[test]
+fn a_32_bit_program() -> anyhow::Result<()> {
+    let agent = Agent::start(&[])?;
+    let (mut client, mut server) = connected(["compat-client", "compat-server"])?;
+    client.run("from rare_calls import *")?;
+    let before = unparsed(&agent.scrape()?, "compat");
+    client.run("program = compat_program(one.fileno(), filler(1000))")?;
+    let status = client.number("run_program([program], [one.fileno()])")?;
+    client.run("os.unlink(program)")?;
+    assert_eq!(status, 0.0);
+    server.run("receive([one], 1000)")?;
+    let metrics = agent.scrape()?;
+    assert_eq!(unparsed(&metrics, "compat") - before, 1000.0, "{}", metrics.text());
+    assert_eq!(bytes(&metrics, "compat-server", "received"), 1000.0);
+    let sent: f64 = metrics
+        .series("observer_bytes_total", &[("direction", "sent"), ("role", "client")])
+        .filter(|series| series.labels["process"].starts_with("compat"))
+        .map(|series| series.value)
+        .sum();
+    assert_eq!(sent, 1000.0, "under the program's own name");
+    Ok(())
+}
+
+#[test]
+fn several_messages_in_one_call() -> anyhow::Result<()> {
+    let agent = Agent::start(&[])?;
+    let (mut client, mut server) = connected(["mmsg-client", "mmsg-server"])?;
+    let before = unparsed(&agent.scrape()?, "other");
+    assert_eq!(client.number("send_many(one, [filler(100), filler(2000), filler(3)])")?, 2103.0);
+    server.run("receive([one], 2103)")?;
+    let metrics = agent.scrape()?;
+    assert_eq!(bytes(&metrics, "mmsg-client", "sent"), 2103.0, "{}", metrics.text());
+    let hidden = unparsed(&metrics, "other") - before;
+    assert_eq!(hidden, 100.0, "the first bytes could have told the protocol");
+    Ok(())
+}
+
+#[test]
+fn several_websocket_messages_in_one_call() -> anyhow::Result<()> {
+    let agent = Agent::start(&[])?;
+    let (mut client, mut server) = upgraded(["mmws-client", "mmws-server"])?;
+    let before = agent.scrape()?;
+    client.run("send_many(one, [frame(100, True), frame(90, True)])")?;
+    server.run("receive([one], 202)")?;
+    let metrics = agent.scrape()?;
+    assert_eq!(unparsed(&metrics, "other") - unparsed(&before, "other"), 202.0, "{}", metrics.text());
+    let messages = |process| metrics.sum("observer_websocket_messages_total", &[("process", process)]);
+    assert_eq!([messages("mmws-client"), messages("mmws-server")], [0.0, 2.0]);
+    Ok(())
+}
+
+#[test]
+fn more_records_than_the_ring_holds() -> anyhow::Result<()> {
+    const FRAMES: u32 = 10_000;
+    let agent = Agent::start(&["--oversized", "medium=10,large=20,huge=30", "--log-level", "error"])?;
+    let (mut client, mut server) = upgraded(["flood-client", "flood-server"])?;
+    agent.scrape()?;
+    agent.signal(libc::SIGSTOP)?;
+    let flood = || -> anyhow::Result<()> {
+        server.tell(&format!("receive([one], {FRAMES} * 21)"))?;
+        // A call for each: more would be more headers in a call than the agent looks at.
+        client.run(&format!("[one.sendall(frame(15, True)) for _ in range({FRAMES})] and None"))?;
+        server.answer()?;
+        Ok(())
+    };
+    let flooded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(flood));
+    agent.signal(libc::SIGCONT)?;
+    flooded.map_err(|_| anyhow::anyhow!("the flood panicked"))??;
+    let metrics = agent.wait_until("lost records", |metrics| metrics.sum("observer_events_lost_total", &[]) > 0.0)?;
+    for (process, direction) in [("flood-client", "sent"), ("flood-server", "received")] {
+        let labels = [("process", process), ("direction", direction), ("size_category", "medium")];
+        assert_eq!(metrics.sum("oversized_message_total", &labels), f64::from(FRAMES), "{process}");
+        assert_eq!(metrics.sum("message_size_bytes_count", &labels[..2]), f64::from(FRAMES), "{process}");
+    }
+    let lost = metrics.sum("observer_events_lost_total", &[]);
+    assert!(lost < f64::from(2 * FRAMES), "some had room: {lost}");
+    assert_eq!(agent.json("/status")?["events_lost"].as_f64().map(|lost| lost > 0.0), Some(true));
+    Ok(())
+}
+
+#[test]
+fn more_processes_than_series() -> anyhow::Result<()> {
+    let agent = Agent::start(&["--max-series", "3"])?;
+    let mut server = Puppet::start("fold-server")?;
+    let port = server.listen()?;
+    let mut clients = Vec::new();
+    for number in 0..8 {
+        let mut client = Puppet::start(&format!("fold-{number}"))?;
+        client.run(&format!("one = connect(('127.0.0.1', {port})); send([one], 1000 + {number})"))?;
+        client.run("one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)")?;
+        clients.push(client);
+    }
+    let sent_by_clients = |metrics: &Metrics| -> [f64; 2] {
+        let labels = [("role", "client"), ("direction", "sent"), ("protocol", "unknown")];
+        let sum = |folded: bool| {
+            metrics
+                .series("observer_bytes_total", &labels)
+                .filter(|one| if folded { one.labels["process"] == "other" } else { one.labels["process"].starts_with("fold-") })
+                .map(|one| one.value)
+                .sum()
+        };
+        [sum(false), sum(true)]
+    };
+    let [own, other] = sent_by_clients(&agent.scrape()?);
+    // Other processes of the host are in the sum too: what our clients send from here on is what it grows by.
+    assert!(own + other >= 8.0 * 1000.0 + 28.0, "{own} + {other}");
+    let metrics = agent.scrape()?;
+    let mut by_family = std::collections::BTreeMap::<&str, usize>::new();
+    for one in metrics.series("observer_bytes_total", &[]).filter(|one| one.labels["process"] != "other") {
+        *by_family.entry(&one.name).or_default() += 1;
+    }
+    assert!(by_family.values().all(|&count| count <= 3), "{by_family:?}");
+    assert!(metrics.sum("observer_series_folded_total", &[("family", "observer_bytes_total")]) >= 5.0);
+
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.run(&format!("send([one], 500 + {number})"))?;
+    }
+    let [own_after, other_after] = sent_by_clients(&agent.scrape()?);
+    assert_eq!(own_after + other_after - own - other, 8.0 * 500.0 + 28.0);
+    // What a folded process counted stays when it goes.
+    for client in clients {
+        client.finish()?;
+    }
+    sleep(Duration::from_millis(100));
+    agent.scrape()?;
+    let [_, other_at_the_end] = sent_by_clients(&agent.scrape()?);
+    assert!(other_at_the_end >= other_after, "{other_at_the_end} after {other_after}");
+    Ok(())
+}

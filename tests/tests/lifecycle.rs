@@ -1,0 +1,112 @@
+//! The agent ends when it is told to, and leaves nothing in the kernel.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use observer_tests::agent::Agent;
+use observer_tests::puppet::Puppet;
+
+/// How long the agent may take to end.
+const STOP: Duration = Duration::from_secs(3);
+
+/// The numbers of the BPF programs and maps that a process holds.
+fn held(pid: u32) -> anyhow::Result<(BTreeSet<u32>, BTreeSet<u32>)> {
+    let (mut programs, mut maps) = (BTreeSet::new(), BTreeSet::new());
+    for entry in fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
+        for line in fs::read_to_string(entry?.path())?.lines() {
+            let number = || line.split_whitespace().last().and_then(|number| number.parse::<u32>().ok());
+            if line.starts_with("prog_id:") {
+                programs.extend(number());
+            } else if line.starts_with("map_id:") {
+                maps.extend(number());
+            }
+        }
+    }
+    Ok((programs, maps))
+}
+
+/// Fails if any of them is still there after a while: the kernel frees them once nobody can be in them.
+fn expect_gone((programs, maps): &(BTreeSet<u32>, BTreeSet<u32>)) -> anyhow::Result<()> {
+    let start = Instant::now();
+    loop {
+        let loaded: Vec<u32> = aya::programs::loaded_programs().filter_map(|one| one.ok().map(|one| one.id())).collect();
+        let there: Vec<u32> = aya::maps::loaded_maps().filter_map(|one| one.ok().map(|one| one.id())).collect();
+        let programs_left: Vec<&u32> = loaded.iter().filter(|id| programs.contains(id)).collect();
+        let maps_left: Vec<&u32> = there.iter().filter(|id| maps.contains(id)).collect();
+        if programs_left.is_empty() && maps_left.is_empty() {
+            return Ok(());
+        }
+        ensure!(start.elapsed() < Duration::from_secs(5), "left: programs {programs_left:?}, maps {maps_left:?}");
+        sleep(Duration::from_millis(50));
+    }
+}
+
+/// An agent that has sockets in its maps, with what it holds.
+fn busy() -> anyhow::Result<(Agent, Puppet, (BTreeSet<u32>, BTreeSet<u32>))> {
+    let agent = Agent::start(&[])?;
+    let mut process = Puppet::start("life")?;
+    process.run("one, other = socket.socketpair(); send([one], 10); receive([other], 10)")?;
+    process.run("listener = listen(); opened = connect_all(listener.getsockname(), 5); send(opened, 10)")?;
+    agent.scrape()?;
+    let held = held(agent.pid())?;
+    assert!(held.0.len() >= 6 && held.1.len() >= 6, "{held:?}");
+    Ok((agent, process, held))
+}
+
+#[test]
+fn sigterm() -> anyhow::Result<()> {
+    let (agent, mut process, held) = busy()?;
+    let start = Instant::now();
+    let status = agent.stop()?;
+    assert_eq!(status.code(), Some(0), "{status}");
+    assert!(start.elapsed() < STOP, "{:?}", start.elapsed());
+    expect_gone(&held)?;
+    // Those that it watched go on.
+    process.run("served = accept_all(listener, 5); receive(served, 10); send([other], 10); receive([one], 10)")
+}
+
+#[test]
+fn sigint_with_clients_that_never_leave() -> anyhow::Result<()> {
+    let (agent, _process, held) = busy()?;
+    let _silent = std::net::TcpStream::connect(agent.address())?;
+    let mut kept = std::net::TcpStream::connect(agent.address())?;
+    std::io::Write::write_all(&mut kept, b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n")?;
+    let mut half = std::net::TcpStream::connect(agent.address())?;
+    std::io::Write::write_all(&mut half, b"GET /met")?;
+    sleep(Duration::from_millis(200));
+    let start = Instant::now();
+    agent.signal(libc::SIGINT)?;
+    // Waits for its end; the SIGTERM that it sends as well changes nothing.
+    let status = agent.stop()?;
+    assert_eq!(status.code(), Some(0), "{status}");
+    assert!(start.elapsed() < STOP, "{:?}", start.elapsed());
+    expect_gone(&held)
+}
+
+#[test]
+fn sigkill() -> anyhow::Result<()> {
+    let (agent, mut process, held) = busy()?;
+    agent.signal(libc::SIGKILL)?;
+    let status = agent.stop()?;
+    assert_eq!(status.signal(), Some(libc::SIGKILL), "{status}");
+    expect_gone(&held)?;
+    process.run("served = accept_all(listener, 5); receive(served, 10); send([other], 10); receive([one], 10)")
+}
+
+#[test]
+fn again_and_again() -> anyhow::Result<()> {
+    let mut process = Puppet::start("again")?;
+    process.run("one, other = socket.socketpair()")?;
+    for _ in 0..3 {
+        let agent = Agent::start(&[])?;
+        process.run("send([one], 1000); receive([other], 1000)")?;
+        let labels = [("process", "again"), ("direction", "sent")];
+        assert_eq!(agent.scrape()?.sum("observer_bytes_total", &labels), 1000.0);
+        assert_eq!(agent.stop()?.code(), Some(0));
+    }
+    Ok(())
+}
