@@ -190,10 +190,10 @@ def run_program(arguments, descriptors=()):
     return os.waitpid(child, 0)[1]
 
 
-def become(name, program, sock):
-    """Executes another Python under another name, which sends and receives on the socket as told."""
-    os.set_inheritable(sock.fileno(), True)
-    os.execv(sys.executable, [sys.executable, "-u", program, name, str(sock.fileno())])
+def become(name, one):
+    """Executes another puppet under another name, which has the socket as `inherited`."""
+    os.set_inheritable(one.fileno(), True)
+    os.execv(sys.executable, [sys.executable, "-u", sys.argv[0], name, str(one.fileno())])
 
 
 def give(channel, one):
@@ -238,17 +238,19 @@ def send_many(one, parts):
     class Vector(ctypes.Structure):
         _fields_ = [("base", ctypes.c_char_p), ("length", ctypes.c_size_t)]
 
-    class Message(ctypes.Structure):
+    class Header(ctypes.Structure):
         _fields_ = [("name", ctypes.c_void_p), ("name_length", ctypes.c_uint),
                     ("vectors", ctypes.POINTER(Vector)), ("count", ctypes.c_size_t),
-                    ("control", ctypes.c_void_p), ("control_length", ctypes.c_size_t),
-                    ("flags", ctypes.c_int), ("sent", ctypes.c_uint)]
+                    ("control", ctypes.c_void_p), ("control_length", ctypes.c_size_t), ("flags", ctypes.c_int)]
+
+    class Message(ctypes.Structure):
+        _fields_ = [("header", Header), ("sent", ctypes.c_uint)]
 
     vectors = [(Vector * 1)(Vector(part, len(part))) for part in parts]
     messages = (Message * len(parts))()
     for message, vector in zip(messages, vectors):
-        message.vectors = vector
-        message.count = 1
+        message.header.vectors = vector
+        message.header.count = 1
     done = libc.sendmmsg(one.fileno(), messages, len(parts), 0)
     if done != len(parts):
         raise OSError(ctypes.get_errno(), f"sendmmsg sent {done}")
@@ -318,7 +320,9 @@ def main():
     name_process(sys.argv[1])
     kept = globals()
     if len(sys.argv) > 2:
+        # The one that became this one was told to, and left the answer to it.
         kept["inherited"] = socket.socket(fileno=int(sys.argv[2]))
+        print(json.dumps({"ok": None}), flush=True)
     for line in sys.stdin:
         try:
             try:

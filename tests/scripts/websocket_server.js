@@ -19,6 +19,8 @@ const deflate = {
 const server = http.createServer();
 const sockets = new WebSocketServer({ server, perMessageDeflate: deflate });
 sockets.on('connection', (socket) => {
+  // A client that breaks the rules is no concern of a server's.
+  socket.on('error', () => {});
   socket.on('message', (data, isBinary) => socket.send(data, { binary: isBinary }));
 });
 if (listen === 'tcp') {

@@ -5,6 +5,16 @@ use observer_tests::namespace::Namespace;
 use observer_tests::programs::free_port;
 use observer_tests::puppet::Puppet;
 
+/// A namespace, and its router, which has a route of this kind to 10.97.0.0/24.
+fn before_a_route(kind: &str) -> anyhow::Result<(Namespace, Namespace)> {
+    let (namespace, router) = (Namespace::new()?, Namespace::new()?);
+    namespace.connect("out", "10.98.0.1/24", &router, "10.98.0.2/24")?;
+    namespace.run("ip", &["route", "add", "default", "via", "10.98.0.2"])?;
+    router.run("sysctl", &["-q", "net.ipv4.ip_forward=1"])?;
+    router.run("ip", &["route", "add", kind, "10.97.0.0/24"])?;
+    Ok((namespace, router))
+}
+
 /// Waits until exactly these connects of a process have failed, and nothing of it is open or was.
 fn expect_failures(agent: &Agent, process: &str, reason: &str, count: f64) -> anyhow::Result<()> {
     let labels = [("process", process), ("role", "client"), ("reason", reason)];
@@ -48,15 +58,11 @@ fn refused_without_waiting() -> anyhow::Result<()> {
 #[test]
 fn timeout() -> anyhow::Result<()> {
     let agent = Agent::start(&[])?;
-    let namespace = Namespace::new()?;
-    // What goes into a dummy device is gone.
-    namespace.run("ip", &["link", "add", "hole", "type", "dummy"])?;
-    namespace.run("ip", &["address", "add", "10.99.0.1/24", "dev", "hole"])?;
-    namespace.run("ip", &["link", "set", "hole", "up"])?;
+    let (namespace, _router) = before_a_route("blackhole")?;
     let mut client = Puppet::start_in(&namespace, "timeout")?;
     // One SYN more after a second, and two seconds after that the end.
     let errno = client.number(
-        "try_connect(('10.99.0.2', 80), [(socket.IPPROTO_TCP, socket.TCP_SYNCNT, 1)])",
+        "try_connect(('10.97.0.1', 80), [(socket.IPPROTO_TCP, socket.TCP_SYNCNT, 1)])",
     )?;
     assert_eq!(errno, f64::from(libc::ETIMEDOUT));
     expect_failures(&agent, "timeout", "timeout", 1.0)?;
@@ -68,11 +74,7 @@ fn timeout() -> anyhow::Result<()> {
 #[test]
 fn unreachable() -> anyhow::Result<()> {
     let agent = Agent::start(&[])?;
-    let (namespace, router) = (Namespace::new()?, Namespace::new()?);
-    namespace.connect("out", "10.98.0.1/24", &router, "10.98.0.2/24")?;
-    namespace.run("ip", &["route", "add", "default", "via", "10.98.0.2"])?;
-    router.run("sysctl", &["-q", "net.ipv4.ip_forward=1"])?;
-    router.run("ip", &["route", "add", "unreachable", "10.97.0.0/24"])?;
+    let (namespace, _router) = before_a_route("unreachable")?;
     let mut client = Puppet::start_in(&namespace, "unreachable")?;
     for _ in 0..3 {
         assert_eq!(client.number("try_connect(('10.97.0.1', 80))")?, f64::from(libc::EHOSTUNREACH));
@@ -86,14 +88,11 @@ fn unreachable() -> anyhow::Result<()> {
 #[test]
 fn given_up() -> anyhow::Result<()> {
     let agent = Agent::start(&[])?;
-    let namespace = Namespace::new()?;
-    namespace.run("ip", &["link", "add", "hole", "type", "dummy"])?;
-    namespace.run("ip", &["address", "add", "10.99.0.1/24", "dev", "hole"])?;
-    namespace.run("ip", &["link", "set", "hole", "up"])?;
+    let (namespace, _router) = before_a_route("blackhole")?;
     let mut client = Puppet::start_in(&namespace, "given-up")?;
     // The process loses patience and closes: no error of the network's.
-    client.run("client = new_socket(('10.99.0.2', 80)); client.setblocking(False)")?;
-    assert_eq!(client.number("client.connect_ex(('10.99.0.2', 80))")?, f64::from(libc::EINPROGRESS));
+    client.run("client = new_socket(('10.97.0.1', 80)); client.setblocking(False)")?;
+    assert_eq!(client.number("client.connect_ex(('10.97.0.1', 80))")?, f64::from(libc::EINPROGRESS));
     client.run("client.close()")?;
     expect_failures(&agent, "given-up", "other", 1.0)
 }
@@ -148,19 +147,19 @@ fn latency_of_a_connect_that_had_to_be_repeated() -> anyhow::Result<()> {
 fn segments_sent_again() -> anyhow::Result<()> {
     const BYTES: u32 = 3_000_000;
     let agent = Agent::start(&[])?;
-    let (sender, receiver) = (Namespace::new()?, Namespace::new()?);
-    sender.connect("out", "10.95.0.1/24", &receiver, "10.95.0.2/24")?;
-    // A queue this short drops what comes in bursts.
-    let shaping = ["qdisc", "add", "dev", "out", "root", "tbf", "rate", "40mbit", "burst", "5kb", "limit", "8kb"];
-    sender.run("tc", &shaping)?;
-    sender.run("ethtool", &["-K", "out", "tso", "off", "gso", "off"]).or_else(|_| {
-        sender.run("ip", &["link", "set", "out", "gso_max_segs", "1"])
-    })?;
+    let (sender, router, receiver) = (Namespace::new()?, Namespace::new()?, Namespace::new()?);
+    sender.connect("out", "10.95.0.1/24", &router, "10.95.0.2/24")?;
+    router.connect("on", "10.94.0.1/24", &receiver, "10.94.0.2/24")?;
+    sender.run("ip", &["route", "add", "default", "via", "10.95.0.2"])?;
+    receiver.run("ip", &["route", "add", "default", "via", "10.94.0.1"])?;
+    router.run("sysctl", &["-q", "net.ipv4.ip_forward=1"])?;
+    // A queue this short on the way drops what comes in bursts.
+    router.run("tc", &["qdisc", "add", "dev", "on", "root", "tbf", "rate", "40mbit", "burst", "70kb", "limit", "80kb"])?;
     let mut server = Puppet::start_in(&receiver, "lossy-server")?;
-    server.run("listener = listen(('10.95.0.2', 0))")?;
+    server.run("listener = listen(('10.94.0.2', 0))")?;
     let port = server.number("port(listener)")?;
     let mut client = Puppet::start_in(&sender, "lossy-client")?;
-    client.run(&format!("first = connect(('10.95.0.2', {port}))"))?;
+    client.run(&format!("first = connect(('10.94.0.2', {port}))"))?;
     server.run("other = listener.accept()[0]")?;
     server.tell(&format!("receive([other], {BYTES})"))?;
     client.run(&format!("send([first], {BYTES})"))?;

@@ -34,8 +34,10 @@ impl Bench {
         for (side, sent, received) in
             [(&mut self.client, asked, answered), (&mut self.server, answered, asked)]
         {
-            let [to, from] = side.bytes.unwrap_or_default();
-            side.bytes = Some([to + sent as u64, from + received as u64]);
+            if let Some([to, from]) = &mut side.bytes {
+                *to += sent as u64;
+                *from += received as u64;
+            }
         }
     }
 
@@ -257,14 +259,14 @@ fn each_violation_counts_once_at_each_end() -> anyhow::Result<()> {
     let _alone = alone();
     let mut bench = Bench::start()?;
     let kinds: [(&str, fn(&mut Wire)); 8] = [
-        ("mask", |wire| drop(wire.wrongly_masked(FIN | 1, b"four"))),
-        ("reserved", |wire| drop(wire.raw(FIN | RSV1 | 1, b"four"))),
-        ("reserved", |wire| drop(wire.raw(FIN | 0x20 | 2, b"four"))),
-        ("opcode", |wire| drop(wire.raw(FIN | 3, b"four"))),
-        ("opcode", |wire| drop(wire.raw(FIN | 0xB, b"four"))),
-        ("opcode", |wire| drop(wire.raw(FIN, b"no message to continue"))),
-        ("opcode", |wire| drop(wire.raw(9, b"a ping in fragments"))),
-        ("length", |wire| drop(wire.raw(FIN | 9, &[0; 126]))),
+        ("mask", |wire| _ = wire.wrongly_masked(FIN | 1, b"four")),
+        ("reserved", |wire| _ = wire.raw(FIN | RSV1 | 1, b"four")),
+        ("reserved", |wire| _ = wire.raw(FIN | 0x20 | 2, b"four")),
+        ("opcode", |wire| _ = wire.raw(FIN | 3, b"four")),
+        ("opcode", |wire| _ = wire.raw(FIN | 0xB, b"four")),
+        ("opcode", |wire| _ = wire.raw(FIN, b"no message to continue")),
+        ("opcode", |wire| _ = wire.raw(9, b"a ping in fragments")),
+        ("length", |wire| _ = wire.raw(FIN | 9, &[0; 126])),
     ];
     for (kind, violate) in kinds {
         for from_client in [true, false] {
@@ -294,10 +296,10 @@ fn closes_count_by_code() -> anyhow::Result<()> {
     let mut bench = Bench::start()?;
     let sessions: [(&str, fn(&mut Wire)); 5] = [
         ("none", |_| ()),
-        ("none", |wire| drop(wire.frame(Opcode::Close, FIN, 0))),
-        ("1001", |wire| drop(wire.close(1001))),
-        ("1013", |wire| drop(wire.close(1013))),
-        ("4999", |wire| drop(wire.close(4999))),
+        ("none", |wire| _ = wire.frame(Opcode::Close, FIN, 0)),
+        ("1001", |wire| _ = wire.close(1001)),
+        ("1013", |wire| _ = wire.close(1013)),
+        ("4999", |wire| _ = wire.close(4999)),
     ];
     for (code, end) in sessions {
         for pair in [Pair::tcp("127.0.0.1")?, Pair::unix()?] {

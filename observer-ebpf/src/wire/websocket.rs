@@ -109,26 +109,29 @@ impl Frames {
         self.skip
     }
 
-    /// Whether the frame in progress is long enough to need several calls, and short enough that it would
-    /// not hide a mistake for long.
+    /// Whether the frame in progress, of which a call held the start, is one that may well have done so: long
+    /// enough to need several calls, or its header was read by itself; and short enough that it would not
+    /// hide a mistake for long.
     #[inline(always)]
     pub const fn is_plausible(&self) -> bool {
-        self.length > 125 && self.length <= 1 << 26
+        (self.length > 125 || self.skip == self.length) && self.length <= 1 << 26
     }
 
-    /// Collects a connection's first bytes, eight at most, where a header's would be kept. Returns them,
-    /// how many they are, and how many of them were there before; `None` if enough were.
+    /// Collects a connection's first bytes, eight at most, where a header's would be kept.
     #[inline(always)]
-    pub fn gather(&mut self, word: u64, available: u32) -> Option<(u64, u32, u32)> {
-        let kept = u32::from(self.head_length);
-        if kept >= 8 {
-            return None;
+    pub fn gather(&mut self, word: u64, available: u32) {
+        let (first, kept) = self.gathered();
+        if kept < 8 {
+            let length = (kept + available).min(8);
+            self.head[0] = low_bytes(first | word << (8 * (kept & 7)), length);
+            self.head_length = length as u8;
         }
-        let length = (kept + available).min(8);
-        let gathered = low_bytes(self.head[0] | word << (8 * (kept & 7)), length);
-        self.head[0] = gathered;
-        self.head_length = length as u8;
-        Some((gathered, length, kept))
+    }
+
+    /// What [`Frames::gather`] has collected, and how many bytes that is.
+    #[inline(always)]
+    pub const fn gathered(&self) -> (u64, u32) {
+        (self.head[0], self.head_length as u32)
     }
 
     /// Steps over `bytes` of the payload in progress, at most [`Frames::payload_left`].

@@ -59,7 +59,7 @@ impl Observed {
             connection,
             role,
             buffer: 1024,
-            first_buffer: 8,
+            first_buffer: 1,
             poison: 0xAA,
             thresholds: Thresholds::DEFAULT,
             passing: true,

@@ -61,7 +61,7 @@ impl Pair {
         for end in [&client, &server] {
             end.set_nodelay(true)?;
         }
-        Ok(Self { client: End::new(client), server: End::new(server) })
+        Ok(Self::new(client, server))
     }
 
     /// Over a UNIX socket in a folder of its own.
@@ -71,7 +71,12 @@ impl Pair {
         let listener = UnixListener::bind(&path)?;
         let client = UnixStream::connect(&path)?;
         let server = listener.accept()?.0;
-        Ok(Self { client: End::new(client), server: End::new(server) })
+        Ok(Self::new(client, server))
+    }
+
+    /// Of a client's and a server's socket.
+    pub fn new(client: impl Into<OwnedFd>, server: impl Into<OwnedFd>) -> Self {
+        Self { client: End::new(client), server: End::new(server) }
     }
 
     /// Moves bytes from the client to the server.

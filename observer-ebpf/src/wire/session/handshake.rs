@@ -18,21 +18,29 @@ impl Session {
         source: &mut S,
         connection: &mut Connection,
     ) {
-        let Ok(available) = source.window(0) else {
-            return self.become_other(Protocol::Unknown, connection);
-        };
-        let (first, _) = source.words(0);
         if direction as u8 != Role::from_u8(self.role).request_direction() as u8 {
-            if detect::is_http_response(Start::new(first, available)) {
+            let available = source.window(0).unwrap_or(0);
+            if detect::is_http_response(Start::new(source.words(0).0, available)) {
                 return self.become_http(false, connection);
             }
             // The server speaks first, in nothing known here.
             return self.become_other(Protocol::Unknown, connection);
         }
-        let head = &mut self.streams[direction as usize].frames;
-        let Some((first, length, before)) = head.gather(first, available) else {
+        let frames = &mut self.streams[direction as usize].frames;
+        let (_, before) = frames.gathered();
+        // The call's first buffers may each be shorter than what tells.
+        S::repeat(detect::ENOUGH, || {
+            let at = source.position();
+            let Ok(available) = source.window(at) else { return false };
+            frames.gather(source.words(at).0, available);
+            source.go_to(at + available);
+            at + available < source.end() && frames.gathered().1 < detect::ENOUGH
+        });
+        source.go_to(0);
+        let (first, length) = frames.gathered();
+        if length == before {
             return self.become_other(Protocol::Unknown, connection);
-        };
+        }
         let start = Start::new(first, length);
         match detect::request(start) {
             // The rest comes with another call.
