@@ -27,6 +27,8 @@ use crate::process::Processes;
 const PASS_EVERY: Duration = Duration::from_millis(250);
 /// Passes that a socket must have been missed in to be gone: it may have come to be during one.
 const PASSES_MISSED: u32 = 2;
+/// Processes that are gone and wait to be shown, at most: where nobody scrapes, they are forgotten unseen.
+const DEAD_KEPT: usize = 10_000;
 /// How often sockets are looked for that nothing announces: idle UNIX connections, and accepted ones that
 /// nobody has used.
 const ADOPT_EVERY: Duration = Duration::from_secs(30);
@@ -109,6 +111,13 @@ impl Agent {
             self.ledger.tick(*index, connection);
         }
         self.events.start_period(Instant::now());
+        if self.ledger.members() > DEAD_KEPT {
+            let dead = self.ledger.dead();
+            if dead.len() > DEAD_KEPT {
+                log::warn!("{} processes are gone that no scrape has shown: forgotten", dead.len());
+                self.ledger.forget_dead(&dead);
+            }
+        }
         Ok(())
     }
 

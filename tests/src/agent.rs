@@ -46,7 +46,8 @@ impl Agent {
         let lines = Arc::clone(&log);
         thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                if let Some(url) = line.split("http://").nth(1).and_then(|rest| rest.split("/metrics").next()) {
+                if let Some(url) = line.split("http://").nth(1).and_then(|rest| rest.split("/metrics").next())
+                {
                     let _ = found.send(url.to_owned());
                 }
                 if let Ok(mut lines) = lines.lock() {
@@ -61,7 +62,9 @@ impl Agent {
     }
 
     fn wait_for_address(&mut self, found: &Receiver<String>) -> anyhow::Result<String> {
-        found.recv_timeout(START).with_context(|| format!("the agent did not start; its log: {:#?}", self.log()))
+        found
+            .recv_timeout(START)
+            .with_context(|| format!("the agent did not start; its log: {:#?}", self.log()))
     }
 
     /// Its process id.

@@ -48,7 +48,20 @@ impl Namespace {
     /// Connects it with another one: `link`, at this address with its prefix's length, to the other's at that.
     pub fn connect(&self, link: &str, address: &str, other: &Self, to: &str) -> anyhow::Result<()> {
         let peer = format!("{link}p");
-        ip(&["link", "add", link, "netns", &self.name, "type", "veth", "peer", "name", &peer, "netns", &other.name])?;
+        ip(&[
+            "link",
+            "add",
+            link,
+            "netns",
+            &self.name,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            &peer,
+            "netns",
+            &other.name,
+        ])?;
         for (namespace, device, address) in [(self, link, address), (other, &*peer, to)] {
             namespace.run("ip", &["address", "add", address, "dev", device])?;
             namespace.run("ip", &["link", "set", device, "up"])?;

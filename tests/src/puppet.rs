@@ -82,8 +82,8 @@ impl Puppet {
     /// Has it listen on a port of its own as `listener`, and tells the port.
     pub fn listen(&mut self) -> anyhow::Result<u16> {
         self.run("listener = listen()")?;
-        let port = self.number("port(listener)")?;
-        Ok(port as u16)
+        let port = self.ask("port(listener)")?;
+        serde_json::from_value(port).context("the port it listens on")
     }
 
     /// Ends it, and waits until nothing is left of it.

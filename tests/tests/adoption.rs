@@ -156,7 +156,8 @@ fn streams_in_progress() -> anyhow::Result<()> {
                 let metrics = agent.wait_until("in step", |metrics| {
                     let labels = [("process", name.as_str())];
                     metrics.sum("observer_websocket_connections", &labels) > 1.0
-                        && metrics.sum("observer_unsynchronised_connections", &[("protocol", "websocket")]) < 1.0
+                        && metrics.sum("observer_unsynchronised_connections", &[("protocol", "websocket")])
+                            < 1.0
                 })?;
                 before = counts(&metrics, &name);
             }
@@ -224,7 +225,9 @@ fn under_load(runtime: Runtime) -> anyhow::Result<()> {
     let before = agent.wait_until("in step", |metrics| {
         metrics.sum("observer_unsynchronised_connections", &[("protocol", "websocket")]) < 1.0
             && [&client.side, &server.side].iter().all(|side| {
-                metrics.sum("observer_websocket_connections", &[("process", &side.process), ("role", side.role)]) > 0.0
+                metrics
+                    .sum("observer_websocket_connections", &[("process", &side.process), ("role", side.role)])
+                    > 0.0
             })
     })?;
     client.take(&vec![Step::message(Opcode::Binary, 70_000); MESSAGES])?;

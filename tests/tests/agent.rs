@@ -75,12 +75,22 @@ fn promtool_accepts_all_of_it() -> anyhow::Result<()> {
         // It has seen what it was to see.
         let metrics = Metrics::parse(&text);
         for family in [
-            "message_size_bytes_count", "observer_websocket_frame_size_bytes_count",
-            "observer_websocket_messages_total", "oversized_message_total", "observer_websocket_closes_total",
-            "observer_websocket_violations_total", "observer_connections", "observer_connections_opened_total",
-            "observer_connect_failures_total", "observer_connect_seconds_count", "observer_bytes_total",
-            "observer_flow_bytes_per_second", "observer_desyncs_total", "observer_unparsed_bytes_total",
-            "observer_collect_seconds_count", "process_resident_memory_bytes",
+            "message_size_bytes_count",
+            "observer_websocket_frame_size_bytes_count",
+            "observer_websocket_messages_total",
+            "oversized_message_total",
+            "observer_websocket_closes_total",
+            "observer_websocket_violations_total",
+            "observer_connections",
+            "observer_connections_opened_total",
+            "observer_connect_failures_total",
+            "observer_connect_seconds_count",
+            "observer_bytes_total",
+            "observer_flow_bytes_per_second",
+            "observer_desyncs_total",
+            "observer_unparsed_bytes_total",
+            "observer_collect_seconds_count",
+            "process_resident_memory_bytes",
         ] {
             assert!(metrics.sum(family, &[]) > 0.0, "no {family}: {text}");
         }
@@ -146,7 +156,9 @@ fn only_reading_is_allowed() -> anyhow::Result<()> {
 fn events_tell_who_sent_what_to_whom() -> anyhow::Result<()> {
     let agent = Agent::start(&["--oversized", "medium=1000,large=2000,huge=3000"])?;
     let (mut client, mut server) = upgraded(["event-client", "event-server"])?;
-    client.run("one.sendall(frame(1500, True)); one.sendall(frame(999, True)); one.sendall(frame(3000, True))")?;
+    client.run(
+        "one.sendall(frame(1500, True)); one.sendall(frame(999, True)); one.sendall(frame(3000, True))",
+    )?;
     server.run("receive([one], 1508 + 1007 + 3008)")?;
     let ends = client.ask("[f'{host}:{port}' for host, port in (one.getsockname(), one.getpeername())]")?;
     let events = agent.json("/events")?;
@@ -222,7 +234,9 @@ fn rates_of_flows() -> anyhow::Result<()> {
     let none = without.scrape()?;
     let [count, seconds] = serde_json::from_value::<[f64; 2]>(client.answer()?)?;
     let messages = count / seconds;
-    for (process, pid, direction) in [("rate-client", client.pid(), "sent"), ("rate-server", server.pid(), "received")] {
+    for (process, pid, direction) in
+        [("rate-client", client.pid(), "sent"), ("rate-server", server.pid(), "received")]
+    {
         for (name, expected) in [
             ("observer_flow_messages_per_second", messages),
             ("observer_flow_bytes_per_second", messages * 500.0),
@@ -230,7 +244,10 @@ fn rates_of_flows() -> anyhow::Result<()> {
             let series = flow(&metrics, name, process, direction);
             assert_eq!(series.len(), 1, "{process}: {}", metrics.text());
             let value = series[0].value;
-            assert!((value / expected - 1.0).abs() < 0.15, "{process} {direction}: {name} {value}, not {expected}");
+            assert!(
+                (value / expected - 1.0).abs() < 0.15,
+                "{process} {direction}: {name} {value}, not {expected}"
+            );
             assert_eq!(series[0].labels["pid"], pid.to_string());
             assert_eq!(series[0].labels["protocol"], "websocket");
         }

@@ -56,14 +56,18 @@ fn connections_past_the_limit() -> anyhow::Result<()> {
     // Each of them is tracked or counted as untracked.
     let ours = metrics.sum("observer_connections", &[("process", "many-client")])
         + metrics.sum("observer_connections", &[("process", "many-server")]);
-    assert!(ours <= LIMIT && untracked >= sockets - LIMIT && untracked >= sockets - ours, "{ours}, {untracked}");
+    assert!(
+        ours <= LIMIT && untracked >= sockets - LIMIT && untracked >= sockets - ours,
+        "{ours}, {untracked}"
+    );
     // The connection that asks is one more.
     let said = agent.json("/status")?["untracked_connections"].as_f64();
     assert!(said >= Some(untracked + before), "{said:?}");
 
     client.run("close_all(opened)")?;
     server.run("close_all(served)")?;
-    agent.wait_until("room again", |metrics| metrics.sum("observer_tracked_connections", &[]) < LIMIT / 2.0)?;
+    agent
+        .wait_until("room again", |metrics| metrics.sum("observer_tracked_connections", &[]) < LIMIT / 2.0)?;
     let mut later = Puppet::start("later-client")?;
     later.run(&format!("opened = connect_all(('127.0.0.1', {port}), 10); send(opened, 9)"))?;
     let metrics = agent.scrape()?;
@@ -94,9 +98,8 @@ fn a_websocket_older_than_the_agent() -> anyhow::Result<()> {
     let agent = Agent::start(&[])?;
     let unsynchronised = |metrics: &Metrics| metrics.sum("observer_unsynchronised_connections", &[]);
     let labels = [("process", "old-client")];
-    let before = agent.wait_until("the idle connection", |metrics| {
-        metrics.sum("observer_connections", &labels) == 1.0
-    })?;
+    let before = agent
+        .wait_until("the idle connection", |metrics| metrics.sum("observer_connections", &labels) == 1.0)?;
     assert!(unsynchronised(&before) >= 2.0, "both sides: {}", before.text());
     assert_eq!(before.sum("observer_connections", &[labels[0], ("protocol", "websocket")]), 0.0);
     for _ in 0..10 {
@@ -105,9 +108,10 @@ fn a_websocket_older_than_the_agent() -> anyhow::Result<()> {
         client.run("receive([one], 72)")?;
     }
     let after = agent.wait_until("both sides in step", |metrics| {
-        ["old-client", "old-server"].iter().all(|process| {
-            metrics.sum("observer_websocket_connections", &[("process", process)]) == 1.0
-        }) && unsynchronised(metrics) <= unsynchronised(&before) - 2.0
+        ["old-client", "old-server"]
+            .iter()
+            .all(|process| metrics.sum("observer_websocket_connections", &[("process", process)]) == 1.0)
+            && unsynchronised(metrics) <= unsynchronised(&before) - 2.0
     })?;
     // A message once more, now that it is known what it is.
     let messages = |metrics: &Metrics| {
@@ -129,7 +133,8 @@ fn a_length_that_cannot_be_followed() -> anyhow::Result<()> {
     client.run("one.sendall(header(1 << 63, True) + filler(100))")?;
     server.run("receive([one], 114)")?;
     let metrics = agent.scrape()?;
-    let desyncs = metrics.sum("observer_desyncs_total", &labels) - before.sum("observer_desyncs_total", &labels);
+    let desyncs =
+        metrics.sum("observer_desyncs_total", &labels) - before.sum("observer_desyncs_total", &labels);
     assert_eq!(desyncs, 2.0, "one on each side: {}", metrics.text());
     assert_eq!(out_of_step(&metrics) - out_of_step(&before), 2.0);
     // What came before it has counted, and nothing that cannot be.
@@ -145,10 +150,14 @@ fn a_file_sent_as_a_payload() -> anyhow::Result<()> {
     let (mut client, mut server) = upgraded(["file-client", "file-server"])?;
     let before = agent.scrape()?;
     client.tell(&format!("receive([one], {SIZE} + 10 + 22)"))?;
-    server.run(&format!("one.sendall(header({SIZE}, False)); send_file(one, {SIZE}); one.sendall(frame(20, False))"))?;
+    server.run(&format!(
+        "one.sendall(header({SIZE}, False)); send_file(one, {SIZE}); one.sendall(frame(20, False))"
+    ))?;
     client.answer()?;
     let metrics = agent.scrape()?;
-    for (process, role, direction) in [("file-server", "server", "sent"), ("file-client", "client", "received")] {
+    for (process, role, direction) in
+        [("file-server", "server", "sent"), ("file-client", "client", "received")]
+    {
         let labels = [("process", process), ("role", role), ("direction", direction)];
         assert_eq!(metrics.sum("message_size_bytes_count", &labels), 2.0, "{process}: {}", metrics.text());
         assert_eq!(metrics.sum("message_size_bytes_sum", &labels), f64::from(SIZE + 20), "{process}");
@@ -173,7 +182,8 @@ fn a_file_sent_where_a_header_is_expected() -> anyhow::Result<()> {
     let metrics = agent.scrape()?;
     assert_eq!(unparsed(&metrics, "splice") - unparsed(&before, "splice"), 3000.0, "{}", metrics.text());
     let labels = [("protocol", "websocket"), ("reason", "unread")];
-    let desyncs = metrics.sum("observer_desyncs_total", &labels) - before.sum("observer_desyncs_total", &labels);
+    let desyncs =
+        metrics.sum("observer_desyncs_total", &labels) - before.sum("observer_desyncs_total", &labels);
     assert_eq!(desyncs, 1.0, "the server's side");
     Ok(())
 }
@@ -259,7 +269,10 @@ fn io_uring_inside_a_websocket() -> anyhow::Result<()> {
     assert_eq!(messages("ringws-client"), 0.0);
     assert_eq!(unparsed(&metrics, "io_uring") - unparsed(&before, "io_uring"), 106.0);
     let labels = [("protocol", "websocket"), ("reason", "unread")];
-    assert_eq!(metrics.sum("observer_desyncs_total", &labels) - before.sum("observer_desyncs_total", &labels), 1.0);
+    assert_eq!(
+        metrics.sum("observer_desyncs_total", &labels) - before.sum("observer_desyncs_total", &labels),
+        1.0
+    );
     assert_eq!(out_of_step(&metrics) - out_of_step(&before), 1.0);
     // With calls that can be read, it is in step again.
     for _ in 0..3 {
@@ -338,7 +351,8 @@ fn more_records_than_the_ring_holds() -> anyhow::Result<()> {
     let flooded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(flood));
     agent.signal(libc::SIGCONT)?;
     flooded.map_err(|_| anyhow::anyhow!("the flood panicked"))??;
-    let metrics = agent.wait_until("lost records", |metrics| metrics.sum("observer_events_lost_total", &[]) > 0.0)?;
+    let metrics =
+        agent.wait_until("lost records", |metrics| metrics.sum("observer_events_lost_total", &[]) > 0.0)?;
     for (process, direction) in [("flood-client", "sent"), ("flood-server", "received")] {
         let labels = [("process", process), ("direction", direction), ("size_category", "medium")];
         assert_eq!(metrics.sum("oversized_message_total", &labels), f64::from(FRAMES), "{process}");
@@ -367,7 +381,13 @@ fn more_processes_than_series() -> anyhow::Result<()> {
         let sum = |folded: bool| {
             metrics
                 .series("observer_bytes_total", &labels)
-                .filter(|one| if folded { one.labels["process"] == "other" } else { one.labels["process"].starts_with("fold-") })
+                .filter(|one| {
+                    if folded {
+                        one.labels["process"] == "other"
+                    } else {
+                        one.labels["process"].starts_with("fold-")
+                    }
+                })
                 .map(|one| one.value)
                 .sum()
         };

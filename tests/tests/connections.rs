@@ -38,14 +38,21 @@ fn expect(agent: &Agent, process: &str, role: &str, protocol: &str, expected: Co
     assert_eq!(counts(&metrics, process, role, protocol), expected);
     let labels = [("process", process)];
     let series = metrics.series("observer_bytes_total", &labels);
-    let others: Vec<_> = series.filter(|one| one.labels["protocol"] != protocol || one.labels["role"] != role).collect();
+    let others: Vec<_> =
+        series.filter(|one| one.labels["protocol"] != protocol || one.labels["role"] != role).collect();
     assert!(others.is_empty(), "{others:?}");
     Ok(())
 }
 
 /// `count` connections between two processes, `sent` bytes on each from the client and `received` back:
 /// exact while they are open and after they are closed, and gone with their processes.
-fn plain(agent: &Agent, client: &mut Puppet, server: &mut Puppet, names: [&str; 2], address: &str) -> anyhow::Result<()> {
+fn plain(
+    agent: &Agent,
+    client: &mut Puppet,
+    server: &mut Puppet,
+    names: [&str; 2],
+    address: &str,
+) -> anyhow::Result<()> {
     const COUNT: u32 = 40;
     const SENT: u32 = 3_001;
     const RECEIVED: u32 = 200_003;

@@ -23,7 +23,9 @@ fn expect_failures(agent: &Agent, process: &str, reason: &str, count: f64) -> an
     })?;
     let of_process = [("process", process)];
     assert_eq!(metrics.sum("observer_connect_failures_total", &of_process), count, "{}", metrics.text());
-    for family in ["observer_connections", "observer_connections_opened_total", "observer_connections_closed_total"] {
+    for family in
+        ["observer_connections", "observer_connections_opened_total", "observer_connections_closed_total"]
+    {
         assert_eq!(metrics.sum(family, &of_process), 0.0, "{family}");
     }
     assert_eq!(metrics.sum("observer_connect_seconds_count", &of_process), 0.0);
@@ -36,7 +38,10 @@ fn refused() -> anyhow::Result<()> {
     let mut client = Puppet::start("refused")?;
     let port = free_port()?;
     for _ in 0..7 {
-        assert_eq!(client.number(&format!("try_connect(('127.0.0.1', {port}))"))?, f64::from(libc::ECONNREFUSED));
+        assert_eq!(
+            client.number(&format!("try_connect(('127.0.0.1', {port}))"))?,
+            f64::from(libc::ECONNREFUSED)
+        );
     }
     expect_failures(&agent, "refused", "refused", 7.0)
 }
@@ -61,9 +66,8 @@ fn timeout() -> anyhow::Result<()> {
     let (namespace, _router) = before_a_route("blackhole")?;
     let mut client = Puppet::start_in(&namespace, "timeout")?;
     // One SYN more after a second, and two seconds after that the end.
-    let errno = client.number(
-        "try_connect(('10.97.0.1', 80), [(socket.IPPROTO_TCP, socket.TCP_SYNCNT, 1)])",
-    )?;
+    let errno =
+        client.number("try_connect(('10.97.0.1', 80), [(socket.IPPROTO_TCP, socket.TCP_SYNCNT, 1)])")?;
     assert_eq!(errno, f64::from(libc::ETIMEDOUT));
     expect_failures(&agent, "timeout", "timeout", 1.0)?;
     let metrics = agent.scrape()?;
@@ -135,9 +139,8 @@ fn latency_of_a_connect_that_had_to_be_repeated() -> anyhow::Result<()> {
     let measured = client.answer()?.as_f64().unwrap_or_default();
     assert!(measured >= 1.0, "the SYN was not lost: {measured} s");
     let labels = [("process", "far-client"), ("role", "client")];
-    let metrics = agent.wait_until("the connect", |metrics| {
-        metrics.sum("observer_connect_seconds_count", &labels) == 1.0
-    })?;
+    let metrics = agent
+        .wait_until("the connect", |metrics| metrics.sum("observer_connect_seconds_count", &labels) == 1.0)?;
     let seconds = metrics.sum("observer_connect_seconds_sum", &labels);
     assert!(seconds >= 1.0 && seconds < measured, "{seconds} of {measured}");
     Ok(())
@@ -154,7 +157,10 @@ fn segments_sent_again() -> anyhow::Result<()> {
     receiver.run("ip", &["route", "add", "default", "via", "10.94.0.1"])?;
     router.run("sysctl", &["-q", "net.ipv4.ip_forward=1"])?;
     // A queue this short on the way drops what comes in bursts.
-    router.run("tc", &["qdisc", "add", "dev", "on", "root", "tbf", "rate", "40mbit", "burst", "70kb", "limit", "80kb"])?;
+    router.run(
+        "tc",
+        &["qdisc", "add", "dev", "on", "root", "tbf", "rate", "40mbit", "burst", "70kb", "limit", "80kb"],
+    )?;
     let mut server = Puppet::start_in(&receiver, "lossy-server")?;
     server.run("listener = listen(('10.94.0.2', 0))")?;
     let port = server.number("port(listener)")?;
@@ -167,11 +173,15 @@ fn segments_sent_again() -> anyhow::Result<()> {
 
     // The namespace has this one connection, so its own count is the connection's.
     let table = sender.run("nstat", &["-asz", "TcpRetransSegs"])?;
-    let again = table.lines().find_map(|line| line.strip_prefix("TcpRetransSegs")?.split_whitespace().next()?.parse().ok());
+    let again = table
+        .lines()
+        .find_map(|line| line.strip_prefix("TcpRetransSegs")?.split_whitespace().next()?.parse().ok());
     let again: f64 = again.unwrap_or_default();
     assert!(again > 0.0, "nothing was lost: {table}");
     let labels = [("process", "lossy-client"), ("role", "client")];
-    let exact = |metrics: &observer_tests::metrics::Metrics| metrics.sum("observer_retransmits_total", &labels) == again;
+    let exact = |metrics: &observer_tests::metrics::Metrics| {
+        metrics.sum("observer_retransmits_total", &labels) == again
+    };
     agent.wait_until(&format!("{again} segments while it is open"), exact)?;
     client.run("first.close()")?;
     server.run("other.close()")?;

@@ -162,9 +162,14 @@ fn churn(address: &str, connections: usize) -> anyhow::Result<()> {
     let listener = TcpListener::bind((address, 0))?;
     let target = listener.local_addr()?;
     thread::scope(|scope| {
-        let acceptor = scope.spawn(|| (0..connections).try_for_each(|_| listener.accept()?.0.read_exact(&mut [0])));
+        let acceptor =
+            scope.spawn(|| (0..connections).try_for_each(|_| listener.accept()?.0.read_exact(&mut [0])));
         let workers: Vec<_> = (0..WORKERS)
-            .map(|_| scope.spawn(|| (0..connections / WORKERS).try_for_each(|_| TcpStream::connect(target)?.write_all(b"x"))))
+            .map(|_| {
+                scope.spawn(|| {
+                    (0..connections / WORKERS).try_for_each(|_| TcpStream::connect(target)?.write_all(b"x"))
+                })
+            })
             .collect();
         for worker in workers.into_iter().chain([acceptor]) {
             worker.join().map_err(|_| anyhow::anyhow!("a worker panicked"))??;
@@ -227,12 +232,12 @@ fn ten_thousand_connections_are_all_counted() -> anyhow::Result<()> {
         ["client", "server"].map(|role| {
             ["observer_connections_opened_total", "observer_connections_closed_total"].map(|family| {
                 let labels = [("process", name.as_str()), ("role", role), ("protocol", "unknown")];
-                metrics.sum(family, &labels) as u64
+                metrics.sum(family, &labels)
             })
         })
     };
-    let all = CONNECTIONS as u64;
-    let is_all = |counts: [[u64; 2]; 2]| counts == [[all; 2]; 2];
+    let all = CONNECTIONS as f64;
+    let is_all = |counts: [[f64; 2]; 2]| counts == [[all; 2]; 2];
     let settled = agent.wait_until("all were opened and closed", |metrics| is_all(counts(metrics)));
     let last = agent.scrape()?;
     settled.map_err(|_| anyhow::anyhow!("opened and closed, by client and server: {:?}", counts(&last)))?;

@@ -14,46 +14,57 @@ use observer_tests::puppet::Puppet;
 const STOP: Duration = Duration::from_secs(3);
 
 /// The numbers of the BPF programs and maps that a process holds.
-fn held(pid: u32) -> anyhow::Result<(BTreeSet<u32>, BTreeSet<u32>)> {
-    let (mut programs, mut maps) = (BTreeSet::new(), BTreeSet::new());
+#[derive(Debug, Default)]
+struct Held {
+    programs: BTreeSet<u32>,
+    maps: BTreeSet<u32>,
+}
+
+fn held(pid: u32) -> anyhow::Result<Held> {
+    let mut held = Held::default();
     for entry in fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
         for line in fs::read_to_string(entry?.path())?.lines() {
             let number = || line.split_whitespace().last().and_then(|number| number.parse::<u32>().ok());
             if line.starts_with("prog_id:") {
-                programs.extend(number());
+                held.programs.extend(number());
             } else if line.starts_with("map_id:") {
-                maps.extend(number());
+                held.maps.extend(number());
             }
         }
     }
-    Ok((programs, maps))
+    Ok(held)
 }
 
 /// Fails if any of them is still there after a while: the kernel frees them once nobody can be in them.
-fn expect_gone((programs, maps): &(BTreeSet<u32>, BTreeSet<u32>)) -> anyhow::Result<()> {
+fn expect_gone(held: &Held) -> anyhow::Result<()> {
     let start = Instant::now();
     loop {
-        let loaded: Vec<u32> = aya::programs::loaded_programs().filter_map(|one| one.ok().map(|one| one.id())).collect();
-        let there: Vec<u32> = aya::maps::loaded_maps().filter_map(|one| one.ok().map(|one| one.id())).collect();
-        let programs_left: Vec<&u32> = loaded.iter().filter(|id| programs.contains(id)).collect();
-        let maps_left: Vec<&u32> = there.iter().filter(|id| maps.contains(id)).collect();
+        let loaded: Vec<u32> =
+            aya::programs::loaded_programs().filter_map(|one| one.ok().map(|one| one.id())).collect();
+        let there: Vec<u32> =
+            aya::maps::loaded_maps().filter_map(|one| one.ok().map(|one| one.id())).collect();
+        let programs_left: Vec<&u32> = loaded.iter().filter(|id| held.programs.contains(id)).collect();
+        let maps_left: Vec<&u32> = there.iter().filter(|id| held.maps.contains(id)).collect();
         if programs_left.is_empty() && maps_left.is_empty() {
             return Ok(());
         }
-        ensure!(start.elapsed() < Duration::from_secs(5), "left: programs {programs_left:?}, maps {maps_left:?}");
+        ensure!(
+            start.elapsed() < Duration::from_secs(5),
+            "left: programs {programs_left:?}, maps {maps_left:?}"
+        );
         sleep(Duration::from_millis(50));
     }
 }
 
 /// An agent that has sockets in its maps, with what it holds.
-fn busy() -> anyhow::Result<(Agent, Puppet, (BTreeSet<u32>, BTreeSet<u32>))> {
+fn busy() -> anyhow::Result<(Agent, Puppet, Held)> {
     let agent = Agent::start(&[])?;
     let mut process = Puppet::start("life")?;
     process.run("one, other = socket.socketpair(); send([one], 10); receive([other], 10)")?;
     process.run("listener = listen(); opened = connect_all(listener.getsockname(), 5); send(opened, 10)")?;
     agent.scrape()?;
     let held = held(agent.pid())?;
-    assert!(held.0.len() >= 6 && held.1.len() >= 6, "{held:?}");
+    assert!(held.programs.len() >= 6 && held.maps.len() >= 6, "{held:?}");
     Ok((agent, process, held))
 }
 
@@ -66,7 +77,8 @@ fn sigterm() -> anyhow::Result<()> {
     assert!(start.elapsed() < STOP, "{:?}", start.elapsed());
     expect_gone(&held)?;
     // Those that it watched go on.
-    process.run("served = accept_all(listener, 5); receive(served, 10); send([other], 10); receive([one], 10)")
+    process
+        .run("served = accept_all(listener, 5); receive(served, 10); send([other], 10); receive([one], 10)")
 }
 
 #[test]
@@ -94,7 +106,8 @@ fn sigkill() -> anyhow::Result<()> {
     let status = agent.stop()?;
     assert_eq!(status.signal(), Some(libc::SIGKILL), "{status}");
     expect_gone(&held)?;
-    process.run("served = accept_all(listener, 5); receive(served, 10); send([other], 10); receive([one], 10)")
+    process
+        .run("served = accept_all(listener, 5); receive(served, 10); send([other], 10); receive([one], 10)")
 }
 
 #[test]

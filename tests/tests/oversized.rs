@@ -73,7 +73,9 @@ fn a_header_is_enough() -> anyhow::Result<()> {
         header.traffic.oversized(SIZE);
         ask(&pair, &header, &mut sides)?;
         agent.wait_until("both ends count it", |metrics| {
-            metrics.sum("oversized_message_total", &[("size_category", "huge"), ("process", &sides[0].process)]) >= 2.0
+            metrics
+                .sum("oversized_message_total", &[("size_category", "huge"), ("process", &sides[0].process)])
+                >= 2.0
         })?;
         let took = sent.elapsed();
         ensure!(took < Duration::from_secs(1), "counted after {took:?}");
@@ -86,12 +88,18 @@ fn a_header_is_enough() -> anyhow::Result<()> {
             let event = events.iter().find(|event| text(event, "direction") == direction);
             let event = event.with_context(|| format!("no event {direction}: {events:#?}"))?;
             ensure!(text(event, "process") == sides[0].process, "another process: {event:#?}");
-            ensure!(text(event, "local") == local && text(event, "remote") == remote, "other ends: {event:#?}");
+            ensure!(
+                text(event, "local") == local && text(event, "remote") == remote,
+                "other ends: {event:#?}"
+            );
             ensure!(event["size_bytes"] == SIZE, "another size: {event:#?}");
             ensure!(text(event, "size_category") == "huge", "another category: {event:#?}");
             ensure!(event["container"].is_string(), "no container: {event:#?}");
             let time = event["time"].as_f64().context("no time")?;
-            ensure!(time >= before && time <= before + took.as_secs_f64() + 1.0, "{time} is not just after {before}");
+            ensure!(
+                time >= before && time <= before + took.as_secs_f64() + 1.0,
+                "{time} is not just after {before}"
+            );
 
             let told = [&std::process::id().to_string(), local, remote, direction, &SIZE.to_string(), "huge"];
             let records = agent.log();
@@ -143,7 +151,9 @@ fn fragments_count_at_their_end() -> anyhow::Result<()> {
     let pair = Pair::tcp("127.0.0.1")?;
     shake_hands(&pair)?;
     let mut size = 0;
-    for (opcode, length) in [(Opcode::Binary, 99), (Opcode::Continuation, 500), (Opcode::Continuation, 30_000)] {
+    for (opcode, length) in
+        [(Opcode::Binary, 99), (Opcode::Continuation, 500), (Opcode::Continuation, 30_000)]
+    {
         let mut wire = Wire::client();
         wire.frame(opcode, 0, length);
         size += length as u64;

@@ -104,7 +104,8 @@ fn a_descriptor_passed_to_another_process() -> anyhow::Result<()> {
     taker.run("served = [take(channel) for _ in range(5)]; receive(served, 2500); send(served, 900)")?;
     client.run("receive(opened, 900)")?;
     let server = |metrics: &Metrics, process, direction| {
-        let labels = [("process", process), ("role", "server"), ("direction", direction), ("protocol", "unknown")];
+        let labels =
+            [("process", process), ("role", "server"), ("direction", direction), ("protocol", "unknown")];
         metrics.sum("observer_bytes_total", &labels)
     };
     let metrics = agent.scrape()?;
@@ -118,7 +119,10 @@ fn a_descriptor_passed_to_another_process() -> anyhow::Result<()> {
     let metrics = agent.wait_until("all are closed", |metrics| {
         metrics.sum("observer_connections_closed_total", &[("process", "taker"), ("role", "server")]) == 5.0
     })?;
-    assert_eq!(metrics.sum("observer_connections_closed_total", &[("process", "giver"), ("role", "server")]), 0.0);
+    assert_eq!(
+        metrics.sum("observer_connections_closed_total", &[("process", "giver"), ("role", "server")]),
+        0.0
+    );
     Ok(())
 }
 
@@ -219,7 +223,9 @@ fn a_number_used_again_is_another_process() -> anyhow::Result<()> {
             break;
         }
     }
-    let Some(mut second) = second else { anyhow::bail!("another process was always quicker to take the number") };
+    let Some(mut second) = second else {
+        anyhow::bail!("another process was always quicker to take the number")
+    };
     second.run(&format!("one = connect(('127.0.0.1', {port})); send([one], 7)"))?;
     let metrics = agent.scrape()?;
     assert_eq!(bytes(&metrics, "reuse-second", "sent"), 7.0, "{}", metrics.text());

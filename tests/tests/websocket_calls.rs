@@ -178,7 +178,13 @@ fn ten_thousand_frames_in_a_write() -> anyhow::Result<()> {
     let mut bench = Bench::start()?;
     for receiving in [READ, Receiving::WaitAll(1 << 20)] {
         for pair in [Pair::tcp("127.0.0.1")?, Pair::unix()?] {
-            bench.session(pair, &tiny(Wire::client(), 10_000), &tiny(Wire::server(), 10_000), WRITE, receiving)?;
+            bench.session(
+                pair,
+                &tiny(Wire::client(), 10_000),
+                &tiny(Wire::server(), 10_000),
+                WRITE,
+                receiving,
+            )?;
         }
     }
     Ok(())
@@ -253,12 +259,15 @@ fn compressed_messages_count_with_their_size_on_the_wire() -> anyhow::Result<()>
     bench.settle()
 }
 
+/// Writes some frames.
+type Frames = fn(&mut Wire);
+
 /// One frame of each kind that breaks the RFC; what follows it counts as ever.
 #[test]
 fn each_violation_counts_once_at_each_end() -> anyhow::Result<()> {
     let _alone = alone();
     let mut bench = Bench::start()?;
-    let kinds: [(&str, fn(&mut Wire)); 8] = [
+    let kinds: [(&str, Frames); 8] = [
         ("mask", |wire| _ = wire.wrongly_masked(FIN | 1, b"four")),
         ("reserved", |wire| _ = wire.raw(FIN | RSV1 | 1, b"four")),
         ("reserved", |wire| _ = wire.raw(FIN | 0x20 | 2, b"four")),
@@ -294,7 +303,7 @@ fn each_violation_counts_once_at_each_end() -> anyhow::Result<()> {
 fn closes_count_by_code() -> anyhow::Result<()> {
     let _alone = alone();
     let mut bench = Bench::start()?;
-    let sessions: [(&str, fn(&mut Wire)); 5] = [
+    let sessions: [(&str, Frames); 5] = [
         ("none", |_| ()),
         ("none", |wire| _ = wire.frame(Opcode::Close, FIN, 0)),
         ("1001", |wire| _ = wire.close(1001)),

@@ -91,7 +91,13 @@ impl Pair {
 }
 
 /// Sends all bytes at one end while the other receives them.
-fn transfer(from: &End, to: &End, bytes: &[u8], sending: Sending, receiving: Receiving) -> anyhow::Result<()> {
+fn transfer(
+    from: &End,
+    to: &End,
+    bytes: &[u8],
+    sending: Sending,
+    receiving: Receiving,
+) -> anyhow::Result<()> {
     let received = thread::scope(|scope| {
         let sender = scope.spawn(|| from.send(bytes, sending));
         let received = to.receive(bytes.len(), receiving);
@@ -137,7 +143,9 @@ impl End {
             Sending::Send(most) => {
                 let length = most.min(bytes.len());
                 // SAFETY: the bytes are there.
-                result(unsafe { libc::send(self.0.as_raw_fd(), bytes.as_ptr().cast(), length, libc::MSG_NOSIGNAL) })
+                result(unsafe {
+                    libc::send(self.0.as_raw_fd(), bytes.as_ptr().cast(), length, libc::MSG_NOSIGNAL)
+                })
             }
             Sending::Writev(count, size) => {
                 let buffers: Vec<IoSlice<'_>> = bytes.chunks(size).take(count).map(IoSlice::new).collect();
@@ -165,11 +173,13 @@ impl End {
             }
             Receiving::WaitAll(most) => self.recv(bytes, most, libc::MSG_WAITALL),
             Receiving::Readv(count, size) => {
-                let mut buffers: Vec<IoSliceMut<'_>> = bytes.chunks_mut(size).take(count).map(IoSliceMut::new).collect();
+                let mut buffers: Vec<IoSliceMut<'_>> =
+                    bytes.chunks_mut(size).take(count).map(IoSliceMut::new).collect();
                 (&self.0).read_vectored(&mut buffers)
             }
             Receiving::Recvmsg(count, size) => {
-                let mut buffers: Vec<IoSliceMut<'_>> = bytes.chunks_mut(size).take(count).map(IoSliceMut::new).collect();
+                let mut buffers: Vec<IoSliceMut<'_>> =
+                    bytes.chunks_mut(size).take(count).map(IoSliceMut::new).collect();
                 let mut message = message(buffers.as_mut_ptr().cast(), buffers.len());
                 // SAFETY: an `IoSliceMut` is a `struct iovec`, and the memory is there.
                 result(unsafe { libc::recvmsg(self.0.as_raw_fd(), &raw mut message, 0) })

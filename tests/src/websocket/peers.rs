@@ -65,7 +65,12 @@ impl Peer {
     }
 
     /// A client that has opened its connections.
-    pub fn client(runtime: Runtime, address: &str, compression: &str, connections: u32) -> anyhow::Result<Self> {
+    pub fn client(
+        runtime: Runtime,
+        address: &str,
+        compression: &str,
+        connections: u32,
+    ) -> anyhow::Result<Self> {
         let mut client = Self::start(runtime, "client", &[address, compression, &connections.to_string()])?;
         ensure!(client.program.line()? == "open", "the client did not connect");
         client.side.open = connections;
@@ -96,7 +101,10 @@ impl Peer {
         let messages = steps.iter().filter(|step| matches!(step, Step::Message(..))).count();
         let echoes: usize = self.program.line()?.parse()?;
         let connections = usize::try_from(self.side.open)?;
-        ensure!(echoes == messages * connections, "{echoes} echoes to {messages} messages on {connections} connections");
+        ensure!(
+            echoes == messages * connections,
+            "{echoes} echoes to {messages} messages on {connections} connections"
+        );
         Ok(expected(steps, self.runtime))
     }
 

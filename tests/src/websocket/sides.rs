@@ -96,7 +96,10 @@ impl Side {
             differences.extend(compare(&format!(" {direction}"), &expected, &actual));
         }
         let counted = |name: &str, label: &str, counts: &BTreeMap<&str, u32>| -> Values {
-            counts.iter().map(|(value, &count)| (format!("{name} {label}={value}"), f64::from(count))).collect()
+            counts
+                .iter()
+                .map(|(value, &count)| (format!("{name} {label}={value}"), f64::from(count)))
+                .collect()
         };
         let mut expected = counted("observer_websocket_closes_total", "code", &self.closes);
         expected.extend(counted("observer_websocket_violations_total", "kind", &self.violations));
@@ -131,7 +134,8 @@ impl Side {
                 if *name == "observer_bytes_total" {
                     if sample.labels.get("protocol").is_some_and(|protocol| protocol == "websocket") {
                         let direction = sample.labels.get("direction").map_or("", String::as_str);
-                        *values.entry(format!("{name} {direction} protocol=websocket")).or_default() += sample.value;
+                        *values.entry(format!("{name} {direction} protocol=websocket")).or_default() +=
+                            sample.value;
                     }
                     continue;
                 }
@@ -165,7 +169,11 @@ pub fn settle(agent: &Agent, sides: &[&Side]) -> anyhow::Result<Metrics> {
                 return Ok(metrics);
             }
         } else if start.elapsed() > PATIENCE {
-            let ours: Vec<&str> = metrics.text().lines().filter(|line| line.contains("desync") || line.contains("unparsed")).collect();
+            let ours: Vec<&str> = metrics
+                .text()
+                .lines()
+                .filter(|line| line.contains("desync") || line.contains("unparsed"))
+                .collect();
             bail!("the agent is wrong:\n{}\n{}", differences.join("\n"), ours.join("\n"));
         }
         before = differences.is_empty();

@@ -110,7 +110,11 @@ impl Traffic {
 
     /// What the agent must say, without the zeros.
     pub fn values(&self) -> Values {
-        self.values.iter().filter(|&(_, &value)| value != 0.0).map(|(key, &value)| (key.clone(), value)).collect()
+        self.values
+            .iter()
+            .filter(|&(_, &value)| value != 0.0)
+            .map(|(key, &value)| (key.clone(), value))
+            .collect()
     }
 
     fn observe(&mut self, family: &str, labels: &[(&str, &str)], size: u64) {

@@ -47,8 +47,12 @@ impl fmt::Display for Load {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Echo { payload } => write!(formatter, "echo of one {payload}-byte message"),
-            Self::Burst { payload, frames } => write!(formatter, "{frames} frames of {payload} bytes in a call"),
-            Self::Paced { payload, per_second } => write!(formatter, "{per_second} {payload}-byte messages/s"),
+            Self::Burst { payload, frames } => {
+                write!(formatter, "{frames} frames of {payload} bytes in a call")
+            }
+            Self::Paced { payload, per_second } => {
+                write!(formatter, "{per_second} {payload}-byte messages/s")
+            }
         }
     }
 }
@@ -83,7 +87,8 @@ impl Load {
         ensure!(server.wait()?.success() && client.status.success(), "the load {self} failed");
         let text = String::from_utf8(client.stdout)?;
         let mut numbers = text.split_whitespace().map(str::parse::<f64>);
-        let mut next = || numbers.next().context("the client told too little")?.context("the client told no number");
+        let mut next =
+            || numbers.next().context("the client told too little")?.context("the client told no number");
         let (count, seconds) = (next()?, next()?);
         Ok(Outcome { per_second: count / seconds, seconds })
     }
@@ -99,7 +104,9 @@ pub(crate) fn run_end(arguments: &[String]) -> anyhow::Result<()> {
         let (mut stream, _) = listener.accept()?;
         stream.set_nodelay(true)?;
         read_head(&mut stream)?;
-        stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")?;
+        stream.write_all(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+        )?;
         return if kind == "echo" { echo(&mut stream, payload) } else { sink(&mut stream) };
     }
     let mut stream = TcpStream::connect(rest.first().context("no address")?)?;
@@ -135,11 +142,11 @@ fn frame(payload: usize, masked: bool) -> Vec<u8> {
     match payload {
         0..126 => frame.push(mask | payload as u8),
         126..65_536 => {
-            frame.push(mask | 126);
+            frame.push(mask | 0x7E);
             frame.extend_from_slice(&(payload as u16).to_be_bytes());
         }
         _ => {
-            frame.push(mask | 127);
+            frame.push(mask | 0x7F);
             frame.extend_from_slice(&(payload as u64).to_be_bytes());
         }
     }
@@ -201,7 +208,12 @@ fn burst(stream: &mut TcpStream, payload: usize, frames: usize, duration: Durati
     Ok(count)
 }
 
-fn paced(stream: &mut TcpStream, payload: usize, per_second: usize, duration: Duration) -> anyhow::Result<u64> {
+fn paced(
+    stream: &mut TcpStream,
+    payload: usize,
+    per_second: usize,
+    duration: Duration,
+) -> anyhow::Result<u64> {
     let call = frame(payload, true);
     let start = Instant::now();
     let mut count = 0;

@@ -83,7 +83,10 @@ fn throughput(rounds: usize, seconds: Duration) -> anyhow::Result<()> {
 fn nanoseconds(seconds: Duration) -> anyhow::Result<()> {
     let _statistics = programs::Statistics::enable()?;
     println!("nanoseconds a run (kernel.bpf_stats_enabled), net of an empty program");
-    println!("  {:<44} {:<18} {:>7} {:>7} {:>7} {:>7}", "load", "program", "empty", "floor", "agent", "ratio");
+    println!(
+        "  {:<44} {:<18} {:>7} {:>7} {:>7} {:>7}",
+        "load", "program", "empty", "floor", "agent", "ratio"
+    );
     for load in [
         Load::Echo { payload: 64 },
         Load::Echo { payload: 65_536 },
@@ -101,7 +104,11 @@ fn nanoseconds(seconds: Duration) -> anyhow::Result<()> {
             let cost = |at: usize| by_observer[at].nanoseconds(program).context("a program did not run");
             let (empty, floor, agent) = (cost(0)?, cost(1)?, cost(2)?);
             let (floor, agent) = (floor - empty, agent - empty);
-            print!("  {:<44} {program:<18} {empty:>7.0} {floor:>7.0} {agent:>7.0} {:>7.2}", load.to_string(), agent / floor);
+            print!(
+                "  {:<44} {program:<18} {empty:>7.0} {floor:>7.0} {agent:>7.0} {:>7.2}",
+                load.to_string(),
+                agent / floor
+            );
             match load {
                 Load::Burst { frames, .. } if program == "sock_send_length" => {
                     println!("  {:.1} ns a frame (goal 50)", agent / f64::from(frames));

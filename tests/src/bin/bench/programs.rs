@@ -39,8 +39,8 @@ impl Observer {
     pub(crate) fn start(self) -> anyhow::Result<Running> {
         Ok(match self {
             Self::Off => Running::Off,
-            Self::Empty => Running::Programs(attach("OBSERVER_BENCH_EMPTY")?),
-            Self::Floor => Running::Programs(attach("OBSERVER_BENCH_FLOOR")?),
+            Self::Empty => Running::Programs { _attached: attach("OBSERVER_BENCH_EMPTY")? },
+            Self::Floor => Running::Programs { _attached: attach("OBSERVER_BENCH_FLOOR")? },
             Self::Agent => Running::Agent(Agent::start(&[])?),
         })
     }
@@ -50,8 +50,8 @@ impl Observer {
 pub(crate) enum Running {
     /// Nothing.
     Off,
-    /// Programs of this process.
-    Programs(Ebpf),
+    /// Programs of this process, for as long as they are held.
+    Programs { _attached: Ebpf },
     /// The agent.
     Agent(Agent),
 }
@@ -66,7 +66,7 @@ impl Running {
     pub(crate) fn costs(&self) -> anyhow::Result<Costs> {
         let pid = match self {
             Self::Off => bail!("nothing observes"),
-            Self::Programs(_) => std::process::id(),
+            Self::Programs { .. } => std::process::id(),
             Self::Agent(agent) => agent.pid(),
         };
         Costs::of(pid)
@@ -106,7 +106,7 @@ impl Costs {
         let mut costs = BTreeMap::new();
         for entry in fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
             let info = fs::read_to_string(entry?.path()).unwrap_or_default();
-            let number = |key: &str| -> Option<f64> {
+            let number = |key: &str| -> Option<u64> {
                 info.lines().find_map(|line| line.strip_prefix(key))?.trim().parse().ok()
             };
             let (Some(id), Some(runs), Some(time)) =
@@ -115,7 +115,7 @@ impl Costs {
                 continue;
             };
             if let Some(name) = names.get(&(id as u32)) {
-                costs.insert(name.clone(), (runs, time));
+                costs.insert(name.clone(), (runs as f64, time as f64));
             }
         }
         Ok(Self(costs))
@@ -132,7 +132,8 @@ impl Costs {
 
     /// Nanoseconds a run of a program, whose name the kernel may have cut short.
     pub(crate) fn nanoseconds(&self, program: &str) -> Option<f64> {
-        let (_, &(runs, time)) = self.0.iter().find(|(name, _)| !name.is_empty() && program.starts_with(*name))?;
+        let (_, &(runs, time)) =
+            self.0.iter().find(|(name, _)| !name.is_empty() && program.starts_with(*name))?;
         (runs > 0.0).then(|| time / runs)
     }
 }
