@@ -12,8 +12,8 @@ use observer_ebpf::layout::{Direction, Role};
 use crate::globals::{
     CAPACITY, MAX_CONNECTIONS, OFFSET_FILE_INODE, OFFSET_INODE_INO, OFFSET_NET_INUM, OFFSET_SOCK_DADDR,
     OFFSET_SOCK_DPORT, OFFSET_SOCK_FAMILY, OFFSET_SOCK_MAX_ACK_BACKLOG, OFFSET_SOCK_NET, OFFSET_SOCK_NUM,
-    OFFSET_SOCK_RCV_SADDR, OFFSET_SOCK_V6_DADDR, OFFSET_SOCK_V6_RCV_SADDR, OFFSET_UNIX_ADDR,
-    OFFSET_UNIX_ADDRESS_LEN, OFFSET_UNIX_ADDRESS_NAME, OFFSET_UNIX_PEER,
+    OFFSET_SOCK_RCV_SADDR, OFFSET_SOCK_V6_DADDR, OFFSET_SOCK_V6_RCV_SADDR, OFFSET_TCP_TOTAL_RETRANS,
+    OFFSET_UNIX_ADDR, OFFSET_UNIX_ADDRESS_LEN, OFFSET_UNIX_ADDRESS_NAME, OFFSET_UNIX_PEER,
 };
 use crate::health;
 use crate::kernel::{Sock, Task, member, probe, probe_into};
@@ -237,6 +237,14 @@ fn take() -> Option<(u32, &'static mut Connection)> {
     // SAFETY: a field of a map's element.
     connection.id = unsafe { assembly::fetch_add(last_id, 1) } + 1;
     Some((index, connection))
+}
+
+/// Takes over the kernel's count of segments sent again. It goes back to 0 when a connect has failed, and
+/// then tells nothing.
+#[inline(always)]
+pub fn take_retransmits(sk: Sock, connection: &mut Connection) {
+    let total: u32 = probe(sk.0, OFFSET_TCP_TOTAL_RETRANS.load());
+    connection.retransmits = connection.retransmits.max(total.saturating_sub(connection.retransmits_before));
 }
 
 /// Shows a filled element to the agent.

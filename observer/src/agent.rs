@@ -32,7 +32,8 @@ const DEAD_KEPT: usize = 10_000;
 /// How often sockets are looked for that nothing announces: idle UNIX connections, and accepted ones that
 /// nobody has used.
 const ADOPT_EVERY: Duration = Duration::from_secs(30);
-/// How soon after a connection without an owner is seen one is looked for.
+/// The least time between two looks for the owners of connections that nobody uses, and how long one must
+/// have had none: most are about to be accepted and used.
 const ADOPT_SOON: Duration = Duration::from_secs(2);
 
 /// Everything that the endpoints answer from.
@@ -47,8 +48,9 @@ pub struct Agent {
     last_pass: Option<Instant>,
     pass: u32,
     last_adopt: Instant,
-    adopt_after: Duration,
-    ownerless: bool,
+    /// Connections that have had no owner for a while, and how many of them the last look left so.
+    ownerless: usize,
+    ownerless_left: usize,
     collects: [u64; COLLECT_BOUNDS.len() + 1],
     collect_seconds: f64,
     dead: HashSet<std::rc::Rc<crate::process::Identity>>,
@@ -85,8 +87,8 @@ impl Agent {
             last_pass: None,
             pass: 0,
             last_adopt: Instant::now(),
-            adopt_after: ADOPT_EVERY,
-            ownerless: false,
+            ownerless: 0,
+            ownerless_left: 0,
             collects: [0; COLLECT_BOUNDS.len() + 1],
             collect_seconds: 0.0,
             dead: HashSet::new(),
@@ -99,14 +101,14 @@ impl Agent {
 
     /// Once a second: collects, samples for rates, and does what is due.
     pub fn tick(&mut self) -> io::Result<()> {
-        let due = if self.ownerless { self.adopt_after } else { ADOPT_EVERY };
-        if self.last_adopt.elapsed() >= due {
+        // Those that the last look found nobody for are still in a listener's queue, most likely.
+        let due = if self.ownerless > self.ownerless_left { ADOPT_SOON } else { ADOPT_EVERY };
+        let looked = self.last_adopt.elapsed() >= due;
+        if looked {
             self.adopt();
-            // Where nobody takes a connection up, looking again soon finds nothing.
-            self.adopt_after =
-                if self.ownerless { (self.adopt_after * 2).min(ADOPT_EVERY) } else { ADOPT_SOON };
         }
         self.collect()?;
+        self.ownerless_left = if looked { self.ownerless } else { self.ownerless_left.min(self.ownerless) };
         for (index, connection) in &self.in_use {
             self.ledger.tick(*index, connection);
         }
@@ -175,7 +177,7 @@ impl Agent {
             self.hand_back(index, &connection, now_ns);
         }
         self.in_use.clear();
-        self.ownerless = false;
+        self.ownerless = 0;
         let mut unseen = Vec::new();
         for index in 0..used {
             let Some(element) = self.probes.arena.element(index) else { continue };
@@ -190,7 +192,8 @@ impl Agent {
                 unseen.push((index, connection));
                 continue;
             }
-            self.ownerless |= connection.owner.start_ns == 0;
+            let age = Duration::from_nanos(now_ns.saturating_sub(connection.seen_ns));
+            self.ownerless += usize::from(connection.owner.start_ns == 0 && age >= ADOPT_SOON);
             self.in_use.push((index, connection));
         }
         for (index, mut connection) in unseen {

@@ -10,7 +10,7 @@ use observer_ebpf::layout::connection::Owner;
 /// What operators call a process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Identity {
-    /// Its leader's name (`/proc/PID/comm`).
+    /// Its leader's name (`/proc/PID/comm`) when it first used one of its connections.
     pub name: String,
     /// Its container's 12-character id; empty outside one.
     pub container: String,
@@ -43,7 +43,8 @@ impl Processes {
         }
     }
 
-    /// Who `owner` is. `comm` is its leader's name as the kernel had it, for one that is gone already.
+    /// Who `owner` is. `comm` is its leader's name as the kernel had it when it used the connection: what
+    /// `/proc/PID/comm` tells by now may be another program's, executed since.
     pub fn identify(&mut self, owner: Owner, comm: [u8; 16]) -> Rc<Identity> {
         if let Some(known) = self.known.get(&owner) {
             return Rc::clone(known);
@@ -51,13 +52,7 @@ impl Processes {
         let name = if owner.start_ns == 0 {
             NOBODY.to_owned()
         } else {
-            self.read(owner, "comm").map_or_else(
-                || {
-                    String::from_utf8_lossy(comm.split(|&byte| byte == 0).next().unwrap_or_default())
-                        .into_owned()
-                },
-                |name| name.trim_end_matches('\n').to_owned(),
-            )
+            String::from_utf8_lossy(comm.split(|&byte| byte == 0).next().unwrap_or_default()).into_owned()
         };
         let container =
             self.read(owner, "cgroup").and_then(|cgroups| container_of(&cgroups)).unwrap_or_default();
@@ -96,7 +91,7 @@ pub fn pid_namespace() -> &'static str {
     match fs::read_link("/proc/self/ns/pid") {
         Ok(link) if link.to_string_lossy() == "pid:[4026531836]" => "host",
         Ok(_) => {
-            "not the host's: names, containers and ends of processes are unknown; run the agent in the host's pid namespace"
+            "not the host's: containers and ends of processes are unknown; run the agent in the host's pid namespace"
         }
         Err(_) => "unknown",
     }

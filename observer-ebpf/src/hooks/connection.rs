@@ -20,8 +20,8 @@ use observer_ebpf::layout::{Direction, Role};
 
 use super::data::tcp_position;
 use crate::connections::{self, Origin};
-use crate::globals::{OFFSET_SOCK_ERR, OFFSET_SOCK_PROTOCOL, OFFSET_SOCK_SHUTDOWN, OFFSET_TCP_TOTAL_RETRANS};
-use crate::kernel::{Sock, Task, probe};
+use crate::globals::{OFFSET_SOCK_ERR, OFFSET_SOCK_PROTOCOL, OFFSET_SOCK_SHUTDOWN};
+use crate::kernel::{Sock, Task};
 use crate::{clock, health};
 
 /// `IPPROTO_TCP`.
@@ -140,8 +140,7 @@ fn end(sk: Sock, phase: Phase) {
     if let Some(socket) = connections::socket(sk)
         && let Some(connection) = connections::connection(socket.index)
     {
-        connection.retransmits =
-            probe::<u32>(sk.0, OFFSET_TCP_TOTAL_RETRANS.load()).wrapping_sub(connection.retransmits_before);
+        connections::take_retransmits(sk, connection);
         if connection.phase == Phase::Open as u8 || connection.phase == Phase::Connecting as u8 {
             connections::publish(connection, phase);
         }

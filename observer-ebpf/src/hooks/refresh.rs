@@ -12,9 +12,9 @@ use observer_ebpf::layout::socket::Socket;
 
 use super::data::tcp_position;
 use crate::connections;
-use crate::globals::{OFFSET_SOCK_STATE, OFFSET_TCP_TOTAL_RETRANS};
+use crate::globals::OFFSET_SOCK_STATE;
 use crate::health;
-use crate::kernel::{Sock, probe};
+use crate::kernel::Sock;
 use crate::maps::CONTROL;
 
 /// `TCP_ESTABLISHED`: the end of neither stream has taken a place in it.
@@ -46,8 +46,7 @@ extern "C" fn refresh(context: *const c_void) -> i32 {
     if connection.family == AF_UNIX {
         return 0;
     }
-    connection.retransmits =
-        probe::<u32>(sk.0, OFFSET_TCP_TOTAL_RETRANS.load()).wrapping_sub(connection.retransmits_before);
+    connections::take_retransmits(sk, connection);
     if sk.read::<u8>(OFFSET_SOCK_STATE.load()) == ESTABLISHED {
         look_for_gap(sk, socket, connection, Direction::Sent);
         look_for_gap(sk, socket, connection, Direction::Received);
