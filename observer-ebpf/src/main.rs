@@ -3,8 +3,8 @@
 //! For `bpfel-unknown-none` only; `cargo xtask build` builds it.
 #![no_std]
 #![no_main]
-// Inline assembly, for the atomic operations that `core` lacks on this target.
 #![allow(unreachable_pub, reason = "a program has no outside: pub here is pub to its other modules")]
+// Inline assembly, for the atomic operations that `core` lacks on this target.
 #![feature(asm_experimental_arch)]
 
 mod assembly;

@@ -58,15 +58,16 @@ impl Events {
         self.start_period(Instant::now());
         if self.logged < LOGGED {
             self.logged += 1;
+            // Names and paths are chosen by strangers: none may start a line of its own.
             log::warn!(
                 "oversized message: {} of {} bytes {} by {} (pid {}), {} to {}",
                 event.size_category,
                 event.size_bytes,
                 event.direction,
-                event.process,
+                event.process.escape_debug(),
                 event.pid,
-                event.local,
-                event.remote,
+                event.local.escape_debug(),
+                event.remote.escape_debug(),
             );
         } else {
             self.held_back += 1;

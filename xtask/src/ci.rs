@@ -32,7 +32,7 @@ fn lints() -> Result<()> {
 
     step("dependencies");
     if command::find("cargo-deny").is_none() {
-        println!("skipped: cargo-deny is not installed (`cargo install --locked cargo-deny`)");
+        println!("NOT CHECKED: cargo-deny is not installed (`cargo install --locked cargo-deny`)");
         return Ok(());
     }
     run(cargo::same().args(["deny", "--workspace", "check"])).context("see deny.toml")

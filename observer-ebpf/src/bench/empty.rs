@@ -2,6 +2,11 @@
 //! is the kernel's price of a program.
 #![no_std]
 #![no_main]
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    reason = "the attribute makes undocumented items of what must be pub"
+)]
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;

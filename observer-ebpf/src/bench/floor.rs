@@ -2,6 +2,11 @@
 //! state, the call's registers, and reads 16 bytes of the buffer; it understands nothing.
 #![no_std]
 #![no_main]
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    reason = "the attribute makes undocumented items of what must be pub"
+)]
 
 use core::ffi::c_void;
 

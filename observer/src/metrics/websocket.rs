@@ -50,7 +50,7 @@ const VIOLATIONS: Description = Description {
     name: "observer_websocket_violations_total",
     help: "WebSocket frames that break RFC 6455.",
     kind: Kind::Counter,
-    labels: &["process", "container", "role", "direction", "kind"],
+    labels: &["process", "container", "role", "kind"],
 };
 
 /// A size category by its number.
@@ -103,8 +103,10 @@ pub fn families(view: &View) -> Vec<Family> {
                 let value = Value::Histogram(total.counts.to_vec(), total.bytes as f64);
                 sizes.push([name, &pid, container, role, way], value);
             }
+            // From 0 on: an alert on their increase must see the first one, too.
             for (number, &count) in (0..).zip(&total.oversized) {
-                oversized.count([name, &pid, container, role, way, category(number)], count);
+                let labels = [name, &pid, container, role, way, category(number)];
+                oversized.push(labels, Value::Counter(count as f64));
             }
         }
     }
@@ -125,9 +127,10 @@ pub fn families(view: &View) -> Vec<Family> {
                     messages.count([name, container, role, way, message_type(kind), compressed], count);
                 }
             }
-            for (kind, &count) in Violation::ALL.into_iter().zip(&total.violations) {
-                violations.count([name, container, role, way, violation(kind)], count);
-            }
+        }
+        for kind in Violation::ALL {
+            let count = totals.websocket.iter().map(|total| total.violations[kind as usize]).sum();
+            violations.count([name, container, role, violation(kind)], count);
         }
         for (code, &count) in &totals.closes {
             let code = code.map_or_else(|| "none".to_owned(), |code| code.to_string());
