@@ -247,7 +247,8 @@ fn read(path: &Path) -> Result<Flags, Error> {
         fs::read_to_string(path).map_err(|error| Error::Unreadable { path: path.to_owned(), error })?;
     let wrong = |message: String| Error::Wrong { path: path.to_owned(), message };
     let file: Flags = toml::from_str(&text).map_err(|error| {
-        let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].lines().count().max(1));
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = 1 + before.matches('\n').count();
         wrong(format!("line {line}: {}", error.message().replace('\n', " ")))
     })?;
     if file.max_connections.is_some_and(|count| !(1..=4_194_304).contains(&count)) {

@@ -12,9 +12,11 @@
 //! nothing else: its payload is stepped over where its length can be followed.
 
 mod rules;
+mod tally;
 
 use self::rules::{CONTROL, DEFINED, FIN, MASK, RSV1, RSV2_RSV3};
 pub use self::rules::{Deflate, Rules, may_start};
+use self::tally::{Counting, Rehearsing, Tally, add, count_message};
 use super::source::{STEPS_MAX, Source, low_bytes};
 use crate::layout::health::Desync;
 use crate::layout::websocket::{CLOSE_NONE, CLOSE_WITHOUT_CODE, Counters, Opcode, Violation, size_bucket};
@@ -426,47 +428,5 @@ impl Frames {
                 count_message(counters, kind, compressed, size);
             }
         }
-    }
-}
-
-/// Where counts go.
-trait Tally {
-    /// `None` while rehearsing.
-    fn counters(&mut self) -> Option<&mut Counters>;
-}
-
-struct Counting<'a>(&'a mut Counters);
-
-impl Tally for Counting<'_> {
-    #[inline(always)]
-    fn counters(&mut self) -> Option<&mut Counters> {
-        Some(self.0)
-    }
-}
-
-struct Rehearsing;
-
-impl Tally for Rehearsing {
-    #[inline(always)]
-    fn counters(&mut self) -> Option<&mut Counters> {
-        None
-    }
-}
-
-/// Counts a complete data message of this `MessageType`.
-#[inline(always)]
-fn count_message(counters: &mut Counters, kind: usize, compressed: bool, size: u64) {
-    counters.message_bytes = counters.message_bytes.saturating_add(size);
-    add(&mut counters.message_sizes, size_bucket(size));
-    if let Some(by_compression) = counters.messages.get_mut(kind) {
-        add(by_compression, usize::from(compressed));
-    }
-}
-
-/// Adds one to an element that is there.
-#[inline(always)]
-fn add(counts: &mut [u32], index: usize) {
-    if let Some(count) = counts.get_mut(index) {
-        *count = count.wrapping_add(1);
     }
 }

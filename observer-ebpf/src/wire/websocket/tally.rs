@@ -1,0 +1,47 @@
+//! Where what frames tell is counted.
+
+use crate::layout::websocket::{Counters, size_bucket};
+
+/// Where counts go.
+pub(super) trait Tally {
+    /// `None` while rehearsing.
+    fn counters(&mut self) -> Option<&mut Counters>;
+}
+
+/// Into a connection's counters.
+pub(super) struct Counting<'a>(pub(super) &'a mut Counters);
+
+impl Tally for Counting<'_> {
+    #[inline(always)]
+    fn counters(&mut self) -> Option<&mut Counters> {
+        Some(self.0)
+    }
+}
+
+/// Nowhere: the frames may be none.
+pub(super) struct Rehearsing;
+
+impl Tally for Rehearsing {
+    #[inline(always)]
+    fn counters(&mut self) -> Option<&mut Counters> {
+        None
+    }
+}
+
+/// Counts a complete data message of this `MessageType`.
+#[inline(always)]
+pub(super) fn count_message(counters: &mut Counters, kind: usize, compressed: bool, size: u64) {
+    counters.message_bytes = counters.message_bytes.saturating_add(size);
+    add(&mut counters.message_sizes, size_bucket(size));
+    if let Some(by_compression) = counters.messages.get_mut(kind) {
+        add(by_compression, usize::from(compressed));
+    }
+}
+
+/// Adds one to an element that is there.
+#[inline(always)]
+pub(super) fn add(counts: &mut [u32], index: usize) {
+    if let Some(count) = counts.get_mut(index) {
+        *count = count.wrapping_add(1);
+    }
+}
