@@ -1,6 +1,6 @@
 //! Where what frames tell is counted.
 
-use crate::layout::websocket::{Counters, size_bucket};
+use crate::layout::websocket::{Counters, SIZE_BOUNDS, size_bucket};
 
 /// Where counts go.
 pub(super) trait Tally {
@@ -35,6 +35,25 @@ pub(super) fn count_message(counters: &mut Counters, kind: usize, compressed: bo
     add(&mut counters.message_sizes, size_bucket(size));
     if let Some(by_compression) = counters.messages.get_mut(kind) {
         add(by_compression, usize::from(compressed));
+    }
+}
+
+/// Counts a message of this `MessageType` and of at most 125 bytes, in a single frame that is not compressed.
+#[inline(always)]
+pub(super) fn count_short(counters: &mut Counters, kind: usize, length: u32) {
+    let bucket = usize::from(u64::from(length) > SIZE_BOUNDS[0]);
+    counters.headers = counters.headers.wrapping_add(1);
+    // `Opcode::Text` and `Opcode::Binary` are one more than the type.
+    if let Some(buckets) = counters.frames.get_mut(kind + 1) {
+        add(buckets, bucket);
+    }
+    if let Some(bytes) = counters.frame_bytes.get_mut(kind + 1) {
+        *bytes = bytes.saturating_add(u64::from(length));
+    }
+    counters.message_bytes = counters.message_bytes.saturating_add(u64::from(length));
+    add(&mut counters.message_sizes, bucket);
+    if let Some(by_compression) = counters.messages.get_mut(kind) {
+        add(by_compression, 0);
     }
 }
 

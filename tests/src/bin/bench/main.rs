@@ -5,6 +5,7 @@
 //! are of medians.
 
 mod load;
+mod placement;
 mod programs;
 
 use std::time::Duration;
@@ -13,16 +14,17 @@ use anyhow::Context as _;
 use clap::Parser;
 
 use crate::load::Load;
+use crate::placement::Placement;
 use crate::programs::Observer;
 
 /// Measures what observing costs.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// How often each load runs under each observer.
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 15)]
     rounds: usize,
     /// Seconds of each run.
-    #[arg(long, default_value_t = 1.5)]
+    #[arg(long, default_value_t = 0.5)]
     seconds: f64,
     /// Measures only this: throughput, nanoseconds or agent.
     #[arg(long)]
@@ -59,22 +61,30 @@ fn median(mut values: Vec<f64>) -> f64 {
 /// Round trips a second under each observer.
 fn throughput(rounds: usize, seconds: Duration) -> anyhow::Result<()> {
     for (load, goal) in [(Load::Echo { payload: 64 }, 0.93), (Load::Echo { payload: 65_536 }, 0.98)] {
-        let mut rates = Observer::ALL.map(|_| Vec::new());
-        for _ in 0..rounds {
-            for (observer, rates) in Observer::ALL.into_iter().zip(&mut rates) {
-                let running = observer.start()?;
-                rates.push(load.run(seconds)?.per_second);
-                drop(running);
+        println!("{load}, {rounds} rounds of {seconds:?}: round trips a second, and the ratio to off");
+        print!("  {:<32}", "");
+        for observer in Observer::ALL {
+            print!(" {:>14}", observer.name());
+        }
+        println!("  goal for the agent: {goal}");
+        for placement in Placement::ALL {
+            let mut rates = Observer::ALL.map(|_| Vec::new());
+            for _ in 0..rounds {
+                for (observer, rates) in Observer::ALL.into_iter().zip(&mut rates) {
+                    let running = observer.start()?;
+                    let outcome = placement.apply(|| load.run(seconds))?;
+                    rates.push(outcome.per_second);
+                    drop(running);
+                }
             }
+            let rates = rates.map(median);
+            print!("  {placement:<32}");
+            for rate in rates {
+                print!(" {rate:>8.0} {:.3}", rate / rates[0]);
+            }
+            println!();
         }
-        println!("{load}, {rounds} rounds of {seconds:?}");
-        println!("  {:<8} {:>14} {:>8}", "", "round trips/s", "ratio");
-        let off = median(rates[0].clone());
-        for (observer, rates) in Observer::ALL.into_iter().zip(rates) {
-            let rate = median(rates);
-            println!("  {:<8} {rate:>14.0} {:>8.3}", observer.name(), rate / off);
-        }
-        println!("  goal for the agent: {goal} of off\n");
+        println!();
     }
     Ok(())
 }
