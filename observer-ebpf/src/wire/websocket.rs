@@ -256,6 +256,10 @@ impl Frames {
     /// Takes a short message in a single frame, whole: most messages are that, and none of what longer ones
     /// need is kept for it. False if the bytes are anything else.
     #[inline(always)]
+    #[allow(
+        clippy::needless_bitwise_bool,
+        reason = "without short cuts: one branch for the verifier to follow"
+    )]
     fn take_short<S: Source, T: Tally>(
         &self,
         source: &mut S,
@@ -269,7 +273,6 @@ impl Frames {
         let masked = self.rules.has(Rules::MASKED);
         let size = 2 + 4 * u32::from(masked);
         let kind = (lo as u8).wrapping_sub(FIN | Opcode::Text as u8);
-        // Without short cuts: one branch, which the verifier follows once.
         let is_short = (kind <= 1)
             & (length < 126)
             & ((second & MASK != 0) == masked)
