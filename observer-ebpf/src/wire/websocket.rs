@@ -11,10 +11,11 @@
 //! when the header that tells its size is seen. A frame that breaks the RFC counts as a violation and as
 //! nothing else: its payload is stepped over where its length can be followed.
 
+mod header;
 mod rules;
 mod tally;
 
-use self::rules::{CONTROL, DEFINED, FIN, MASK, RSV1, RSV2_RSV3};
+use self::rules::{CONTROL, FIN, MASK, RSV1};
 pub use self::rules::{Deflate, Rules, may_start};
 use self::tally::{Counting, Rehearsing, Tally, add, count_message, count_short};
 use super::source::{STEPS_MAX, Source, low_bytes};
@@ -291,52 +292,6 @@ impl Frames {
         true
     }
 
-    /// Decodes the header in the first `available` bytes of `lo` and `hi`. Returns how many bytes it has, a
-    /// close frame's code included; 0 if it is not complete.
-    #[inline(always)]
-    fn decode(&mut self, lo: u64, hi: u64, available: u32) -> u32 {
-        if available < 2 {
-            return 0;
-        }
-        let second = (lo >> 8) as u8;
-        let short = second & !MASK;
-        let (extended, length) = match short {
-            126 => (2, u64::from(((lo >> 16) as u16).swap_bytes())),
-            127 => (8, (lo >> 16 | hi << 48).swap_bytes()),
-            _ => (0, u64::from(short)),
-        };
-        let has_code = lo & 0x0F == 8 && short >= 2 && extended == 0;
-        let size = 2 + extended + 4 * u32::from(second >> 7) + if has_code { 2 } else { 0 };
-        if available < size {
-            return 0;
-        }
-        self.head = [0; 2];
-        self.head_length = 0;
-        self.bits = lo as u8;
-        self.second = second;
-        self.length = length;
-        self.skip = length;
-        if has_code {
-            // The payload's first two bytes, masked with the first two of the key, which are bytes 2 to 5.
-            let plain = (lo >> 16) as u16;
-            let masked = plain ^ (lo >> 48) as u16;
-            self.head[0] = u64::from((if second & MASK != 0 { masked } else { plain }).swap_bytes());
-            self.skip = length - 2;
-        }
-        size
-    }
-
-    /// The kept start of a header, with `available` bytes of `lo` and `hi` behind it.
-    #[inline(always)]
-    fn join(&self, lo: u64, hi: u64, available: u32) -> (u64, u64, u32) {
-        let kept = u32::from(self.head_length) & 15;
-        let bits = 8 * (kept & 7);
-        // `lo` and `hi`, moved up by `kept` bytes; a shift by 64 is split in two.
-        let carried = (lo >> 1) >> (63 - bits);
-        let (low, high) = if kept >= 8 { (0, lo << bits) } else { (lo << bits, hi << bits | carried) };
-        (low | self.head[0], high | self.head[1], (kept + available).min(16))
-    }
-
     /// Takes in the header just decoded.
     #[inline(always)]
     fn begin<S: Source, T: Tally>(&mut self, source: &mut S, tally: &mut T) -> Result<(), Desync> {
@@ -397,40 +352,6 @@ impl Frames {
             self.note_size(source, counters);
         }
         self.pass(self.skip, counters);
-    }
-
-    /// What the frame in progress is: an [`Opcode`], or [`IGNORED`] and how it breaks the RFC.
-    #[inline(always)]
-    fn judge(&self) -> u8 {
-        let (bits, second, length) = (recall(&self.bits), recall(&self.second), recall(&self.length));
-        let (rules, message) = (recall(&self.rules), recall(&self.message));
-        let opcode = bits & 0x0F;
-        let data = opcode & CONTROL == 0;
-        // RSV1 marks a compressed message, on its first frame only (RFC 7692, section 6).
-        let starts = opcode == 1 || opcode == 2;
-        let reserved = if starts && !rules.has(Rules::NO_RSV1) { RSV2_RSV3 } else { RSV1 | RSV2_RSV3 };
-        let short = second & !MASK;
-        let padded = (short == 126 && length < 126) || (short == 127 && length >> 16 == 0);
-        let masked = second & MASK != 0;
-        let in_message = message == Message::Text as u8 || message == Message::Binary as u8;
-        let violation = if DEFINED >> opcode & 1 == 0 {
-            Violation::Opcode
-        } else if bits & reserved != 0 {
-            Violation::Reserved
-        } else if masked != rules.has(Rules::MASKED) {
-            Violation::Mask
-        } else if length >> 63 != 0 || padded || (!data && length > 125) {
-            Violation::Length
-        } else if (!data && bits & FIN == 0)
-            || (opcode == 0 && message == Message::None as u8)
-            || (starts && in_message)
-        {
-            Violation::Opcode
-        } else {
-            // 0x8 to 0xA are 3 to 5.
-            return if data { opcode } else { opcode - 5 };
-        };
-        IGNORED + violation as u8
     }
 
     /// Counts the frame whose last byte has passed, and the message if it was its last frame.
