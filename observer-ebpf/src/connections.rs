@@ -34,6 +34,16 @@ pub enum Origin {
     Adopted,
 }
 
+impl Origin {
+    /// How a socket of this family without a state came to be: once those that existed before have been
+    /// adopted, a UNIX socket not seen yet is a new one, and nothing has moved on it.
+    #[inline(always)]
+    pub fn without_state(family: u16) -> Self {
+        let adopted_all = CONTROL.get(0).is_some_and(|control| control.pass > 0);
+        if family == AF_UNIX && adopted_all { Self::Fresh(Role::Client) } else { Self::Adopted }
+    }
+}
+
 /// The state of `sk`, if it has one.
 #[inline(always)]
 pub fn socket(sk: Sock) -> Option<&'static mut Socket> {

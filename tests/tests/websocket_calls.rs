@@ -172,6 +172,21 @@ fn a_byte_a_call_from_the_first_to_the_last() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A UNIX connection has no hook at its start: looking for sockets may find it before its first byte.
+#[test]
+fn a_unix_connection_that_was_found_idle() -> anyhow::Result<()> {
+    let _alone = alone();
+    let mut bench = Bench::start()?;
+    // An accepted connection that nobody uses makes the agent look.
+    let (_unused, pair) = (Pair::tcp("127.0.0.1")?, Pair::unix()?);
+    let idle = [("process", bench.client.process.as_str()), ("protocol", "unknown")];
+    bench.agent.wait_until("both are found, with all four ends", |metrics| {
+        metrics.sum("observer_connections", &idle) == 4.0
+    })?;
+    let (asked, answered) = (mixed(Wire::client()), mixed(Wire::server()));
+    bench.session(pair, &asked, &answered, Sending::Send(1), Receiving::Recv(1))
+}
+
 #[test]
 fn ten_thousand_frames_in_a_write() -> anyhow::Result<()> {
     let _alone = alone();

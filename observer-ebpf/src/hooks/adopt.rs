@@ -71,15 +71,17 @@ fn found(sk: Sock, task: Task) {
     {
         return;
     }
-    if let Some(socket) = connections::socket(sk)
-        && socket.index != UNTRACKED
-    {
-        if socket.owner.start_ns == 0 {
-            connections::hand_over(socket, task);
+    let origin = match connections::socket(sk) {
+        Some(socket) if socket.index != UNTRACKED => {
+            if socket.owner.start_ns == 0 {
+                connections::hand_over(socket, task);
+            }
+            return;
         }
-        return;
-    }
-    if let Some(socket) = connections::track(sk, Origin::Adopted, Some(task), Phase::Open)
+        Some(_) => Origin::Adopted,
+        None => Origin::without_state(family),
+    };
+    if let Some(socket) = connections::track(sk, origin, Some(task), Phase::Open)
         && let Some(connection) = connections::connection(socket.index)
         && family != AF_UNIX
     {

@@ -7,10 +7,10 @@
 use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
+use observer_ebpf::layout::Direction;
 use observer_ebpf::layout::connection::{Connection, Phase};
 use observer_ebpf::layout::health::{Desync, Unread};
 use observer_ebpf::layout::socket::{Socket, UNTRACKED};
-use observer_ebpf::layout::{Direction, Role};
 use observer_ebpf::wire::session::{Session, Stage};
 
 use crate::connections::{self, Origin};
@@ -19,7 +19,7 @@ use crate::globals::{
 };
 use crate::health;
 use crate::kernel::{Sock, Task, member};
-use crate::maps::{BUFFERS, CONTROL};
+use crate::maps::BUFFERS;
 use crate::user_memory::Buffers;
 
 /// `SOCK_STREAM` (`include/linux/net.h`).
@@ -89,10 +89,7 @@ fn first_use(sk: Sock, task: Task) -> Option<&'static mut Socket> {
     if !connections::is_observed(family) || !stream || sk.file().is_null() {
         return None;
     }
-    // Once those that existed before have been adopted, a UNIX socket not seen yet is a new one.
-    let adopted_all = CONTROL.get(0).is_some_and(|control| control.pass > 0);
-    let origin = if family == UNIX && adopted_all { Origin::Fresh(Role::Client) } else { Origin::Adopted };
-    connections::track(sk, origin, Some(task), Phase::Open)
+    connections::track(sk, Origin::without_state(family), Some(task), Phase::Open)
 }
 
 /// Leads the direction's parser over the call's bytes.
