@@ -201,14 +201,19 @@ fn admit() -> Option<(u32, &'static mut Connection)> {
     let control = CONTROL.get_ptr_mut(0)?;
     // SAFETY: the field is there.
     let tracked = unsafe { &raw mut (*control).tracked };
+    let limit = u64::from(MAX_CONNECTIONS.load());
     // SAFETY: aligned, and only written atomically.
-    if unsafe { tracked.read_volatile() } >= u64::from(MAX_CONNECTIONS.load()) {
+    if unsafe { tracked.read_volatile() } >= limit {
         return None;
     }
-    let taken = take()?;
+    // Another processor may have come first.
     // SAFETY: a field of a map's element.
-    unsafe { assembly::add(tracked, 1) };
-    Some(taken)
+    let taken = if unsafe { assembly::fetch_add(tracked, 1) } < limit { take() } else { None };
+    if taken.is_none() {
+        // SAFETY: a field of a map's element; adding the largest value takes one away.
+        unsafe { assembly::add(tracked, u64::MAX) };
+    }
+    taken
 }
 
 /// Takes an unused element, blank but for its number.
