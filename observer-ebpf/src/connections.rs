@@ -359,6 +359,8 @@ fn continue_in_another(
     next.local = before.local;
     next.remote = before.remote;
     next.inodes = before.inodes;
+    next.postgres.state = before.postgres.state;
+    next.postgres.asked = before.postgres.asked.wrapping_sub(before.postgres.answered);
     if let Some(path) = UNIX_PATHS.get_ptr(socket.index) {
         set_path(index, path);
     }

@@ -73,7 +73,12 @@ fn moved(sk: Sock, result: i32, flags: i32, direction: Direction) {
     connection.bytes[direction as usize] += u64::from(bytes);
     follow(sk, task, socket, connection, bytes, flags & DISCARD == 0, direction);
     connections::unlock(socket, direction);
-    if connection.websocket[direction as usize].is_full() {
+    let is_full = if socket.session.has_messages(direction) {
+        connection.postgres.is_full()
+    } else {
+        connection.websocket[direction as usize].is_full()
+    };
+    if is_full {
         connections::roll_over(socket);
     }
 }
@@ -159,6 +164,14 @@ fn read(
                 run(session, connection, buffers, way);
             }
         }
+        if socket.session.has_messages(direction) {
+            let code = if socket.session.is_answer(direction) {
+                server_messages(session, connection, buffers, way)
+            } else {
+                client_messages(session, connection, buffers, way)
+            };
+            return Ok(Desync::from_code(code));
+        }
         if !socket.session.has_frames(direction) || buffers.is_done() {
             return Ok(None);
         }
@@ -216,6 +229,36 @@ pub extern "C" fn run_frames(
     let (session, connection, buffers) = unsafe { (session.as_mut(), connection.as_mut(), buffers.as_mut()) };
     let (Some(session), Some(connection), Some(buffers)) = (session, connection, buffers) else { return 0 };
     Desync::code(session.run_frames(Direction::from_u32(direction), buffers, connection))
+}
+
+macro_rules! messages {
+    ($($name:ident: $server:literal;)*) => {
+        $(
+            /// [`Session::run_messages`]; [`Desync::code`] of what went wrong. Exported as a stage is.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn $name(
+                session: *mut Session,
+                connection: *mut Connection,
+                buffers: *mut Buffers,
+                direction: u32,
+            ) -> u32 {
+                // SAFETY: as for a stage.
+                let (session, connection, buffers) =
+                    unsafe { (session.as_mut(), connection.as_mut(), buffers.as_mut()) };
+                let (Some(session), Some(connection), Some(buffers)) = (session, connection, buffers) else {
+                    return 0;
+                };
+                let direction = Direction::from_u32(direction);
+                Desync::code(session.run_messages::<$server, Buffers>(direction, buffers, connection))
+            }
+        )*
+    };
+}
+
+messages! {
+    client_messages: false;
+    server_messages: true;
 }
 
 /// Compares where the call's bytes lie in TCP's stream with where the last one ended. False if the bytes

@@ -4,6 +4,7 @@
 //! socket is gone; the agent adds a retired element's counts to its totals and hands the element back.
 //! So no count is ever sent, and none can be lost on the way.
 
+use super::postgres;
 use super::websocket::Counters;
 
 /// `AF_UNIX`, `AF_INET` and `AF_INET6` (`include/linux/socket.h`).
@@ -120,9 +121,12 @@ pub struct Connection {
     pub inodes: [u64; 2],
     /// By [`super::Direction`], once the connection is (or may be) a WebSocket.
     pub websocket: [Counters; 2],
+    /// Once the connection is a Postgres session.
+    pub postgres: postgres::Counters,
 }
 
-const _: () = assert!(size_of::<Connection>() == 152 + 2 * size_of::<Counters>());
+const _: () =
+    assert!(size_of::<Connection>() == 152 + 2 * size_of::<Counters>() + size_of::<postgres::Counters>());
 const _: () = assert!(align_of::<Connection>() == 8);
 
 /// The longest `sun_path` (`include/uapi/linux/un.h`).

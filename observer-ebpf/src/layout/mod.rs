@@ -6,6 +6,7 @@
 pub mod connection;
 pub mod event;
 pub mod health;
+pub mod postgres;
 pub mod settings;
 pub mod socket;
 pub mod websocket;
@@ -66,10 +67,11 @@ impl Role {
 }
 
 /// What a connection speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Protocol {
     /// Not told yet, or not one of the others.
+    #[default]
     Unknown = 0,
     /// HTTP/1 that has not been upgraded, or HTTP/2 in the clear.
     Http = 1,

@@ -5,6 +5,7 @@
 
 pub mod detect;
 pub mod http;
+pub mod postgres;
 pub mod session;
 pub mod source;
 pub mod websocket;

@@ -18,6 +18,7 @@ mod handshake;
 mod step;
 
 use super::http::Head;
+use super::postgres::Postgres;
 use super::source::Source;
 use super::websocket::{Deflate, Frames, Rules};
 use crate::layout::connection::Connection;
@@ -43,6 +44,8 @@ enum Mode {
     Trial = 5,
     /// Not looked at.
     Opaque = 6,
+    /// Messages of Postgres, in step or not.
+    Postgres = 7,
 }
 
 /// One direction.
@@ -120,16 +123,24 @@ pub struct Session {
     matches: u8,
     reserved: u32,
     streams: [Stream; 2],
+    postgres: Postgres,
 }
 
-const _: () = assert!(size_of::<Session>() == 8 + 2 * 56);
+const _: () = assert!(size_of::<Session>() == 8 + 2 * 56 + size_of::<Postgres>());
 
 impl Session {
     /// A connection from its first byte on.
     pub fn new(role: Role) -> Self {
         let blank = Stream::new(Mode::Opening);
-        let mut session =
-            Self { protocol: 0, role: 0, deflate: 0, matches: 0, reserved: 0, streams: [blank; 2] };
+        let mut session = Self {
+            protocol: 0,
+            role: 0,
+            deflate: 0,
+            matches: 0,
+            reserved: 0,
+            streams: [blank; 2],
+            postgres: Postgres::START,
+        };
         session.start(role, false);
         session
     }
@@ -165,7 +176,16 @@ impl Session {
     #[inline(always)]
     pub fn is_settled(&self, direction: Direction) -> bool {
         let stream = &self.streams[direction as usize];
+        if stream.is(Mode::Postgres) {
+            return self.postgres.between_messages(self.is_answer(direction));
+        }
         !stream.is(Mode::Frames) || stream.frames.between_frames()
+    }
+
+    /// Whether a direction's bytes are the server's.
+    #[inline(always)]
+    pub fn is_answer(&self, direction: Direction) -> bool {
+        direction as u8 != Role::from_u8(self.role).request_direction() as u8
     }
 
     /// Takes note of `bytes` that need no look, if a call of so many needs none: tells whether that was so.
@@ -174,6 +194,10 @@ impl Session {
         let stream = &mut self.streams[direction as usize];
         if stream.is(Mode::Opaque) {
             return true;
+        }
+        if stream.is(Mode::Postgres) {
+            let server = self.is_answer(direction);
+            return self.postgres.pass(server, u64::from(bytes));
         }
         if stream.is(Mode::Frames) && stream.frames.payload_left() >= u64::from(bytes) {
             stream.frames.pass(u64::from(bytes), &mut connection.websocket[direction as usize]);
@@ -202,6 +226,15 @@ impl Session {
         why: Desync,
         connection: &mut Connection,
     ) -> Option<Desync> {
+        if self.has_messages(direction) {
+            let server = self.is_answer(direction);
+            if connection.lost[direction as usize] != 0 || self.postgres.pass(server, bytes) {
+                return None;
+            }
+            self.postgres.lose(server);
+            connection.lost[direction as usize] = 1;
+            return Some(why);
+        }
         let stream = &mut self.streams[direction as usize];
         let left = stream.frames.payload_left();
         if stream.is(Mode::Frames) {
@@ -238,6 +271,13 @@ impl Session {
             if self.is_at(direction, stage) {
                 self.run_stage(direction, stage, source, connection);
             }
+        }
+        if self.has_messages(direction) {
+            return if self.is_answer(direction) {
+                self.run_messages::<true, S>(direction, source, connection)
+            } else {
+                self.run_messages::<false, S>(direction, source, connection)
+            };
         }
         if !self.has_frames(direction) || source.position() >= source.end() {
             return None;
@@ -319,6 +359,29 @@ impl Session {
         }
     }
 
+    /// Whether the direction's bytes are Postgres messages.
+    #[inline(always)]
+    pub fn has_messages(&self, direction: Direction) -> bool {
+        self.streams[direction as usize].is(Mode::Postgres)
+    }
+
+    /// Takes in a call's Postgres messages, a client's or a server's.
+    #[inline(always)]
+    pub fn run_messages<const SERVER: bool, S: Source>(
+        &mut self,
+        direction: Direction,
+        source: &mut S,
+        connection: &mut Connection,
+    ) -> Option<Desync> {
+        let mut lost = connection.lost[direction as usize];
+        let desync = self.postgres.run::<SERVER, S>(source, connection, &mut lost);
+        connection.lost[direction as usize] = lost;
+        if self.postgres.is_encrypted() {
+            self.become_other(Protocol::Tls, connection);
+        }
+        desync
+    }
+
     /// Whether the direction's next bytes are frames, or in one.
     #[inline(always)]
     pub fn has_frames(&self, direction: Direction) -> bool {
@@ -396,6 +459,33 @@ impl Session {
         connection.protocol = self.protocol;
         connection.pending = 0;
         connection.lost = [0; 2];
+    }
+
+    /// Postgres it is, from the connection's first byte on: of the eight in `first`, `kept` came with calls
+    /// that are over.
+    #[inline(always)]
+    fn become_postgres(&mut self, first: u64, kept: u32, connection: &mut Connection) {
+        self.speak_postgres(connection);
+        self.postgres.start(first, kept, connection);
+        connection.lost = [0; 2];
+    }
+
+    /// Postgres it is, found in the middle of a session.
+    #[inline(always)]
+    fn resume_postgres(&mut self, connection: &mut Connection) {
+        self.speak_postgres(connection);
+        self.postgres.resume();
+        connection.pending = 0;
+        connection.lost = [1; 2];
+    }
+
+    #[inline(always)]
+    fn speak_postgres(&mut self, connection: &mut Connection) {
+        self.protocol = Protocol::Postgres as u8;
+        self.streams[0].mode = Mode::Postgres as u8;
+        self.streams[1].mode = Mode::Postgres as u8;
+        connection.protocol = self.protocol;
+        connection.websocket = [Counters::ZERO; 2];
     }
 
     /// HTTP it is; `settled` unless its first response may be an upgrade.

@@ -41,6 +41,9 @@ pub trait Source {
     /// When a message is oversized.
     fn thresholds(&self) -> Thresholds;
 
+    /// `CLOCK_MONOTONIC` in nanoseconds, the same throughout a call.
+    fn now_ns(&mut self) -> u64;
+
     /// Notes a message of `size` payload bytes, at or above a threshold.
     fn oversized(&mut self, size: u64, category: u32);
 }
@@ -52,6 +55,14 @@ pub(crate) const fn low_bytes(word: u64, length: u32) -> u64 {
     word & !((u64::MAX << (4 * length)) << (4 * length))
 }
 
+/// Reads a field again, of which the compiler, and so the verifier, then knows nothing. Without it, each
+/// way through the header would be followed on its own to the end.
+#[inline(always)]
+pub(crate) fn recall<T: Copy>(field: &T) -> T {
+    // SAFETY: a reference is always readable.
+    unsafe { core::ptr::from_ref(field).read_volatile() }
+}
+
 /// The bytes of a slice, for the host: tests, fuzzing, recorded streams.
 #[derive(Debug)]
 pub struct Slice<'a> {
@@ -60,13 +71,15 @@ pub struct Slice<'a> {
     position: u32,
     /// Sizes and categories that [`Source::oversized`] was told, the last ones.
     pub oversized: [Option<(u64, u32)>; 4],
+    /// What [`Source::now_ns`] tells.
+    pub now_ns: u64,
 }
 
 impl<'a> Slice<'a> {
     /// A call that moved `bytes`, looked at through windows of at most `window` bytes, as though each
     /// `window` bytes lay in a buffer of their own.
     pub const fn new(bytes: &'a [u8], window: u32) -> Self {
-        Self { bytes, window, position: 0, oversized: [None; 4] }
+        Self { bytes, window, position: 0, oversized: [None; 4], now_ns: 0 }
     }
 }
 
@@ -106,6 +119,10 @@ impl Source for Slice<'_> {
 
     fn thresholds(&self) -> Thresholds {
         Thresholds::DEFAULT
+    }
+
+    fn now_ns(&mut self) -> u64 {
+        self.now_ns
     }
 
     fn oversized(&mut self, size: u64, category: u32) {

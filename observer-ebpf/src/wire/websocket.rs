@@ -18,20 +18,12 @@ mod tally;
 use self::rules::{CONTROL, FIN, MASK, RSV1};
 pub use self::rules::{Deflate, Rules, may_start};
 use self::tally::{Counting, Rehearsing, Tally, add, count_message, count_short};
-use super::source::{STEPS_MAX, Source, low_bytes};
+use super::source::{STEPS_MAX, Source, low_bytes, recall};
 use crate::layout::health::Desync;
 use crate::layout::websocket::{CLOSE_NONE, CLOSE_WITHOUT_CODE, Counters, Opcode, Violation, size_bucket};
 
 /// What the frame in progress is: an [`Opcode`], or from here on a [`Violation`].
 const IGNORED: u8 = 6;
-
-/// Reads a field again, of which the compiler, and so the verifier, then knows nothing. Without it, each
-/// way through the header would be followed on its own to the end.
-#[inline(always)]
-fn recall<T: Copy>(field: &T) -> T {
-    // SAFETY: a reference is always readable.
-    unsafe { core::ptr::from_ref(field).read_volatile() }
-}
 
 /// Whether a fragmented message is in progress, and of which type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

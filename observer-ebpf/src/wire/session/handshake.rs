@@ -59,6 +59,7 @@ impl Session {
                     }
                 }
             }
+            Detected::Is(Protocol::Postgres) => self.become_postgres(first, before, connection),
             Detected::Is(protocol) => self.become_other(protocol, connection),
         }
     }

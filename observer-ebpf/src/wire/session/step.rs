@@ -22,6 +22,15 @@ impl Session {
             self.become_other(Protocol::Tls, connection);
             return;
         }
+        let found = if self.is_answer(direction) {
+            self.postgres.is_whole::<true, S>(source)
+        } else {
+            self.postgres.is_whole::<false, S>(source)
+        };
+        if found {
+            self.resume_postgres(connection);
+            return;
+        }
         if available < detect::ENOUGH {
             return;
         }

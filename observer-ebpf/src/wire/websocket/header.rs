@@ -1,8 +1,9 @@
 //! A frame's header (RFC 6455, section 5.2): its bytes put together, taken apart, and judged.
 
 use super::rules::{CONTROL, DEFINED, FIN, MASK, RSV1, RSV2_RSV3, Rules};
-use super::{Frames, IGNORED, Message, recall};
+use super::{Frames, IGNORED, Message};
 use crate::layout::websocket::Violation;
+use crate::wire::source::recall;
 
 impl Frames {
     /// Decodes the header in the first `available` bytes of `lo` and `hi`. Returns how many bytes it has, a
