@@ -23,6 +23,8 @@ pub(crate) struct Observed {
     /// What the parser sees where it must not look.
     pub(crate) poison: u8,
     pub(crate) thresholds: Thresholds,
+    /// When the next call is.
+    pub(crate) now_ns: u64,
     /// Whether calls that need no look are passed, as the kernel half does.
     pub(crate) passing: bool,
     pub(crate) desyncs: Vec<Desync>,
@@ -33,12 +35,12 @@ pub(crate) struct Observed {
 impl Observed {
     /// From its first byte on.
     pub(crate) fn new(role: Role) -> Self {
-        Self::with(Session::new(role), role)
+        Self::with(&Session::new(role), role)
     }
 
     /// First seen in the middle.
     pub(crate) fn adopted(role: Role) -> Self {
-        Self::with(Session::adopted(role), role)
+        Self::with(&Session::adopted(role), role)
     }
 
     /// Just after its handshake.
@@ -50,18 +52,19 @@ impl Observed {
         observed
     }
 
-    fn with(session: Session, role: Role) -> Self {
+    fn with(session: &Session, role: Role) -> Self {
         // SAFETY: the layout is of integers only, of which all may be zero.
         let mut connection: Connection = unsafe { core::mem::zeroed() };
         connection.websocket = [Counters::ZERO; 2];
         Self {
-            session,
+            session: *session,
             connection,
             role,
             buffer: 1024,
             first_buffer: 1,
             poison: 0xAA,
             thresholds: Thresholds::DEFAULT,
+            now_ns: 0,
             passing: true,
             desyncs: Vec::new(),
             oversized: [const { Vec::new() }; 2],
@@ -95,6 +98,7 @@ impl Observed {
         source.thresholds = self.thresholds;
         source.readable = readable;
         source.poison = self.poison;
+        source.now_ns = self.now_ns;
         let desync = self.session.feed(direction, &mut source, &mut self.connection);
         self.desyncs.extend(desync);
         self.oversized[direction as usize].append(&mut source.oversized);

@@ -17,6 +17,8 @@ pub(crate) struct Buffers<'a> {
     pub(crate) thresholds: Thresholds,
     /// Windows from this one on cannot be read.
     pub(crate) readable: u32,
+    /// When the call was.
+    pub(crate) now_ns: u64,
     /// Windows asked for.
     pub(crate) looks: u32,
     /// Sizes and categories of the messages noted as oversized.
@@ -33,6 +35,7 @@ impl<'a> Buffers<'a> {
             poison: 0xAA,
             thresholds: Thresholds::DEFAULT,
             readable: u32::MAX,
+            now_ns: 0,
             looks: 0,
             oversized: Vec::new(),
         }
@@ -81,6 +84,10 @@ impl Source for Buffers<'_> {
 
     fn thresholds(&self) -> Thresholds {
         self.thresholds
+    }
+
+    fn now_ns(&mut self) -> u64 {
+        self.now_ns
     }
 
     fn oversized(&mut self, size: u64, category: u32) {
