@@ -33,6 +33,15 @@ pub fn ends(connection: &Connection, path: Option<&UnixPath>) -> (String, String
     )
 }
 
+/// The server's end.
+pub fn server(connection: &Connection, path: Option<&UnixPath>) -> String {
+    let (local, remote) = ends(connection, path);
+    match Role::from_u8(connection.role) {
+        Role::Client => remote,
+        Role::Server => local,
+    }
+}
+
 /// A UNIX socket's path; an abstract name starts with `@`, as `ss` shows it.
 pub fn unix_path(path: &UnixPath) -> String {
     let bytes = path.path.get(..path.length as usize).unwrap_or(&path.path);

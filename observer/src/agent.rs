@@ -188,6 +188,7 @@ impl Agent {
             if !self.ledger.observe(index, &connection, now_ns) {
                 continue;
             }
+            self.name_server(index, &connection);
             if seen_since.is_some_and(|oldest| connection.pass < oldest) {
                 unseen.push((index, connection));
                 continue;
@@ -205,6 +206,9 @@ impl Agent {
     }
 
     fn hand_back(&mut self, index: u32, connection: &Connection, now_ns: u64) {
+        if self.ledger.observe(index, connection, now_ns) {
+            self.name_server(index, connection);
+        }
         self.ledger.close(index, connection, now_ns);
         if connection.family == AF_UNIX {
             // Not there for a pair.
@@ -256,6 +260,14 @@ impl Agent {
             size_bytes: record.size,
             size_category: metrics::websocket::category(record.category),
         });
+    }
+
+    /// Tells the ledger the server's end where it needs it.
+    fn name_server(&mut self, index: u32, connection: &Connection) {
+        if self.ledger.needs_server(index, connection) {
+            let path = self.path(index, connection.family);
+            self.ledger.name_server(index, address::server(connection, path.as_ref()));
+        }
     }
 
     fn path(&self, index: u32, family: u16) -> Option<UnixPath> {
@@ -329,6 +341,7 @@ impl Agent {
         };
 
         let mut families = metrics::websocket::families(&view);
+        families.extend(metrics::postgres::families(&view));
         families.extend(metrics::connections::families(&view));
         let mut families: Vec<_> = families.into_iter().map(|family| self.folder.fold(family)).collect();
         families.extend(metrics::flows::families(&busiest));

@@ -14,6 +14,7 @@ use observer_ebpf::layout::connection::{
 use observer_ebpf::layout::{Direction, Protocol, Role};
 
 use crate::address::{self, Hints};
+use crate::postgres;
 use crate::process::{Identity, Processes};
 use crate::rates::{Sample, Window};
 use crate::totals::{Sizes, Totals, close_code, messages};
@@ -34,6 +35,9 @@ pub struct Group {
     pub role: Role,
 }
 
+/// Processes of one name, and the server's end.
+pub type Served = (Group, Rc<str>);
+
 /// A process in one role.
 pub type Member = (Rc<Identity>, Role);
 
@@ -48,6 +52,8 @@ struct Track {
     absorbed: [u64; 2],
     window: Option<Box<Window>>,
     last: Sample,
+    /// The server's end, where it is a label.
+    server: Option<Rc<str>>,
 }
 
 /// What the agent knows of an element.
@@ -84,6 +90,8 @@ pub struct View {
     pub totals: BTreeMap<Group, Totals>,
     /// Message sizes by process.
     pub sizes: BTreeMap<Member, [Sizes; 2]>,
+    /// Postgres sessions by process and server: all they did, and those that are open.
+    pub postgres: BTreeMap<Served, (postgres::Totals, postgres::Open)>,
     /// Open connections by protocol.
     pub open: BTreeMap<(Group, Protocol), u64>,
     /// Connections out of step by protocol.
@@ -98,6 +106,7 @@ pub struct Ledger {
     slots: Vec<Slot>,
     totals: HashMap<Group, Totals>,
     sizes: HashMap<Member, [Sizes; 2]>,
+    postgres: HashMap<Served, postgres::Totals>,
     members: HashSet<Rc<Identity>>,
 }
 
@@ -110,6 +119,7 @@ impl Ledger {
             slots: Vec::new(),
             totals: HashMap::new(),
             sizes: HashMap::new(),
+            postgres: HashMap::new(),
             members: HashSet::new(),
         }
     }
@@ -126,20 +136,43 @@ impl Ledger {
         true
     }
 
+    /// Whether the server's end of an element that is in use is a label and not known yet. A connection that
+    /// has only begun may still be told by its server's port.
+    pub fn needs_server(&self, index: u32, connection: &Connection) -> bool {
+        self.session_protocol(connection) == Protocol::Postgres
+            && matches!(
+                self.slots.get(index as usize),
+                Some(Slot::Tracked(track)) if track.server.is_none()
+            )
+    }
+
+    /// Takes note of the server's end.
+    pub fn name_server(&mut self, index: u32, server: String) {
+        if let Slot::Tracked(track) = self.slot(index) {
+            track.server = Some(server.into());
+        }
+    }
+
     /// Takes the last look at an element whose connection is gone: from now on it may be used again.
     pub fn close(&mut self, index: u32, connection: &Connection, now_ns: u64) {
         if !self.observe(index, connection, now_ns) {
             return;
         }
         self.absorb(index, connection, now_ns, true);
-        let identity = match self.slot(index) {
-            Slot::Tracked(track) => track.identity.take(),
-            Slot::New | Slot::HandedBack(_) => None,
+        let (identity, server) = match self.slot(index) {
+            Slot::Tracked(track) => (track.identity.take(), track.server.take()),
+            Slot::New | Slot::HandedBack(_) => (None, None),
         };
         *self.slot(index) = Slot::HandedBack(connection.id);
         let Some(identity) = identity else { return };
         let role = Role::from_u8(connection.role);
-        self.totals.entry(Group::of(&identity, role)).or_default().add_counters(connection);
+        let group = Group::of(&identity, role);
+        self.totals.entry(group.clone()).or_default().add_counters(connection);
+        if let Some(server) = server
+            && Protocol::from_u8(connection.protocol) == Protocol::Postgres
+        {
+            self.postgres.entry((group, server)).or_default().add(connection);
+        }
         if self.protocol(connection) == Protocol::WebSocket {
             let sizes = self.sizes.entry((identity, role)).or_default();
             for (total, counters) in sizes.iter_mut().zip(&connection.websocket) {
@@ -185,6 +218,11 @@ impl Ledger {
         let mut view = View {
             totals: self.totals.iter().map(|(group, totals)| (group.clone(), totals.clone())).collect(),
             sizes: self.sizes.iter().map(|(member, sizes)| (member.clone(), sizes.clone())).collect(),
+            postgres: self
+                .postgres
+                .iter()
+                .map(|(served, totals)| (served.clone(), (totals.clone(), postgres::Open::default())))
+                .collect(),
             ..View::default()
         };
         for (index, connection) in connections {
@@ -201,9 +239,15 @@ impl Ledger {
                     }
                 }
             }
+            if let (Some(_), Some(server)) = (&track.identity, &track.server) {
+                let (totals, open) = view.postgres.entry((group.clone(), Rc::clone(server))).or_default();
+                totals.add(connection);
+                open.add(connection, self.session_protocol(connection));
+            }
             if Phase::from_u8(connection.phase) == Phase::Open {
                 *view.open.entry((group, protocol)).or_default() += 1;
-                let followed = matches!(protocol, Protocol::WebSocket | Protocol::Unknown);
+                let followed =
+                    matches!(protocol, Protocol::WebSocket | Protocol::Postgres | Protocol::Unknown);
                 if followed && connection.lost != [0; 2] {
                     *view.lost.entry(protocol).or_default() += 1;
                 }
@@ -218,7 +262,9 @@ impl Ledger {
         self.sizes.retain(|(identity, _), _| !dead.contains(identity));
         let alive: HashSet<(&str, &str)> =
             self.members.iter().map(|member| (member.name.as_str(), member.container.as_str())).collect();
-        self.totals.retain(|group, _| alive.contains(&(group.process.as_str(), group.container.as_str())));
+        let is_alive = |group: &Group| alive.contains(&(group.process.as_str(), group.container.as_str()));
+        self.totals.retain(|group, _| is_alive(group));
+        self.postgres.retain(|(group, _), _| is_alive(group));
         self.processes.retain(|identity| !dead.contains(identity));
     }
 
@@ -257,6 +303,14 @@ impl Ledger {
             return self.hints.protocol(address::server_port(connection)).unwrap_or(protocol);
         }
         protocol
+    }
+
+    /// As [`Ledger::protocol`]; and a client that is still connecting is told by its server's port.
+    fn session_protocol(&self, connection: &Connection) -> Protocol {
+        if Phase::from_u8(connection.phase) == Phase::Connecting {
+            return self.hints.protocol(address::server_port(connection)).unwrap_or_default();
+        }
+        Protocol::from_u8(connection.protocol)
     }
 
     fn slot(&mut self, index: u32) -> &mut Slot {
@@ -340,6 +394,7 @@ impl Track {
             connected: false,
             absorbed: [0; 2],
             window: None,
+            server: None,
             last: if fresh { [0; 4] } else { sample(connection) },
         }
     }

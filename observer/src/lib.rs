@@ -18,6 +18,7 @@ pub mod kernel;
 pub mod ledger;
 pub mod logging;
 pub mod metrics;
+pub mod postgres;
 pub mod probes;
 pub mod process;
 pub mod rates;

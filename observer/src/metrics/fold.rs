@@ -10,8 +10,9 @@ use super::family::{Family, Kind, Labels, Value};
 /// The `process` of rows that are folded.
 pub const OTHER: &str = "other";
 
-/// Labels that tell processes apart: folded rows have [`OTHER`] for the first and nothing for the rest.
-const PROCESS_LABELS: [&str; 3] = ["process", "pid", "container"];
+/// Labels that tell processes, and what they talk to, apart: folded rows have [`OTHER`] for the first and
+/// nothing for the rest.
+const PROCESS_LABELS: [&str; 4] = ["process", "pid", "container", "server"];
 
 #[derive(Debug, Default)]
 struct Admission {

@@ -6,6 +6,7 @@ pub mod encode;
 pub mod family;
 pub mod flows;
 pub mod fold;
+pub mod postgres;
 pub mod websocket;
 
 use observer_ebpf::layout::{Direction, Protocol, Role};
