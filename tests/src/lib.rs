@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod metrics;
 pub mod namespace;
+pub mod postgres;
 pub mod programs;
 pub mod puppet;
 pub mod websocket;

@@ -28,9 +28,17 @@ impl Puppet {
         Self::run_with(command, name)
     }
 
+    /// Starts another script that does as it is told, with Node.js.
+    pub fn start_node(script: &str, name: &str) -> anyhow::Result<Self> {
+        Self::named(Program::node(script, &[name])?)
+    }
+
     fn run_with(mut python: Command, name: &str) -> anyhow::Result<Self> {
-        let mut puppet =
-            Self { program: Program::start(python.arg("-u").arg(scripts().join("puppet.py")).arg(name))? };
+        Self::named(Program::start(python.arg("-u").arg(scripts().join("puppet.py")).arg(name))?)
+    }
+
+    fn named(program: Program) -> anyhow::Result<Self> {
+        let mut puppet = Self { program };
         // Once it answers, it has its name.
         puppet.run("None")?;
         Ok(puppet)

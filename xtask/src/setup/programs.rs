@@ -1,17 +1,28 @@
 //! Programs that the end-to-end tests start.
 
+use std::path::{Path, PathBuf};
+
 use super::{apt, report::Report};
-use crate::command::find;
+use crate::command;
 
 /// A program and the Debian package it comes in.
 type Program = (&'static str, &'static str);
 
-const PROGRAMS: [Program; 5] = [
+/// Below it, Debian keeps a directory for each version of `PostgreSQL`: its server is not on `PATH`.
+const POSTGRESQL: &str = "/usr/lib/postgresql";
+
+const PROGRAMS: [Program; 11] = [
     ("nginx", "nginx-light"),
     ("promtool", "prometheus"),
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("node", "nodejs"),
+    ("initdb", "postgresql"),
+    ("postgres", "postgresql"),
+    ("pgbench", "postgresql"),
+    ("psql", "postgresql"),
+    ("pgbouncer", "pgbouncer"),
+    ("openssl", "openssl"),
 ];
 /// After the others: some packages of `node` bring it along, and then conflict with this one.
 const NPM: [Program; 1] = [("npm", "npm")];
@@ -38,6 +49,20 @@ fn ensure_all(report: &mut Report, programs: &[Program]) {
     }
 }
 
+/// A program where any is, or in the newest version of `PostgreSQL`.
+fn find(program: &str) -> Option<PathBuf> {
+    command::find(program).or_else(|| newest(Path::new(POSTGRESQL), program))
+}
+
+/// The program of the greatest version among directories like `15/bin`.
+fn newest(directory: &Path, program: &str) -> Option<PathBuf> {
+    let versions = directory.read_dir().ok()?.filter_map(Result::ok).filter_map(|entry| {
+        let version: u32 = entry.file_name().to_str()?.parse().ok()?;
+        Some((version, entry.path().join("bin").join(program)))
+    });
+    versions.filter(|(_, path)| path.is_file()).max().map(|(_, path)| path)
+}
+
 /// The packages of these programs, each once.
 fn packages(programs: &[Program]) -> Vec<&'static str> {
     let mut packages: Vec<&str> = programs.iter().map(|(_, package)| *package).collect();
@@ -52,6 +77,23 @@ mod tests {
 
     #[test]
     fn a_package_is_named_once() {
-        assert_eq!(packages(&PROGRAMS), ["iproute2", "nginx-light", "nodejs", "prometheus"]);
+        let expected =
+            ["iproute2", "nginx-light", "nodejs", "openssl", "pgbouncer", "postgresql", "prometheus"];
+        assert_eq!(packages(&PROGRAMS), expected);
+    }
+
+    #[test]
+    fn the_newest_postgresql_is_found() -> anyhow::Result<()> {
+        let directory = tempfile::tempdir()?;
+        for version in ["9", "15", "common"] {
+            let programs = directory.path().join(version).join("bin");
+            std::fs::create_dir_all(&programs)?;
+            std::fs::write(programs.join("initdb"), "")?;
+        }
+        std::fs::create_dir_all(directory.path().join("16"))?;
+        let found = newest(directory.path(), "initdb");
+        assert_eq!(found, Some(directory.path().join("15/bin/initdb")));
+        assert_eq!(newest(directory.path(), "absent"), None);
+        Ok(())
     }
 }

@@ -6,6 +6,7 @@
 
 mod load;
 mod placement;
+mod postgres;
 mod programs;
 
 use std::time::Duration;
@@ -26,7 +27,7 @@ struct Arguments {
     /// Seconds of each run.
     #[arg(long, default_value_t = 0.5)]
     seconds: f64,
-    /// Measures only this: throughput, nanoseconds or agent.
+    /// Measures only this: throughput, nanoseconds, postgres or agent.
     #[arg(long)]
     only: Option<String>,
     /// Internal: one end of a load.
@@ -47,6 +48,9 @@ fn main() -> anyhow::Result<()> {
     if wanted("nanoseconds") {
         nanoseconds(seconds)?;
     }
+    if wanted("postgres") {
+        postgres::postgres(arguments.rounds, seconds)?;
+    }
     if wanted("agent") {
         agent_itself()?;
     }
@@ -61,31 +65,46 @@ fn median(mut values: Vec<f64>) -> f64 {
 /// Round trips a second under each observer.
 fn throughput(rounds: usize, seconds: Duration) -> anyhow::Result<()> {
     for (load, goal) in [(Load::Echo { payload: 64 }, 0.93), (Load::Echo { payload: 65_536 }, 0.98)] {
-        println!("{load}, {rounds} rounds of {seconds:?}: round trips a second, and the ratio to off");
-        print!("  {:<32}", "");
-        for observer in Observer::ALL {
-            print!(" {:>14}", observer.name());
+        let title = format!("{load}, {rounds} rounds of {seconds:?}");
+        compare(&title, "round trips/s", goal, &Placement::ALL, rounds, || {
+            Ok(load.run(seconds)?.per_second)
+        })?;
+    }
+    Ok(())
+}
+
+/// Prints how often a second something can be done under each observer.
+fn compare(
+    title: &str,
+    unit: &str,
+    goal: f64,
+    placements: &[Placement],
+    rounds: usize,
+    mut run: impl FnMut() -> anyhow::Result<f64>,
+) -> anyhow::Result<()> {
+    println!("{title}: {unit}, and the ratio to off");
+    print!("  {:<32}", "");
+    for observer in Observer::ALL {
+        print!(" {:>14}", observer.name());
+    }
+    println!("  goal for the agent: {goal}");
+    for &placement in placements {
+        let mut rates = Observer::ALL.map(|_| Vec::new());
+        for _ in 0..rounds {
+            for (observer, rates) in Observer::ALL.into_iter().zip(&mut rates) {
+                let running = observer.start()?;
+                rates.push(placement.apply(&mut run)?);
+                drop(running);
+            }
         }
-        println!("  goal for the agent: {goal}");
-        for placement in Placement::ALL {
-            let mut rates = Observer::ALL.map(|_| Vec::new());
-            for _ in 0..rounds {
-                for (observer, rates) in Observer::ALL.into_iter().zip(&mut rates) {
-                    let running = observer.start()?;
-                    let outcome = placement.apply(|| load.run(seconds))?;
-                    rates.push(outcome.per_second);
-                    drop(running);
-                }
-            }
-            let rates = rates.map(median);
-            print!("  {placement:<32}");
-            for rate in rates {
-                print!(" {rate:>8.0} {:.3}", rate / rates[0]);
-            }
-            println!();
+        let rates = rates.map(median);
+        print!("  {placement:<32}");
+        for rate in rates {
+            print!(" {:>8.*} {:.3}", if rate < 100.0 { 3 } else { 0 }, rate, rate / rates[0]);
         }
         println!();
     }
+    println!();
     Ok(())
 }
 

@@ -1,0 +1,215 @@
+//! What is said of sessions, by the server and by the agent.
+
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+
+use super::server::Server;
+use crate::agent::Agent;
+use crate::metrics::Metrics;
+
+/// How long the agent and the server may take to agree.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Sessions by state.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Sessions {
+    /// A query runs.
+    pub active: f64,
+    /// No query runs, and no transaction is open.
+    pub idle: f64,
+    /// No query runs; a transaction is open, or has failed.
+    pub in_transaction: f64,
+    /// Not authenticated yet.
+    pub waiting: f64,
+}
+
+impl Sessions {
+    /// All of them.
+    pub fn all(self) -> f64 {
+        self.active + self.idle + self.in_transaction + self.waiting
+    }
+}
+
+impl Server {
+    /// Its sessions by state, but for the one that asks; it does not tell of those that wait.
+    pub fn sessions(&self) -> anyhow::Result<Sessions> {
+        let row = self.ask(
+            "SELECT count(*) FILTER (WHERE state = 'active'), count(*) FILTER (WHERE state = 'idle'), \
+             count(*) FILTER (WHERE state LIKE 'idle in transaction%') FROM pg_stat_activity \
+             WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()",
+        )?;
+        let counts: Vec<f64> = row.split('|').map(str::parse).collect::<Result<_, _>>()?;
+        let [active, idle, in_transaction] = counts[..] else { bail!("no counts: {row}") };
+        Ok(Sessions { active, idle, in_transaction, waiting: 0.0 })
+    }
+
+    /// Waits until its sessions are these.
+    pub fn reach(&self, expected: Sessions) -> anyhow::Result<()> {
+        let start = Instant::now();
+        loop {
+            let sessions = self.sessions()?;
+            if sessions == expected {
+                return Ok(());
+            }
+            ensure!(start.elapsed() < PATIENCE, "the server has {sessions:?}, and not {expected:?}");
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Forgets what it has counted.
+    pub fn reset_statements(&self) -> anyhow::Result<()> {
+        self.ask("SELECT pg_stat_statements_reset()").map(drop)
+    }
+
+    /// How often it has executed statements since, by kind, but for those that ask for just this.
+    pub fn statements(&self) -> anyhow::Result<Queries> {
+        let rows = self.ask(
+            "SELECT calls, query FROM pg_stat_statements WHERE query NOT LIKE '%pg_stat_statements%' \
+             AND toplevel",
+        )?;
+        let mut queries = Queries::new();
+        for row in rows.lines() {
+            // The other lines of a statement that has several.
+            let Some((calls, query)) = row.split_once('|') else { continue };
+            let Ok(calls) = calls.parse::<f64>() else { continue };
+            let words = query.split(|character: char| !character.is_ascii_alphabetic());
+            let verb = words.filter(|word| !word.is_empty()).map(str::to_lowercase).find(|word| {
+                ["select", "insert", "update", "delete", "copy", "begin", "end", "vacuum", "truncate"]
+                    .contains(&word.as_str())
+            });
+            let kind = match verb.as_deref() {
+                Some("select") => "select",
+                Some("insert") => "insert",
+                Some("update") => "update",
+                Some("delete") => "delete",
+                _ => "other",
+            };
+            *queries.entry(kind.to_owned()).or_default() += calls;
+        }
+        Ok(queries)
+    }
+}
+
+/// Numbers of queries by kind, without those that are zero.
+pub type Queries = BTreeMap<String, f64>;
+
+/// Queries by kind, for comparison.
+pub fn queries(counts: &[(&str, u32)]) -> Queries {
+    counts.iter().map(|&(kind, count)| (kind.to_owned(), f64::from(count))).collect()
+}
+
+/// One process's sessions with one server, on one of their sides.
+#[derive(Clone, Debug)]
+pub struct View {
+    labels: [(&'static str, String); 3],
+}
+
+impl View {
+    /// A client's, which is called `process`.
+    pub fn client(process: &str, server: &str) -> Self {
+        Self::new(process, "client", server)
+    }
+
+    /// A server's, which is called `process`.
+    pub fn server(process: &str, server: &str) -> Self {
+        Self::new(process, "server", server)
+    }
+
+    fn new(process: &str, role: &str, server: &str) -> Self {
+        let labels = [("process", process), ("role", role), ("server", server)];
+        Self { labels: labels.map(|(name, value)| (name, value.to_owned())) }
+    }
+
+    /// The sum of a family's series of these sessions that have more labels.
+    pub fn sum(&self, metrics: &Metrics, name: &str, more: &[(&str, &str)]) -> f64 {
+        let labels = self.labels.iter().map(|(name, value)| (*name, value.as_str()));
+        let labels: Vec<(&str, &str)> = labels.chain(more.iter().copied()).collect();
+        metrics.sum(name, &labels)
+    }
+
+    /// Sessions by state.
+    pub fn sessions(&self, metrics: &Metrics) -> Sessions {
+        Sessions {
+            active: self.sum(metrics, "db_connections_active", &[]),
+            idle: self.sum(metrics, "db_connections_idle", &[]),
+            in_transaction: self.sum(metrics, "observer_db_connections_idle_in_transaction", &[]),
+            waiting: self.sum(metrics, "db_connections_waiting", &[]),
+        }
+    }
+
+    /// Queries so far, by kind.
+    pub fn queries(&self, metrics: &Metrics) -> Queries {
+        let count = |kind| self.sum(metrics, "db_query_duration_seconds_count", &[("query_type", kind)]);
+        let kinds = ["select", "insert", "update", "delete", "other"];
+        let counts = kinds.map(|kind| (kind.to_owned(), count(kind)));
+        counts.into_iter().filter(|(_, count)| *count != 0.0).collect()
+    }
+
+    /// Errors so far of a class.
+    pub fn errors(&self, metrics: &Metrics, class: &str) -> f64 {
+        self.sum(metrics, "observer_db_errors_total", &[("sqlstate_class", class)])
+    }
+
+    /// Errors so far.
+    pub fn all_errors(&self, metrics: &Metrics) -> f64 {
+        self.sum(metrics, "observer_db_errors_total", &[])
+    }
+
+    /// Sessions so far that got as far as their first query.
+    pub fn acquired(&self, metrics: &Metrics) -> f64 {
+        self.sum(metrics, "db_connection_acquire_seconds_count", &[])
+    }
+
+    /// Those of them that took no longer than a bound.
+    pub fn acquired_within(&self, metrics: &Metrics, bound: &str) -> f64 {
+        self.sum(metrics, "db_connection_acquire_seconds_bucket", &[("le", bound)])
+    }
+
+    /// Waits until something is as expected, and still is a little later.
+    pub fn expect<T: PartialEq + std::fmt::Debug>(
+        &self,
+        agent: &Agent,
+        expected: &T,
+        of: impl Fn(&Self, &Metrics) -> T,
+    ) -> anyhow::Result<()> {
+        let start = Instant::now();
+        let mut before = false;
+        loop {
+            let metrics = agent.scrape()?;
+            let actual = of(self, &metrics);
+            let now = actual == *expected;
+            if now && before {
+                return Ok(());
+            }
+            if start.elapsed() > PATIENCE {
+                let interesting = |line: &&str| {
+                    let ours = self.labels.iter().all(|(_, value)| line.contains(value.as_str()));
+                    ours && !line.contains("_bucket")
+                        || line.contains("desync")
+                        || line.contains("postgres") && line.contains("unsynchronised")
+                };
+                let lines: Vec<&str> = metrics.text().lines().filter(interesting).collect();
+                let text = lines.join("\n");
+                bail!("{:?}: it says {actual:?}, and not {expected:?}\n{text}", self.labels);
+            }
+            before = now;
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+/// Times that the agent lost its step in Postgres streams.
+pub fn desyncs(metrics: &Metrics) -> f64 {
+    metrics.sum("observer_desyncs_total", &[("protocol", "postgres")])
+}
+
+/// Fails if the agent lost anything.
+pub fn nothing_lost(agent: &Agent) -> anyhow::Result<()> {
+    let metrics = agent.scrape().context("after the test")?;
+    let lost = [desyncs(&metrics), metrics.sum("observer_events_lost_total", &[])];
+    ensure!(lost.iter().sum::<f64>() < 1.0, "desyncs, lost events: {lost:?}");
+    Ok(())
+}
