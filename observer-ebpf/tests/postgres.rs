@@ -314,7 +314,6 @@ fn an_extended_request_is_active_from_its_first_message_to_ready_for_query() {
         client(|to| frontend::describe(b'S', "", to).expect("no zero bytes")),
         client(|to| frontend::close(b'S', "", to).expect("no zero bytes")),
         client(|to| frontend::execute("", 0, to).expect("no zero bytes")),
-        client(frontend::flush),
     ];
     for message in &first {
         let (mut observed, now) = idle();
@@ -329,6 +328,23 @@ fn an_extended_request_is_active_from_its_first_message_to_ready_for_query() {
         // Only what is executed is a query.
         let expected = if message[0] == b'E' { 9 } else { 0 };
         assert_eq!(observed.connection.postgres.query_ns, [0, 0, 0, 0, expected], "{message:?}");
+    }
+}
+
+/// libpq sends one behind a pipeline's last Sync.
+#[test]
+fn a_flush_by_itself_asks_for_nothing() {
+    let flush = client(frontend::flush);
+    let sync = client(frontend::sync);
+    for length in 1..=flush.len() {
+        let (mut observed, now) = idle();
+        at(&mut observed, now, false, &sync);
+        for part in flush.chunks(length) {
+            at(&mut observed, now, false, part);
+            assert_eq!(observed.connection.postgres.asked, 1, "in parts of {length}");
+        }
+        at(&mut observed, now, true, &server::ready(b'I'));
+        assert!(!observed.connection.postgres.is_active(), "in parts of {length}");
     }
 }
 

@@ -295,6 +295,7 @@ fn a_session_is_adopted_from_one_call() {
         assert_eq!(observed.connection.postgres.state, State::None as u8);
         observed.server(&[server::complete("SELECT 1"), server::ready(b'T')].concat());
         assert_right(&observed, State::InTransaction);
+        assert_eq!(observed.connection.postgres.queries[0][0], 1, "the query that was seen whole");
         assert_eq!(observed.connection.postgres.acquire_ns, 0);
         // A transaction whose start was not seen has no time.
         cycle(&mut observed, b'I');

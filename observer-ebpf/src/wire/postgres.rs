@@ -367,9 +367,12 @@ impl Postgres {
     #[inline(always)]
     fn regain(&mut self, server: bool, connection: &mut Connection) {
         self.streams[usize::from(server)] = Stream::new(Mode::Messages);
-        // What was asked before may have been answered meanwhile.
-        self.answered = self.asked;
-        connection.postgres.answered = connection.postgres.asked;
+        // What was asked before may have been answered meanwhile; but what the server says now is an answer,
+        // most likely to what was asked last, and not the first time that it was ready.
+        let awaited = u32::from(server && self.asked != self.answered);
+        self.ready |= awaited as u8;
+        self.answered = self.asked.wrapping_sub(awaited);
+        connection.postgres.answered = connection.postgres.asked.wrapping_sub(awaited);
         self.open = 0;
         self.copied = 0;
         self.tag = UNTOLD;

@@ -132,10 +132,11 @@ impl Postgres {
         Ok(())
     }
 
-    /// The first byte of a message: if it belongs to a request, begins one unless one is open.
+    /// The first byte of a message: if it belongs to a request, begins one unless one is open. A Flush by
+    /// itself asks for nothing.
     #[inline(always)]
     pub(super) fn begin<S: Source>(&mut self, kind: u8, source: &mut S, connection: &mut Connection) {
-        if matches!(kind, b'd' | b'c' | b'f' | b'p' | b'X') {
+        if matches!(kind, b'd' | b'c' | b'f' | b'p' | b'H' | b'X') {
             return;
         }
         // The Sync behind a COPY takes the place of the one before it, which the server ignored.

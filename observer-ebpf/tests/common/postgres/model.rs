@@ -132,7 +132,7 @@ impl Model {
     }
 
     fn begin(&mut self, kind: u8, now_ns: u64) {
-        if b"dcfpX".contains(&kind) {
+        if b"dcfpHX".contains(&kind) {
             return;
         }
         // The server took no note of the Sync sent before the COPY.

@@ -362,7 +362,8 @@ impl Request {
                 let last = error.as_ref().map_or(result, |code| server::error(code));
                 vec![(false, asked), answer(vec![last, ready])]
             }
-            Self::Sync => vec![(false, sync), answer(vec![ready])],
+            // As libpq ends a pipeline.
+            Self::Sync => vec![(false, [sync, client(frontend::flush)].concat()), answer(vec![ready])],
         }
     }
 
