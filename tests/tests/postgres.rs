@@ -158,8 +158,49 @@ fn rust_before_the_agent() -> anyhow::Result<()> {
 }
 
 #[test]
+fn asyncpg_over_a_unix_socket_before_the_agent() -> anyhow::Result<()> {
+    adopted(Library::Asyncpg, Server::unix)
+}
+
+#[test]
 fn psycopg_over_a_unix_socket_before_the_agent() -> anyhow::Result<()> {
     adopted(Library::Psycopg, Server::unix)
+}
+
+#[test]
+fn psql_over_a_unix_socket_before_the_agent() -> anyhow::Result<()> {
+    adopted(Library::Psql, Server::unix)
+}
+
+#[test]
+fn node_over_a_unix_socket_before_the_agent() -> anyhow::Result<()> {
+    adopted(Library::Node, Server::unix)
+}
+
+#[test]
+fn rust_over_a_unix_socket_before_the_agent() -> anyhow::Result<()> {
+    adopted(Library::Rust, Server::unix)
+}
+
+/// Both sides of a pool have the states of a mix, each its own way.
+fn pool_agrees(
+    agent: &Agent,
+    server: &Server,
+    pool: &Pgbouncer,
+    clients: &Clients,
+    target: &Address,
+) -> anyhow::Result<()> {
+    let expected = sessions(MIXES[0]);
+    let label = pool.tcp().label();
+    for view in [View::client(&clients.process, &label), View::server("pgbouncer", &label)] {
+        view.expect(agent, &expected, View::sessions)?;
+    }
+    // What is idle is up to the pool.
+    let behind = server.sessions()?;
+    ensure!(behind.active == 15.0 && behind.in_transaction == 30.0, "behind the pool: {behind:?}");
+    let label = target.label();
+    let views = [View::client("pgbouncer", &label), View::server(SERVER, &label)];
+    agree(agent, server, &views, behind)
 }
 
 /// Sixty clients share forty-eight sessions; each side of the pool has its own states.
@@ -172,18 +213,25 @@ fn pooled(library: Library, target: impl Fn(&Server) -> Address) -> anyhow::Resu
     let mut clients = Clients::start(library, &pool.tcp())?;
     clients.login(60)?;
     clients.put(MIXES[0])?;
-    let expected = sessions(MIXES[0]);
-    let label = pool.tcp().label();
-    for view in [View::client(&clients.process, &label), View::server("pgbouncer", &label)] {
-        view.expect(&agent, &expected, View::sessions)?;
-    }
-    // What is idle is up to the pool.
-    let behind = server.sessions()?;
-    ensure!(behind.active == 15.0 && behind.in_transaction == 30.0, "behind the pool: {behind:?}");
-    let label = target.label();
-    let views = [View::client("pgbouncer", &label), View::server(SERVER, &label)];
-    agree(&agent, &server, &views, behind)?;
+    pool_agrees(&agent, &server, &pool, &clients, &target)?;
     nothing_lost(&agent)
+}
+
+/// As `pooled`, with an agent that comes later.
+#[test]
+fn psql_through_pgbouncer_before_the_agent() -> anyhow::Result<()> {
+    let _alone = alone();
+    let server = Server::start()?;
+    let target = server.tcp();
+    let pool = Pgbouncer::start(&target, 48)?;
+    let mut clients = Clients::start(Library::Psql, &pool.tcp())?;
+    clients.login(60)?;
+    clients.put(MIXES[0])?;
+    let agent = Agent::start(&[])?;
+    let active = f64::from(server.cancel_all()?);
+    ensure!(active == sessions(MIXES[0]).active, "{active} queries were cancelled");
+    clients.again(MIXES[0])?;
+    pool_agrees(&agent, &server, &pool, &clients, &target)
 }
 
 #[test]

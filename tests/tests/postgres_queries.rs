@@ -160,7 +160,7 @@ fn a_million_rows_are_one_query() -> anyhow::Result<()> {
 }
 
 #[test]
-fn a_value_of_fifty_megabytes_is_one_query() -> anyhow::Result<()> {
+fn a_value_of_two_hundred_megabytes_is_one_query() -> anyhow::Result<()> {
     let mut session = Session::start()?;
     // Full of what begins like the message that ends a query.
     let told = session
