@@ -9,6 +9,7 @@ use observer_tests::postgres::clients::{Clients, Library, State, expect_codes, p
 use observer_tests::postgres::pgbench::Pgbench;
 use observer_tests::postgres::server::{Options, Server};
 use observer_tests::postgres::shown::{Sessions, View, nothing_lost, queries};
+use observer_tests::puppet::Puppet;
 use observer_tests::websocket::{alone, unique_name};
 
 /// How the server calls itself.
@@ -196,6 +197,25 @@ fn a_server_that_takes_its_time_keeps_clients_waiting() -> anyhow::Result<()> {
         client.run("logout()")?;
     }
     nothing_lost(&agent)
+}
+
+/// Where not even the kernel accepts them, nothing tells what they would speak but the server's port.
+#[test]
+fn clients_wait_for_a_listener_whose_queue_is_full() -> anyhow::Result<()> {
+    let _alone = alone();
+    let mut server = Puppet::start("full-server")?;
+    // It holds one more than it is told, and two have come.
+    server.run("listener = listen(backlog=1)")?;
+    let port = server.number("port(listener)")?;
+    server.run(&format!("early = [connect(('127.0.0.1', {port})) for _ in range(2)]"))?;
+    let agent = Agent::start(&["--protocol-ports", &format!("postgres={port}")])?;
+    let mut client = Puppet::start("full-client")?;
+    client.run(&format!("target = ('127.0.0.1', {port}); late = [new_socket(target) for _ in range(5)]"))?;
+    client.run("[one.setblocking(False) for one in late]; [one.connect_ex(target) for one in late]")?;
+    let view = View::client("full-client", &format!("127.0.0.1:{port}"));
+    view.expect(&agent, &Sessions { waiting: 5.0, ..Sessions::default() }, View::sessions)?;
+    client.run("[one.close() for one in late]")?;
+    view.expect(&agent, &Sessions::default(), View::sessions)
 }
 
 #[test]
