@@ -1,5 +1,6 @@
 //! The programs: what each is for, how it is attached, and how that went.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
 use std::path::Path;
@@ -220,21 +221,23 @@ pub fn load(settings: &Settings) -> Result<Probes, Error> {
     let btf = Btf::from_sys_fs()?;
     let mut ebpf = create(settings, &offsets, &btf)?;
 
+    let mut loaded = load_programs(&mut ebpf, &btf);
     let mut probes = Vec::with_capacity(DESIGNS.len());
     let mut adopt = None;
     let mut refresh = None;
     let sockets = clone_of(&ebpf, "SOCKETS")?;
     for design in DESIGNS {
-        let outcome = match design.kind {
-            Kind::Tracepoint => attach_tracepoint(&mut ebpf, design.name, &btf),
-            Kind::Iterator(over) => {
+        let outcome = loaded.remove(design.name).unwrap_or_else(|| Err("it is not in the object".to_owned()));
+        let outcome = outcome.and_then(|()| match design.kind {
+            Kind::Tracepoint => attach_tracepoint(&mut ebpf, design.name),
+            Kind::Iterator(_) => {
                 let map = (design.name == "refresh").then_some(&sockets);
-                attach_iterator(&mut ebpf, design.name, over, map, &btf).map(|iterator| {
+                attach_iterator(&mut ebpf, design.name, map).map(|iterator| {
                     let place = if design.name == "refresh" { &mut refresh } else { &mut adopt };
                     *place = Some(iterator);
                 })
             }
-        };
+        });
         if let (Err(reason), true) = (&outcome, design.essential) {
             return Err(Error::Essential { name: design.name, since: design.since, reason: reason.clone() });
         }
@@ -310,22 +313,45 @@ fn create(settings: &Settings, offsets: &Offsets, btf: &Btf) -> Result<Ebpf, Err
     loader.load(OBJECT).map_err(|error| Error::Maps(chain(&error)))
 }
 
-fn attach_tracepoint(ebpf: &mut Ebpf, name: &str, btf: &Btf) -> Result<(), String> {
+/// Loads every program there is, all at once: what takes time is the verifier, which uses one processor for
+/// each. Tells how it went, by name.
+fn load_programs(ebpf: &mut Ebpf, btf: &Btf) -> BTreeMap<String, Result<(), String>> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = ebpf
+            .programs_mut()
+            .map(|(name, program)| {
+                let name = name.to_owned();
+                let thread = scope.spawn({
+                    let name = name.clone();
+                    move || load_program(&name, program, btf)
+                });
+                (name, thread)
+            })
+            .collect();
+        let joined =
+            |outcome: std::thread::Result<_>| outcome.unwrap_or_else(|_| Err("it panicked".to_owned()));
+        threads.into_iter().map(|(name, thread)| (name, joined(thread.join()))).collect()
+    })
+}
+
+fn load_program(name: &str, program: &mut Program, btf: &Btf) -> Result<(), String> {
+    let design = DESIGNS.iter().find(|design| design.name == name).ok_or("nobody asked for it")?;
+    let outcome = match (design.kind, program) {
+        (Kind::Tracepoint, Program::BtfTracePoint(program)) => program.load(name, btf),
+        (Kind::Iterator(over), Program::Iter(program)) => program.load(over, btf),
+        _ => return Err("it is of another type in the object".to_owned()),
+    };
+    outcome.map_err(|error| chain(&error))
+}
+
+fn attach_tracepoint(ebpf: &mut Ebpf, name: &str) -> Result<(), String> {
     let program: &mut BtfTracePoint = program(ebpf, name)?;
-    program.load(name, btf).map_err(|error| chain(&error))?;
     program.attach().map_err(|error| chain(&error))?;
     Ok(())
 }
 
-fn attach_iterator(
-    ebpf: &mut Ebpf,
-    name: &str,
-    over: &str,
-    map: Option<&MapData>,
-    btf: &Btf,
-) -> Result<Iterator, String> {
+fn attach_iterator(ebpf: &mut Ebpf, name: &str, map: Option<&MapData>) -> Result<Iterator, String> {
     let program: &mut Iter = program(ebpf, name)?;
-    program.load(over, btf).map_err(|error| chain(&error))?;
     let descriptor = program.fd().map_err(|error| chain(&error))?;
     Iterator::attach(descriptor.as_fd(), map.map(|map| map.fd().as_fd())).map_err(|error| chain(&error))
 }
