@@ -35,12 +35,13 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// How a socket of this family without a state came to be: once those that existed before have been
-    /// adopted, a UNIX socket not seen yet is a new one, and nothing has moved on it.
+    /// How a socket without a state came to be: once those that existed before have been adopted, one not
+    /// seen yet is a new one, and nothing has moved on it. UNIX sockets have no hook at their beginning, and
+    /// that of TCP is left out by the kernel where it interrupts itself.
     #[inline(always)]
-    pub fn without_state(family: u16) -> Self {
+    pub fn without_state(sk: Sock) -> Self {
         let adopted_all = CONTROL.get(0).is_some_and(|control| control.pass > 0);
-        if family == AF_UNIX && adopted_all { Self::Fresh(Role::Client) } else { Self::Adopted }
+        if adopted_all { Self::Fresh(role_of(sk)) } else { Self::Adopted }
     }
 }
 
@@ -104,8 +105,7 @@ pub fn track(sk: Sock, origin: Origin, task: Option<Task>, phase: Phase) -> Opti
             connection.flags = FLAG_ADOPTED;
             connection.lost = [1; 2];
             connection.pending = 0;
-            // A socket that was accepted has its listener's backlog; one that connected has none.
-            if sk.read::<u32>(OFFSET_SOCK_MAX_ACK_BACKLOG.load()) > 0 { Role::Server } else { Role::Client }
+            role_of(sk)
         }
     };
     let net: *const u8 = sk.read(OFFSET_SOCK_NET.load());
@@ -127,6 +127,13 @@ pub fn track(sk: Sock, origin: Origin, task: Option<Task>, phase: Phase) -> Opti
     socket.index = index;
     publish(connection, phase);
     Some(socket)
+}
+
+/// The side of a TCP connection that a socket is on: one that was accepted has its listener's backlog, one
+/// that connected has none.
+#[inline(always)]
+fn role_of(sk: Sock) -> Role {
+    if sk.read::<u32>(OFFSET_SOCK_MAX_ACK_BACKLOG.load()) > 0 { Role::Server } else { Role::Client }
 }
 
 /// Addresses and ports, which a client has once it is established.
