@@ -20,6 +20,9 @@ const MIXES: [&Mix; 4] = [
     &[(State::Idle, 60)],
 ];
 
+/// Those that are tried over UNIX sockets, where nothing but the way there is another.
+const OVER_UNIX: &[&Mix] = &[MIXES[0], MIXES[2]];
+
 /// Both ends of sessions without a pool between them.
 fn both(clients: &Clients, target: &Address) -> [View; 2] {
     let label = target.label();
@@ -36,12 +39,12 @@ fn agree(agent: &Agent, server: &Server, views: &[View], expected: Sessions) -> 
 }
 
 /// Clients of a library, in each mix.
-fn observed(library: Library, target: impl Fn(&Server) -> Address) -> anyhow::Result<()> {
+fn observed(library: Library, target: impl Fn(&Server) -> Address, mixes: &[&Mix]) -> anyhow::Result<()> {
     let _alone = alone();
     let server = Server::start()?;
     let target = target(&server);
     let agent = Agent::start(&[])?;
-    for mix in MIXES {
+    for mix in mixes {
         let mut clients = Clients::start(library, &target)?;
         let views = both(&clients, &target);
         let before = views[0].acquired(&agent.scrape()?);
@@ -58,61 +61,61 @@ fn observed(library: Library, target: impl Fn(&Server) -> Address) -> anyhow::Re
 
 #[test]
 fn asyncpg() -> anyhow::Result<()> {
-    observed(Library::Asyncpg, Server::tcp)
+    observed(Library::Asyncpg, Server::tcp, &MIXES)
 }
 
 #[test]
 fn psycopg() -> anyhow::Result<()> {
-    observed(Library::Psycopg, Server::tcp)
+    observed(Library::Psycopg, Server::tcp, &MIXES)
 }
 
 #[test]
 fn psql() -> anyhow::Result<()> {
-    observed(Library::Psql, Server::tcp)
+    observed(Library::Psql, Server::tcp, &MIXES)
 }
 
 #[test]
 fn node() -> anyhow::Result<()> {
-    observed(Library::Node, Server::tcp)
+    observed(Library::Node, Server::tcp, &MIXES)
 }
 
 #[test]
 fn rust() -> anyhow::Result<()> {
-    observed(Library::Rust, Server::tcp)
+    observed(Library::Rust, Server::tcp, &MIXES)
 }
 
 #[test]
 fn asyncpg_over_a_unix_socket() -> anyhow::Result<()> {
-    observed(Library::Asyncpg, Server::unix)
+    observed(Library::Asyncpg, Server::unix, OVER_UNIX)
 }
 
 #[test]
 fn psycopg_over_a_unix_socket() -> anyhow::Result<()> {
-    observed(Library::Psycopg, Server::unix)
+    observed(Library::Psycopg, Server::unix, OVER_UNIX)
 }
 
 #[test]
 fn psql_over_a_unix_socket() -> anyhow::Result<()> {
-    observed(Library::Psql, Server::unix)
+    observed(Library::Psql, Server::unix, OVER_UNIX)
 }
 
 #[test]
 fn node_over_a_unix_socket() -> anyhow::Result<()> {
-    observed(Library::Node, Server::unix)
+    observed(Library::Node, Server::unix, OVER_UNIX)
 }
 
 #[test]
 fn rust_over_a_unix_socket() -> anyhow::Result<()> {
-    observed(Library::Rust, Server::unix)
+    observed(Library::Rust, Server::unix, OVER_UNIX)
 }
 
 /// The agent starts when the sessions are in their states already. It knows of one as soon as the server has
 /// been ready once more.
-fn adopted(library: Library, target: impl Fn(&Server) -> Address) -> anyhow::Result<()> {
+fn adopted(library: Library, target: impl Fn(&Server) -> Address, mixes: &[&Mix]) -> anyhow::Result<()> {
     let _alone = alone();
     let server = Server::start()?;
     let target = target(&server);
-    for mix in MIXES {
+    for mix in mixes {
         let mut clients = Clients::start(library, &target)?;
         let views = both(&clients, &target);
         clients.login(60)?;
@@ -134,52 +137,52 @@ fn adopted(library: Library, target: impl Fn(&Server) -> Address) -> anyhow::Res
 
 #[test]
 fn asyncpg_before_the_agent() -> anyhow::Result<()> {
-    adopted(Library::Asyncpg, Server::tcp)
+    adopted(Library::Asyncpg, Server::tcp, &MIXES)
 }
 
 #[test]
 fn psycopg_before_the_agent() -> anyhow::Result<()> {
-    adopted(Library::Psycopg, Server::tcp)
+    adopted(Library::Psycopg, Server::tcp, &MIXES)
 }
 
 #[test]
 fn psql_before_the_agent() -> anyhow::Result<()> {
-    adopted(Library::Psql, Server::tcp)
+    adopted(Library::Psql, Server::tcp, &MIXES)
 }
 
 #[test]
 fn node_before_the_agent() -> anyhow::Result<()> {
-    adopted(Library::Node, Server::tcp)
+    adopted(Library::Node, Server::tcp, &MIXES)
 }
 
 #[test]
 fn rust_before_the_agent() -> anyhow::Result<()> {
-    adopted(Library::Rust, Server::tcp)
+    adopted(Library::Rust, Server::tcp, &MIXES)
 }
 
 #[test]
 fn asyncpg_over_a_unix_socket_before_the_agent() -> anyhow::Result<()> {
-    adopted(Library::Asyncpg, Server::unix)
+    adopted(Library::Asyncpg, Server::unix, OVER_UNIX)
 }
 
 #[test]
 fn psycopg_over_a_unix_socket_before_the_agent() -> anyhow::Result<()> {
-    adopted(Library::Psycopg, Server::unix)
+    adopted(Library::Psycopg, Server::unix, OVER_UNIX)
 }
 
 #[test]
 fn psql_over_a_unix_socket_before_the_agent() -> anyhow::Result<()> {
-    adopted(Library::Psql, Server::unix)
+    adopted(Library::Psql, Server::unix, OVER_UNIX)
 }
 
 #[test]
 fn node_over_a_unix_socket_before_the_agent() -> anyhow::Result<()> {
-    adopted(Library::Node, Server::unix)
+    adopted(Library::Node, Server::unix, OVER_UNIX)
 }
 
 #[test]
 fn rust_over_a_unix_socket_before_the_agent() -> anyhow::Result<()> {
-    adopted(Library::Rust, Server::unix)
+    adopted(Library::Rust, Server::unix, OVER_UNIX)
 }
 
 /// Both sides of a pool have the states of a mix, each its own way.
