@@ -78,8 +78,9 @@ fn pgbench_in_prepared_mode() -> anyhow::Result<()> {
     counted("prepared")
 }
 
-/// The mean time of a query is what `pgbench` says it is, which has one in each transaction here.
-fn timed(mode: &str, script: &str, transactions: &str) -> anyhow::Result<()> {
+/// The mean time of a query is what `pgbench` says it is, which has one in each transaction here, but for some
+/// of it, and for the time that `pgbench` itself takes to send it and to go on.
+fn timed(mode: &str, script: &str, transactions: &str, tolerance: f64) -> anyhow::Result<()> {
     let _alone = alone();
     let server = Server::start()?;
     let target = server.tcp();
@@ -100,7 +101,7 @@ fn timed(mode: &str, script: &str, transactions: &str) -> anyhow::Result<()> {
     let report = run.report()?;
     println!("{mode}: {mean} s by the agent, {} s by pgbench", report.latency);
     ensure!(
-        (mean - report.latency).abs() <= 0.1 * report.latency + 50e-6,
+        (mean - report.latency).abs() <= tolerance * report.latency + 50e-6,
         "{mean} s by the agent, {} s by pgbench",
         report.latency
     );
@@ -114,6 +115,7 @@ fn short_queries_take_as_long_as_pgbench_says() -> anyhow::Result<()> {
             mode,
             "\\set n random(1, 100000)\nSELECT abalance FROM pgbench_accounts WHERE aid = :n;\n",
             "3000",
+            0.1,
         )?;
     }
     Ok(())
@@ -121,7 +123,7 @@ fn short_queries_take_as_long_as_pgbench_says() -> anyhow::Result<()> {
 
 #[test]
 fn long_queries_take_as_long_as_pgbench_says() -> anyhow::Result<()> {
-    timed("prepared", "SELECT pg_sleep(0.02);\n", "100")
+    timed("prepared", "SELECT pg_sleep(0.02);\n", "100", 0.03)
 }
 
 #[test]
