@@ -23,7 +23,12 @@ struct Held {
 fn held(pid: u32) -> anyhow::Result<Held> {
     let mut held = Held::default();
     for entry in fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
-        for line in fs::read_to_string(entry?.path())?.lines() {
+        let text = match fs::read_to_string(entry?.path()) {
+            // A client's connection, closed meanwhile.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            text => text?,
+        };
+        for line in text.lines() {
             let number = || line.split_whitespace().last().and_then(|number| number.parse::<u32>().ok());
             if line.starts_with("prog_id:") {
                 held.programs.extend(number());
