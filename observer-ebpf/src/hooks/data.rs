@@ -216,25 +216,10 @@ stages! {
     search: Search;
 }
 
-/// [`Session::run_frames`]; [`Desync::code`] of what went wrong. Exported as a stage is.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn run_frames(
-    session: *mut Session,
-    connection: *mut Connection,
-    buffers: *mut Buffers,
-    direction: u32,
-) -> u32 {
-    // SAFETY: as for a stage.
-    let (session, connection, buffers) = unsafe { (session.as_mut(), connection.as_mut(), buffers.as_mut()) };
-    let (Some(session), Some(connection), Some(buffers)) = (session, connection, buffers) else { return 0 };
-    Desync::code(session.run_frames(Direction::from_u32(direction), buffers, connection))
-}
-
-macro_rules! messages {
-    ($($name:ident: $server:literal;)*) => {
+macro_rules! runs {
+    ($($name:ident: $run:expr;)*) => {
         $(
-            /// [`Session::run_messages`]; [`Desync::code`] of what went wrong. Exported as a stage is.
+            /// A call's frames or messages; [`Desync::code`] of what went wrong. Exported as a stage is.
             #[unsafe(no_mangle)]
             #[inline(never)]
             pub extern "C" fn $name(
@@ -249,16 +234,16 @@ macro_rules! messages {
                 let (Some(session), Some(connection), Some(buffers)) = (session, connection, buffers) else {
                     return 0;
                 };
-                let direction = Direction::from_u32(direction);
-                Desync::code(session.run_messages::<$server, Buffers>(direction, buffers, connection))
+                Desync::code($run(session, Direction::from_u32(direction), buffers, connection))
             }
         )*
     };
 }
 
-messages! {
-    client_messages: false;
-    server_messages: true;
+runs! {
+    run_frames: Session::run_frames;
+    client_messages: Session::run_messages::<false, Buffers>;
+    server_messages: Session::run_messages::<true, Buffers>;
 }
 
 /// Compares where the call's bytes lie in TCP's stream with where the last one ended. False if the bytes
