@@ -6,6 +6,8 @@ use observer_ebpf::layout::Protocol;
 use observer_ebpf::layout::connection::{Connection, Phase};
 use observer_ebpf::layout::postgres::{OTHER_CLASSES, QUERY_BUCKETS, State, TRANSACTION_BUCKETS};
 
+use crate::totals::add_all;
+
 /// Upper bounds, in seconds, of the buckets of `db_connection_acquire_seconds`.
 pub const ACQUIRE_BOUNDS: [f64; 7] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0];
 
@@ -53,9 +55,7 @@ impl Totals {
         for (total, counts) in self.queries.iter_mut().zip(&counters.queries) {
             add_all(total, counts);
         }
-        for (total, nanoseconds) in self.query_ns.iter_mut().zip(counters.query_ns) {
-            *total += nanoseconds;
-        }
+        add_all(&mut self.query_ns, &counters.query_ns);
         add_all(&mut self.transactions, &counters.transactions);
         self.transaction_ns += counters.transaction_ns;
         for error in counters.errors.iter().filter(|error| error.count > 0) {
@@ -87,11 +87,5 @@ impl Open {
             },
             Phase::Free | Phase::Closed | Phase::Failed => {}
         }
-    }
-}
-
-fn add_all<const N: usize>(totals: &mut [u64; N], counts: &[u32; N]) {
-    for (total, &count) in totals.iter_mut().zip(counts) {
-        *total += u64::from(count);
     }
 }

@@ -319,14 +319,7 @@ fn load_programs(ebpf: &mut Ebpf, btf: &Btf) -> BTreeMap<String, Result<(), Stri
     std::thread::scope(|scope| {
         let threads: Vec<_> = ebpf
             .programs_mut()
-            .map(|(name, program)| {
-                let name = name.to_owned();
-                let thread = scope.spawn({
-                    let name = name.clone();
-                    move || load_program(&name, program, btf)
-                });
-                (name, thread)
-            })
+            .map(|(name, program)| (name.to_owned(), scope.spawn(move || load_program(name, program, btf))))
             .collect();
         let joined =
             |outcome: std::thread::Result<_>| outcome.unwrap_or_else(|_| Err("it panicked".to_owned()));

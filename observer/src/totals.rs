@@ -160,7 +160,8 @@ pub fn messages(counters: &Counters) -> u64 {
     counters.messages.iter().flatten().map(|&count| u64::from(count)).sum()
 }
 
-fn add_all<T: Copy + Into<u64>>(totals: &mut [u64], counts: &[T]) {
+/// Adds counts to totals, element by element.
+pub fn add_all<T: Copy + Into<u64>>(totals: &mut [u64], counts: &[T]) {
     for (total, &count) in totals.iter_mut().zip(counts) {
         *total += count.into();
     }
