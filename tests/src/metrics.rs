@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::ensure;
+
 /// A scrape.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -75,6 +77,18 @@ fn sample(line: &str) -> Option<Sample> {
         rest = &after[end + 1..];
     }
     Some(Sample { name: name.to_owned(), labels, value })
+}
+
+/// Fails if the agent lost its step in a protocol's streams, or an event.
+pub fn nothing_lost(metrics: &Metrics, protocol: &str) -> anyhow::Result<()> {
+    let lost = [
+        metrics.sum("observer_desyncs_total", &[("protocol", protocol)]),
+        metrics.sum("observer_events_lost_total", &[]),
+    ];
+    let is_told = |line: &&str| line.contains("observer_desyncs_total") || line.contains("_unparsed_");
+    let told: Vec<&str> = metrics.text().lines().filter(is_told).collect();
+    ensure!(lost.iter().sum::<f64>() < 1.0, "desyncs, lost events: {lost:?}\n{}", told.join("\n"));
+    Ok(())
 }
 
 #[cfg(test)]

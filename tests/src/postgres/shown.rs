@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail, ensure};
 
 use super::server::Server;
 use crate::agent::Agent;
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 
 /// How long the agent and the server may take to agree.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -206,12 +206,7 @@ pub fn desyncs(metrics: &Metrics) -> f64 {
     metrics.sum("observer_desyncs_total", &[("protocol", "postgres")])
 }
 
-/// Fails if the agent lost anything.
+/// Fails if the agent lost anything in Postgres streams.
 pub fn nothing_lost(agent: &Agent) -> anyhow::Result<()> {
-    let metrics = agent.scrape().context("after the test")?;
-    let lost = [desyncs(&metrics), metrics.sum("observer_events_lost_total", &[])];
-    let is_told = |line: &&str| line.contains("observer_desyncs_total") || line.contains("_unparsed_");
-    let told: Vec<&str> = metrics.text().lines().filter(is_told).collect();
-    ensure!(lost.iter().sum::<f64>() < 1.0, "desyncs, lost events: {lost:?}\n{}", told.join("\n"));
-    Ok(())
+    metrics::nothing_lost(&agent.scrape().context("after the test")?, "postgres")
 }

@@ -8,7 +8,7 @@ use anyhow::bail;
 
 use super::traffic::{Traffic, Values, series};
 use crate::agent::Agent;
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 
 /// How long the agent may take to say what it must.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -183,10 +183,5 @@ pub fn settle(agent: &Agent, sides: &[&Side]) -> anyhow::Result<Metrics> {
 
 /// Fails if the agent lost anything in WebSocket streams.
 pub fn nothing_lost(metrics: &Metrics) -> anyhow::Result<()> {
-    let lost = [
-        metrics.sum("observer_desyncs_total", &[("protocol", "websocket")]),
-        metrics.sum("observer_events_lost_total", &[]),
-    ];
-    anyhow::ensure!(lost.iter().sum::<f64>() < 1.0, "desyncs, lost events: {lost:?}");
-    Ok(())
+    metrics::nothing_lost(metrics, "websocket")
 }
