@@ -121,7 +121,7 @@ fn call(observed: &mut Observed, server: bool, bytes: &[u8]) {
 }
 
 fn assert_same(split: &Observed, whole: &Observed) {
-    assert_eq!(split.connection.postgres, whole.connection.postgres);
+    assert_eq!(split.connection.postgres(), whole.connection.postgres());
     assert_eq!(split.protocol(), whole.protocol());
     assert_eq!(split.connection.lost, whole.connection.lost);
     assert_eq!(split.connection.pending, whole.connection.pending);
@@ -154,7 +154,7 @@ fuzz_target!(|input: Input| {
         assert_same(&split, &whole);
     }
     for mut observed in [whole, split] {
-        let counters = observed.connection.postgres;
+        let counters = observed.connection.postgres();
         assert!(counters.asked >= counters.answered);
         if observed.protocol() != Protocol::Postgres
             || matches!(input.opening, Opening::Cancel | Opening::Encryption)
@@ -168,7 +168,7 @@ fuzz_target!(|input: Input| {
         observed.client(QUERY);
         observed.server(READY);
         assert_eq!(observed.connection.lost, [0; 2]);
-        assert_eq!(observed.connection.postgres.state, State::InTransaction as u8);
-        assert!(!observed.connection.postgres.is_active());
+        assert_eq!(observed.connection.postgres().state, State::InTransaction as u8);
+        assert!(!observed.connection.postgres().is_active());
     }
 });

@@ -127,7 +127,7 @@ fn run(input: &Input, poison: u8) -> Observed {
 fuzz_target!(|input: Input| {
     let zeros = run(&input, 0);
     let ones = run(&input, 0xFF);
-    assert_eq!(zeros.connection.websocket, ones.connection.websocket);
+    assert_eq!(zeros.connection.websocket(), ones.connection.websocket());
     assert_eq!(zeros.protocol(), ones.protocol());
     assert_eq!(zeros.connection.lost, ones.connection.lost);
     assert_eq!(zeros.desyncs, ones.desyncs);

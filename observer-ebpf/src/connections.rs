@@ -7,7 +7,7 @@ use observer_ebpf::layout::connection::{
     Owner, Phase, UNIX_PATH_MAX, UnixPath,
 };
 use observer_ebpf::layout::socket::{Socket, UNTRACKED};
-use observer_ebpf::layout::{Direction, Role};
+use observer_ebpf::layout::{Direction, Protocol, Role};
 
 use crate::globals::{
     CAPACITY, MAX_CONNECTIONS, OFFSET_FILE_INODE, OFFSET_INODE_INO, OFFSET_NET_INUM, OFFSET_SOCK_DADDR,
@@ -366,8 +366,15 @@ fn continue_in_another(
     next.local = before.local;
     next.remote = before.remote;
     next.inodes = before.inodes;
-    next.postgres.state = before.postgres.state;
-    next.postgres.asked = before.postgres.asked.wrapping_sub(before.postgres.answered);
+    if next.protocol == Protocol::Postgres as u8 {
+        let (next, before) = (next.details.postgres_mut(), before.details.postgres());
+        next.state = before.state;
+        next.asked = before.asked.wrapping_sub(before.answered);
+    } else if next.protocol == Protocol::Redis as u8 {
+        let (next, before) = (next.details.redis_mut(), before.details.redis());
+        next.state = before.state;
+        next.asked = before.asked.wrapping_sub(before.answered);
+    }
     if let Some(path) = UNIX_PATHS.get_ptr(socket.index) {
         set_path(index, path);
     }

@@ -21,6 +21,9 @@ globals! {
     THRESHOLD_LARGE: u64 = Thresholds::DEFAULT.large;
     THRESHOLD_HUGE: u64 = Thresholds::DEFAULT.huge;
 
+    /// The byte that ends a Redis key's prefix.
+    REDIS_SEPARATOR: u32 = b':' as u32;
+
     OFFSET_SOCK_FAMILY: u32 = 0;
     OFFSET_SOCK_STATE: u32 = 0;
     OFFSET_SOCK_NUM: u32 = 0;

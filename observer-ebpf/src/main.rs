@@ -15,6 +15,7 @@ mod globals;
 mod health;
 mod hooks;
 mod kernel;
+mod keys;
 mod maps;
 mod user_memory;
 

@@ -7,6 +7,7 @@ use aya_ebpf::{
 };
 use observer_ebpf::layout::connection::{Connection, UnixPath};
 use observer_ebpf::layout::health::Health;
+use observer_ebpf::layout::redis::{CountKey, KeyCounts, Prefix};
 use observer_ebpf::layout::settings::Control;
 use observer_ebpf::layout::socket::Socket;
 
@@ -48,6 +49,15 @@ pub static PATH: PerCpuArray<UnixPath, 1> = PerCpuArray::new();
 /// What the agent and the program tell each other.
 #[btf_map]
 pub static CONTROL: Array<Control, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
+
+/// Numbers of Redis key prefixes, which count from `PREFIX_FIRST` on. Its size is how many are told apart.
+#[btf_map]
+pub static PREFIXES: HashMap<Prefix, u64, 1> = HashMap::new();
+
+/// Redis keys found and not found, by connection and prefix. When it is full, they are counted in the
+/// connection's element instead.
+#[btf_map]
+pub static PREFIX_COUNTS: HashMap<CountKey, KeyCounts, 65_536> = HashMap::new();
 
 /// What could not be done.
 #[btf_map]

@@ -8,16 +8,20 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user, bpf_task_pt_regs};
 use observer_ebpf::layout::Direction;
+use observer_ebpf::layout::connection::Connection;
 use observer_ebpf::layout::health::Unread;
+use observer_ebpf::layout::redis::{CountKey, Prefix};
 use observer_ebpf::layout::settings::Thresholds;
+use observer_ebpf::wire::redis::{Part, Redis};
 use observer_ebpf::wire::source::{HEADER_MAX, Source};
 
 use crate::globals::{
     OFFSET_REGS_AX, OFFSET_REGS_DX, OFFSET_REGS_ORIG_AX, OFFSET_REGS_SI, OFFSET_TASK_FLAGS,
-    OFFSET_TASK_STATUS, thresholds,
+    OFFSET_TASK_STATUS, REDIS_SEPARATOR, thresholds,
 };
+use crate::hooks::data;
 use crate::kernel::{Task, member};
-use crate::{assembly, clock, events};
+use crate::{assembly, clock, events, keys};
 
 /// Bytes read at once. A KiB costs 20 ns more than 16 bytes do, and every header in it is then free; four
 /// cost another 45, which is well spent where a call has more of them.
@@ -294,6 +298,38 @@ impl Source for Buffers {
             self.now_ns = clock::monotonic_ns();
         }
         self.now_ns
+    }
+
+    #[inline(always)]
+    fn wall_ns(&mut self) -> u64 {
+        keys::wall_ns(self.now_ns())
+    }
+
+    #[inline(always)]
+    fn separator(&self) -> u8 {
+        REDIS_SEPARATOR.load() as u8
+    }
+
+    #[inline(always)]
+    fn prefix(&mut self, prefix: &Prefix) -> u32 {
+        keys::number(prefix)
+    }
+
+    #[inline(always)]
+    fn count_keys(&mut self, key: &CountKey, hits: u32, misses: u32) -> bool {
+        keys::count(key, hits, misses)
+    }
+
+    #[inline(always)]
+    fn run_part(&mut self, part: Part, redis: &mut Redis, connection: &mut Connection) -> u32 {
+        match part {
+            Part::Commands => data::redis_commands(redis, connection, self),
+            Part::Argument => data::redis_argument(redis, connection, self),
+            Part::Inline => data::redis_inline(redis, connection, self),
+            Part::Replies => data::redis_replies(redis, connection, self),
+            Part::Take => data::redis_take(redis, connection, self),
+            Part::Value => data::redis_value(redis, connection, self),
+        }
     }
 
     #[inline(always)]

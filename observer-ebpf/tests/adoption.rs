@@ -16,7 +16,7 @@ const WAYS: [(Role, Direction, bool); 4] = [
 
 /// What was counted, without the number of headers: that of a long frame is not seen as one when it passes.
 fn counted(observed: &Observed, direction: Direction) -> Counters {
-    Counters { headers: 0, ..observed.connection.websocket[direction as usize] }
+    Counters { headers: 0, ..observed.connection.websocket()[direction as usize] }
 }
 
 fn expected(wire: &Wire) -> Counters {
@@ -83,7 +83,7 @@ fn one_call_in_step_is_not_enough() {
         assert_eq!(observed.protocol(), Protocol::Unknown);
         // What comes next is none: what was counted was not there.
         observed.call(direction, b"\xFFnothing that could be a frame");
-        assert_eq!(observed.connection.websocket, [Counters::ZERO; 2]);
+        assert_eq!(observed.connection.websocket(), &[Counters::ZERO; 2]);
         assert_eq!(observed.protocol(), Protocol::Unknown);
     }
 }
@@ -100,7 +100,7 @@ fn one_long_frame_is_not_enough() {
             }
             assert_eq!(observed.protocol(), Protocol::Unknown, "{call}");
             observed.call(direction, &[0xFF; 20]);
-            assert_eq!(observed.connection.websocket, [Counters::ZERO; 2]);
+            assert_eq!(observed.connection.websocket(), &[Counters::ZERO; 2]);
         }
     }
 }
@@ -261,7 +261,7 @@ fn tls_records_make_it_tls() {
             observed.call(direction, b"\x81\x05hello");
             observed.call(direction.opposite(), b"\x81\x85\x00\x00\x00\x00hello");
             assert_eq!(observed.protocol(), Protocol::Tls);
-            assert_eq!(observed.connection.websocket, [Counters::ZERO; 2]);
+            assert_eq!(observed.connection.websocket(), &[Counters::ZERO; 2]);
         }
     }
 }

@@ -104,7 +104,7 @@ fn a_connection_known_to_be_something_else_stays_that() {
             observed.server(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n");
         }
         assert_eq!(observed.protocol(), protocol, "{}", bytes.escape_ascii());
-        assert_eq!(observed.connection.websocket, [Counters::ZERO; 2]);
+        assert_eq!(observed.connection.websocket(), &[Counters::ZERO; 2]);
         assert_eq!(observed.connection.pending, 0);
     }
 }

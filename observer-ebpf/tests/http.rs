@@ -75,7 +75,7 @@ fn assert_counted(observed: &Observed, [client, server]: &[Wire; 2], how: impl c
 #[track_caller]
 fn assert_http(observed: &Observed) {
     assert_eq!(observed.protocol(), Protocol::Http);
-    assert_eq!(observed.connection.websocket, [Counters::ZERO; 2]);
+    assert_eq!(observed.connection.websocket(), &[Counters::ZERO; 2]);
     assert!(observed.desyncs.is_empty());
 }
 

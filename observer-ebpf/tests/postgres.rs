@@ -296,13 +296,13 @@ fn a_request_goes_from_its_first_byte_to_the_last_of_ready_for_query() {
     let (mut observed, now) = idle();
     for (place, byte) in query.iter().enumerate() {
         at(&mut observed, now + place as u64, false, &[*byte]);
-        assert!(observed.connection.postgres.is_active(), "after byte {place}");
+        assert!(observed.connection.postgres().is_active(), "after byte {place}");
     }
     for (place, byte) in answer.iter().enumerate() {
-        assert!(observed.connection.postgres.is_active(), "before byte {place}");
+        assert!(observed.connection.postgres().is_active(), "before byte {place}");
         at(&mut observed, now + 1_000 + place as u64, true, &[*byte]);
     }
-    let counters = observed.connection.postgres;
+    let counters = observed.connection.postgres();
     assert!(!counters.is_active());
     assert_eq!(counters.query_ns, [1_000 + answer.len() as u64 - 1, 0, 0, 0, 0]);
 }
@@ -318,16 +318,16 @@ fn an_extended_request_is_active_from_its_first_message_to_ready_for_query() {
     for message in &first {
         let (mut observed, now) = idle();
         at(&mut observed, now, false, message);
-        assert!(observed.connection.postgres.is_active(), "{message:?}");
+        assert!(observed.connection.postgres().is_active(), "{message:?}");
         at(&mut observed, now + 5, true, &server::message(b'1', &[]));
-        assert!(observed.connection.postgres.is_active(), "{message:?}");
+        assert!(observed.connection.postgres().is_active(), "{message:?}");
         at(&mut observed, now + 7, false, &client(frontend::sync));
-        assert_eq!(observed.connection.postgres.asked, 1, "{message:?}");
+        assert_eq!(observed.connection.postgres().asked, 1, "{message:?}");
         at(&mut observed, now + 9, true, &server::ready(b'I'));
-        assert!(!observed.connection.postgres.is_active(), "{message:?}");
+        assert!(!observed.connection.postgres().is_active(), "{message:?}");
         // Only what is executed is a query.
         let expected = if message[0] == b'E' { 9 } else { 0 };
-        assert_eq!(observed.connection.postgres.query_ns, [0, 0, 0, 0, expected], "{message:?}");
+        assert_eq!(observed.connection.postgres().query_ns, [0, 0, 0, 0, expected], "{message:?}");
     }
 }
 
@@ -341,10 +341,10 @@ fn a_flush_by_itself_asks_for_nothing() {
         at(&mut observed, now, false, &sync);
         for part in flush.chunks(length) {
             at(&mut observed, now, false, part);
-            assert_eq!(observed.connection.postgres.asked, 1, "in parts of {length}");
+            assert_eq!(observed.connection.postgres().asked, 1, "in parts of {length}");
         }
         at(&mut observed, now, true, &server::ready(b'I'));
-        assert!(!observed.connection.postgres.is_active(), "in parts of {length}");
+        assert!(!observed.connection.postgres().is_active(), "in parts of {length}");
     }
 }
 
@@ -363,22 +363,26 @@ fn durations_fall_in_the_buckets_of_the_contract() {
             at(&mut observed, now, true, &[server::complete("UPDATE 1"), server::ready(b'I')].concat());
             let mut expected = [0; 9];
             expected[bucket.min(8)] = 1;
-            assert_eq!(observed.connection.postgres.queries[QueryKind::Update as usize], expected, "{bound}");
-            assert_eq!(observed.connection.postgres.transactions, [0; 11]);
+            assert_eq!(
+                observed.connection.postgres().queries[QueryKind::Update as usize],
+                expected,
+                "{bound}"
+            );
+            assert_eq!(observed.connection.postgres().transactions, [0; 11]);
 
             at(&mut observed, now, false, &begin);
             at(&mut observed, now + 3, true, &[server::complete("BEGIN"), server::ready(b'T')].concat());
-            assert_eq!(observed.connection.postgres.state, State::InTransaction as u8);
+            assert_eq!(observed.connection.postgres().state, State::InTransaction as u8);
             at(&mut observed, now + 5, false, &begin);
             at(&mut observed, now + 5, true, &[server::error("42601"), server::ready(b'E')].concat());
-            assert_eq!(observed.connection.postgres.state, State::Failed as u8);
+            assert_eq!(observed.connection.postgres().state, State::Failed as u8);
             at(&mut observed, now + 5, false, &begin);
             let end = now + 3 + bound + past;
             at(&mut observed, end, true, &[server::complete("ROLLBACK"), server::ready(b'I')].concat());
             let mut expected = [0; 11];
             expected[bucket] = 1;
-            assert_eq!(observed.connection.postgres.transactions, expected, "{bound}");
-            assert_eq!(observed.connection.postgres.transaction_ns, bound + past);
+            assert_eq!(observed.connection.postgres().transactions, expected, "{bound}");
+            assert_eq!(observed.connection.postgres().transaction_ns, bound + past);
         }
     }
 }
@@ -391,14 +395,14 @@ fn requests_in_flight_keep_their_own_start() {
         for place in 0..requests {
             at(&mut observed, now + place * 10, false, &query);
         }
-        assert_eq!(u64::from(observed.connection.postgres.asked), requests);
+        assert_eq!(u64::from(observed.connection.postgres().asked), requests);
         let mut expected = 0;
         for place in 0..requests {
             at(&mut observed, now + 1_000 + place * 17, true, &server::ready(b'I'));
             expected += 1_000 + place * 7;
-            assert_eq!(observed.connection.postgres.query_ns[4], expected, "{place} of {requests}");
+            assert_eq!(observed.connection.postgres().query_ns[4], expected, "{place} of {requests}");
         }
-        assert!(!observed.connection.postgres.is_active());
+        assert!(!observed.connection.postgres().is_active());
     }
 }
 
@@ -411,7 +415,7 @@ fn past_32_in_flight_nothing_is_lost_and_no_time_is_too_long() {
             at(&mut observed, now + place * 10, false, &query);
         }
         for place in 0..requests {
-            let before = observed.connection.postgres.query_ns[1];
+            let before = observed.connection.postgres().query_ns[1];
             let end = 10_000 + place * 17;
             at(
                 &mut observed,
@@ -419,12 +423,12 @@ fn past_32_in_flight_nothing_is_lost_and_no_time_is_too_long() {
                 true,
                 &[server::complete("INSERT 0 1"), server::ready(b'I')].concat(),
             );
-            let took = observed.connection.postgres.query_ns[1] - before;
+            let took = observed.connection.postgres().query_ns[1] - before;
             let real = end - place * 10;
             assert!(took <= real && took >= end - requests * 10, "{place} of {requests}: {took} of {real}");
             assert!(took == real || requests - place > 32, "{place} of {requests}: {took} of {real}");
         }
-        let counters = observed.connection.postgres;
+        let counters = observed.connection.postgres();
         assert_eq!(u64::from(counters.queries[1].iter().sum::<u32>()), requests);
         assert_eq!((u64::from(counters.asked), counters.is_active()), (requests, false));
     }
@@ -506,20 +510,20 @@ fn errors_count_by_class_and_past_eight_as_others() {
         for _ in 0..=place {
             at(&mut observed, now, true, &server::error(&format!("{class}P01")));
         }
-        let kept = observed.connection.postgres.errors[place];
+        let kept = observed.connection.postgres().errors[place];
         assert_eq!((&kept.class[..], kept.count), (class.as_bytes(), place as u32 + 1));
     }
     for code in ["53300", "53200"] {
         at(&mut observed, now, true, &server::error(code));
     }
-    assert_eq!(observed.connection.postgres.errors[7].class, *b"53");
+    assert_eq!(observed.connection.postgres().errors[7].class, *b"53");
     for code in ["XX000", "53300", "08006"] {
         at(&mut observed, now, true, &server::error(code));
     }
-    let last = observed.connection.postgres.errors[7];
+    let last = observed.connection.postgres().errors[7];
     assert_eq!((last.class, last.count), (*b"??", 5));
     at(&mut observed, now, true, &server::error("42P01"));
-    assert_eq!(observed.connection.postgres.errors[3].count, 5);
+    assert_eq!(observed.connection.postgres().errors[3].count, 5);
 }
 
 #[test]
@@ -537,16 +541,16 @@ fn an_error_may_have_its_fields_in_any_order_and_an_empty_one() {
                 at(&mut observed, now, true, part);
             }
             at(&mut observed, now, true, &server::ready(b'E'));
-            let first = observed.connection.postgres.errors[0];
+            let first = observed.connection.postgres().errors[0];
             assert_eq!((first.class, first.count), (*b"53", 1), "{fields:?}");
-            assert_eq!(observed.connection.postgres.state, State::Failed as u8);
+            assert_eq!(observed.connection.postgres().state, State::Failed as u8);
         }
     }
     for fields in [&b""[..], b"\0", b"C", b"SX\0\0", b"C5"] {
         let (mut observed, now) = idle();
         at(&mut observed, now, true, &[server::message(b'E', fields), server::ready(b'T')].concat());
         assert!(observed.desyncs.is_empty());
-        assert_eq!(observed.connection.postgres.state, State::InTransaction as u8, "{fields:?}");
+        assert_eq!(observed.connection.postgres().state, State::InTransaction as u8, "{fields:?}");
     }
 }
 
@@ -559,9 +563,9 @@ fn what_may_come_at_any_time_changes_nothing() {
     assert_eq!(outcome(&observed), before);
     // A server that goes away says so.
     at(&mut observed, now, true, &server::error("57P01"));
-    assert_eq!(observed.connection.postgres.errors[0].class, *b"57");
+    assert_eq!(observed.connection.postgres().errors[0].class, *b"57");
     at(&mut observed, now, false, &client(frontend::terminate));
-    assert!(!observed.connection.postgres.is_active());
+    assert!(!observed.connection.postgres().is_active());
     assert_eq!(observed.connection.lost[Direction::Sent as usize], 0);
 }
 
@@ -583,15 +587,15 @@ fn large_values_are_stepped_over_exactly() {
                     at(&mut observed, now, true, &zeros[..part]);
                     left -= part;
                 }
-                assert!(observed.connection.postgres.is_active());
+                assert!(observed.connection.postgres().is_active());
                 at(
                     &mut observed,
                     now + 9,
                     true,
                     &[server::complete("SELECT 1"), server::ready(b'T')].concat(),
                 );
-                assert_eq!(observed.connection.postgres.query_ns[0], 9, "{size}");
-                assert_eq!(observed.connection.postgres.state, State::InTransaction as u8);
+                assert_eq!(observed.connection.postgres().query_ns[0], 9, "{size}");
+                assert_eq!(observed.connection.postgres().state, State::InTransaction as u8);
                 assert!(observed.desyncs.is_empty());
             }
         }
@@ -608,6 +612,6 @@ fn many_small_rows_cost_few_looks() {
     for part in all.chunks(8_192) {
         at(&mut observed, now + 4, true, part);
     }
-    assert_eq!(observed.connection.postgres.query_ns[0], 4);
-    assert!(!observed.connection.postgres.is_active());
+    assert_eq!(observed.connection.postgres().query_ns[0], 4);
+    assert!(!observed.connection.postgres().is_active());
 }

@@ -141,7 +141,7 @@ fn a_lost_client_gets_in_step_with_a_call_of_whole_messages_that_ends_a_request(
         let mut observed = idle();
         observed.client(&query("begin"));
         observed.client(b"\xFF\xFF\xFF\xFF\xFF");
-        assert!(observed.connection.postgres.is_active());
+        assert!(observed.connection.postgres().is_active());
         observed.client(&bytes);
         assert_eq!(observed.connection.lost, [u8::from(!found), 0], "{bytes:?}");
         observed.server(&server::ready(b'T'));
@@ -172,7 +172,7 @@ fn a_lost_server_gets_in_step_with_a_call_of_whole_messages_up_to_ready_for_quer
         observed.server(b"\xFF\xFF\xFF\xFF\xFF");
         observed.server(&bytes);
         assert_eq!(observed.connection.lost, [0, u8::from(!found)], "{bytes:?}");
-        assert_eq!(observed.connection.postgres.is_active(), !found);
+        assert_eq!(observed.connection.postgres().is_active(), !found);
         cycle(&mut observed, b'I');
         assert_right(&observed, State::Idle);
     }
@@ -213,7 +213,7 @@ fn what_looks_like_ready_for_query_inside_a_message_is_not() {
             let mut observed = idle();
             let call = Call { server: false, bytes: bytes.clone(), now_ns: observed.now_ns };
             parts(&mut observed, &call, &[cut]);
-            assert_eq!(observed.connection.postgres.asked, u32::from(!b"dp".contains(&kind)));
+            assert_eq!(observed.connection.postgres().asked, u32::from(!b"dp".contains(&kind)));
         }
     }
 }
@@ -253,7 +253,7 @@ fn bytes_missed_inside_a_message_are_stepped_over_and_others_lose_the_stream() {
             assert_eq!(desync, None);
             observed.server(&row[5 + missed as usize..]);
             observed.server(&[server::complete("SELECT 1"), server::ready(b'I')].concat());
-            assert_eq!(observed.connection.postgres.queries[0][0], 1);
+            assert_eq!(observed.connection.postgres().queries[0][0], 1);
         }
         assert_right(&observed, State::Idle);
     }
@@ -265,7 +265,7 @@ fn a_header_that_cannot_be_read_loses_the_stream() {
     observed.call_readable(Direction::Received, &server::ready(b'T'), 0);
     assert_eq!(observed.desyncs, [Desync::Unread]);
     assert_eq!(observed.connection.lost, [0, 1]);
-    assert_eq!(observed.connection.postgres.state, State::Idle as u8);
+    assert_eq!(observed.connection.postgres().state, State::Idle as u8);
     observed.call_readable(Direction::Sent, &query("select"), 0);
     assert_eq!(observed.connection.lost, [1, 1]);
     cycle(&mut observed, b'T');
@@ -291,27 +291,27 @@ fn a_session_is_adopted_from_one_call() {
         assert_eq!(observed.protocol(), Protocol::Postgres);
         let (sent, received) = if role == Role::Client { (SENT, RECEIVED) } else { (RECEIVED, SENT) };
         assert_eq!((observed.connection.lost[sent], observed.connection.lost[received]), (0, 1));
-        assert!(observed.connection.postgres.is_active());
-        assert_eq!(observed.connection.postgres.state, State::None as u8);
+        assert!(observed.connection.postgres().is_active());
+        assert_eq!(observed.connection.postgres().state, State::None as u8);
         observed.server(&[server::complete("SELECT 1"), server::ready(b'T')].concat());
         assert_right(&observed, State::InTransaction);
-        assert_eq!(observed.connection.postgres.queries[0][0], 1, "the query that was seen whole");
-        assert_eq!(observed.connection.postgres.acquire_ns, 0);
+        assert_eq!(observed.connection.postgres().queries[0][0], 1, "the query that was seen whole");
+        assert_eq!(observed.connection.postgres().acquire_ns, 0);
         // A transaction whose start was not seen has no time.
         cycle(&mut observed, b'I');
         assert_right(&observed, State::Idle);
-        assert_eq!(observed.connection.postgres.transactions, [0; 11]);
+        assert_eq!(observed.connection.postgres().transactions, [0; 11]);
 
         let mut observed = Observed::adopted(role);
         let answer = [server::row(b"1"), server::complete("SELECT 1"), server::ready(b'E')].concat();
         observed.server(&answer);
         assert_eq!(observed.protocol(), Protocol::Postgres);
         assert_eq!((observed.connection.lost[sent], observed.connection.lost[received]), (1, 0));
-        assert_eq!(State::from_u8(observed.connection.postgres.state), State::Failed);
+        assert_eq!(State::from_u8(observed.connection.postgres().state), State::Failed);
         observed.client(&query("rollback"));
         observed.server(&[server::complete("ROLLBACK"), server::ready(b'I')].concat());
         assert_right(&observed, State::Idle);
-        assert_eq!(observed.connection.postgres.queries[4][0], 1);
+        assert_eq!(observed.connection.postgres().queries[4][0], 1);
         assert!(observed.desyncs.is_empty());
     }
 }
@@ -408,7 +408,7 @@ fn run(observed: &mut Observed, steps: &[Step]) {
                 observed.session.pass(direction(*sent), *bytes, &mut observed.connection);
             }
         }
-        let counters = observed.connection.postgres;
+        let counters = observed.connection.postgres();
         assert!(counters.asked >= counters.answered, "{} of {}", counters.answered, counters.asked);
         assert!(counters.state <= State::Failed as u8);
         assert!(observed.connection.lost.iter().all(|&lost| lost <= 1));
@@ -520,6 +520,6 @@ fn a_request_behind_a_copy_s_data_in_one_call_begins() {
             split.client(message);
         }
         assert_eq!(outcome(&whole), outcome(&split), "{messages:?}");
-        assert!(whole.connection.postgres.is_active());
+        assert!(whole.connection.postgres().is_active());
     }
 }

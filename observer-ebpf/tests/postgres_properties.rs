@@ -267,7 +267,7 @@ proptest! {
         parts(&mut observed, answer, &[]);
         let mut expected = [0; 5];
         expected[keyword(text.as_bytes()) as usize] = 1;
-        let counted = observed.connection.postgres.queries.map(|buckets| buckets.iter().sum::<u32>());
+        let counted = observed.connection.postgres().queries.map(|buckets| buckets.iter().sum::<u32>());
         prop_assert_eq!(counted, expected, "{:?}", text);
     }
 }

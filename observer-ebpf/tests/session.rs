@@ -145,7 +145,7 @@ fn a_handshake_missed_is_still_http() {
             let direction = role.request_direction().opposite();
             assert_eq!(observed.miss(direction, (response.len() - cut) as u64, Desync::Gap), None);
             assert_eq!(observed.protocol(), Protocol::Http);
-            assert_eq!(observed.connection.websocket, [Counters::ZERO; 2]);
+            assert_eq!(observed.connection.websocket(), &[Counters::ZERO; 2]);
         }
         // The request is not needed.
         let mut observed = Observed::new(role);
@@ -248,7 +248,7 @@ fn a_lost_stream_gets_in_step_with_a_long_frame_over_many_calls() {
             observed.call(direction, part);
         }
         assert!(!observed.is_lost(direction));
-        let counted = observed.connection.websocket[direction as usize];
+        let counted = observed.connection.websocket()[direction as usize];
         assert_eq!(Counters { headers: 0, ..counted }, Counters { headers: 0, ..wire.expected });
         assert_eq!(observed.oversized[direction as usize], wire.oversized);
     }

@@ -116,7 +116,7 @@ proptest! {
             run(&mut observed, steps.clone());
             observed
         });
-        prop_assert_eq!(zeros.connection.websocket, other.connection.websocket);
+        prop_assert_eq!(zeros.connection.websocket(), other.connection.websocket());
         prop_assert_eq!(zeros.protocol(), other.protocol());
         prop_assert_eq!(zeros.connection.lost, other.connection.lost);
         prop_assert_eq!(zeros.desyncs, other.desyncs);

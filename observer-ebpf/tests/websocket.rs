@@ -217,7 +217,7 @@ fn a_slice_is_read_like_buffers_at_every_split() {
                 }
                 let [from_client, from_server] =
                     [role.request_direction(), role.request_direction().opposite()]
-                        .map(|direction| connection.websocket[direction as usize]);
+                        .map(|direction| connection.websocket()[direction as usize]);
                 assert_eq!(from_client, conversation.client.expected, "{role:?}, {buffer}, {split}");
                 assert_eq!(from_server, conversation.server.expected, "{role:?}, {buffer}, {split}");
             }
@@ -232,8 +232,8 @@ fn a_clients_frames_are_sent_by_a_client_and_received_by_a_server() {
     for (role, direction) in [(Role::Client, Direction::Sent), (Role::Server, Direction::Received)] {
         let mut observed = Observed::upgraded(role, false);
         observed.client(&wire.bytes);
-        assert_eq!(observed.connection.websocket[direction as usize], wire.expected);
-        assert_eq!(observed.connection.websocket[direction.opposite() as usize], Counters::ZERO);
+        assert_eq!(observed.connection.websocket()[direction as usize], wire.expected);
+        assert_eq!(observed.connection.websocket()[direction.opposite() as usize], Counters::ZERO);
     }
 }
 

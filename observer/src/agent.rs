@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::path::Path;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use observer_ebpf::layout::connection::{AF_UNIX, Connection, Phase, UnixPath};
@@ -21,7 +22,9 @@ use crate::metrics::agent::{COLLECT_BOUNDS, Facts};
 use crate::metrics::fold::Folder;
 use crate::metrics::{self, encode};
 use crate::probes::{Probe, Probes};
-use crate::process::Processes;
+use crate::process::{self, Processes};
+use crate::redis::ask::Answer;
+use crate::redis::info::{self, Asked};
 
 /// The least time between two passes over all sockets: one in vain costs nothing then.
 const PASS_EVERY: Duration = Duration::from_millis(250);
@@ -44,6 +47,7 @@ pub struct Agent {
     folder: Folder,
     events: Events,
     in_use: Vec<(u32, Connection)>,
+    redis_asked: Vec<Asked>,
     flow_series: usize,
     last_pass: Option<Instant>,
     pass: u32,
@@ -53,7 +57,7 @@ pub struct Agent {
     ownerless_left: usize,
     collects: [u64; COLLECT_BOUNDS.len() + 1],
     collect_seconds: f64,
-    dead: HashSet<std::rc::Rc<crate::process::Identity>>,
+    dead: HashSet<Rc<process::Identity>>,
     started: Instant,
 }
 
@@ -71,6 +75,7 @@ pub struct Status<'a> {
     handoffs_refused: u64,
     unparsed_bytes: std::collections::BTreeMap<&'static str, u64>,
     pid_namespace: &'static str,
+    redis_info: &'a [Asked],
 }
 
 impl Agent {
@@ -83,6 +88,7 @@ impl Agent {
             folder: Folder::new(config.max_series),
             events: Events::default(),
             in_use: Vec::new(),
+            redis_asked: config.redis_info.iter().map(Asked::new).collect(),
             flow_series: config.flow_series,
             last_pass: None,
             pass: 0,
@@ -107,7 +113,7 @@ impl Agent {
         if looked {
             self.adopt();
         }
-        self.collect()?;
+        self.collect_with(self.ledger.keys_are_due(events::monotonic_now_ns()))?;
         self.ownerless_left = if looked { self.ownerless } else { self.ownerless_left.min(self.ownerless) };
         for (index, connection) in &self.in_use {
             self.ledger.tick(*index, connection);
@@ -123,18 +129,41 @@ impl Agent {
         Ok(())
     }
 
-    /// Brings the ledger up to date with the maps.
+    /// Brings the ledger up to date with the maps, but for the counts of Redis keys, which only a scrape needs.
     pub fn collect(&mut self) -> io::Result<()> {
+        self.collect_with(false)
+    }
+
+    fn collect_with(&mut self, keys: bool) -> io::Result<()> {
         let start = Instant::now();
         let gone = self.run_pass();
         let now_ns = events::monotonic_now_ns();
+        self.probes.arena.set_wall_offset(events::wall_offset_ns());
         self.drain_events();
         self.read_elements(gone, now_ns)?;
+        if keys {
+            self.collect_keys();
+        }
         let seconds = start.elapsed().as_secs_f64();
         let bucket = COLLECT_BOUNDS.iter().filter(|&&bound| seconds > bound).count();
         self.collects[bucket] += 1;
         self.collect_seconds += seconds;
         Ok(())
+    }
+
+    /// Brings the ledger up to date with the counts of Redis keys. They stay what they were where that fails.
+    fn collect_keys(&mut self) {
+        let now_ns = events::monotonic_now_ns();
+        if let Err(error) = self.probes.redis_prefixes.collect(&mut self.ledger, now_ns) {
+            log::warn!("cannot read the counts of Redis keys: {error}");
+        }
+    }
+
+    /// Takes note of what a server of `--redis-info` answered, by its place among them.
+    pub fn note_redis_info(&mut self, index: usize, outcome: Result<Answer, String>) {
+        if let Some(asked) = self.redis_asked.get_mut(index) {
+            asked.note(outcome, events::monotonic_now_ns());
+        }
     }
 
     /// Looks for sockets that nothing announced, with their processes.
@@ -328,9 +357,11 @@ impl Agent {
     /// more, with all they did, and then forgotten.
     pub fn scrape(&mut self) -> anyhow::Result<Vec<u8>> {
         self.ledger.forget_dead(&std::mem::take(&mut self.dead));
-        self.collect()?;
+        self.collect_with(true)?;
         let dead = self.ledger.dead();
-        let view = self.ledger.view(self.in_use.iter().map(|(index, connection)| (*index, connection)));
+        let mut view = self.ledger.view(self.in_use.iter().map(|(index, connection)| (*index, connection)));
+        view.prefixes = Rc::clone(self.probes.redis_prefixes.names());
+        info::complete(&mut view.redis_info, &self.redis_asked);
         let busiest: Vec<Row> = if self.flow_series == 0 {
             Vec::new()
         } else {
@@ -342,8 +373,10 @@ impl Agent {
 
         let mut families = metrics::websocket::families(&view);
         families.extend(metrics::postgres::families(&view));
+        families.extend(metrics::redis::families(&view));
         families.extend(metrics::connections::families(&view));
         let mut families: Vec<_> = families.into_iter().map(|family| self.folder.fold(family)).collect();
+        families.push(metrics::redis::asked(&self.redis_asked));
         families.extend(metrics::flows::families(&busiest));
         let health = self.health();
         let facts = Facts {
@@ -376,7 +409,8 @@ impl Agent {
                 .into_iter()
                 .map(|reason| (metrics::agent::unread(reason), health.unread_bytes[reason as usize]))
                 .collect(),
-            pid_namespace: crate::process::pid_namespace(),
+            pid_namespace: process::pid_namespace(),
+            redis_info: &self.redis_asked,
         }
     }
 

@@ -67,7 +67,12 @@ pub fn check() -> Report {
             detail: crate::process::pid_namespace().into(),
         },
     ];
-    let loaded = probes::load(&Settings { max_connections: 1, thresholds: Thresholds::DEFAULT });
+    let loaded = probes::load(&Settings {
+        max_connections: 1,
+        thresholds: Thresholds::DEFAULT,
+        redis_separator: b':',
+        redis_max_prefixes: 1,
+    });
     let (reason, probes) = match loaded {
         Ok(probes) => (None, probes.probes.clone()),
         Err(error) => (Some(error.to_string()), Vec::new()),

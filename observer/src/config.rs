@@ -11,6 +11,10 @@ use observer_ebpf::layout::settings::Thresholds;
 use serde::Deserialize;
 
 use crate::address::Hints;
+use crate::redis::ask::Server;
+
+/// The most prefixes of Redis keys that may be told apart: each is a series for each process and server.
+const MAX_PREFIXES: i64 = 10_000;
 
 /// How the log is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
@@ -63,13 +67,15 @@ pub struct Flags {
     /// Messages a second on the node that count as a spike [default: 10000]
     #[arg(long, value_name = "N")]
     pub spike_threshold: Option<u64>,
-    /// What ends the prefix of a Redis key [default: :]
+    /// What ends the prefix of a Redis key: one ASCII character [default: :]
     #[arg(long, value_name = "CHAR")]
-    pub redis_prefix_separator: Option<char>,
-    /// Prefixes of Redis keys told apart [default: 100]
-    #[arg(long, value_name = "N")]
-    pub redis_max_prefixes: Option<usize>,
-    /// Ask this Redis server for its memory and evictions; may be given several times
+    #[serde(with = "as_text", default)]
+    pub redis_prefix_separator: Option<Separator>,
+    /// Prefixes of Redis keys told apart; keys of more count as "other" [default: 100]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_PREFIXES))]
+    pub redis_max_prefixes: Option<u32>,
+    /// Ask this Redis server for its memory and evictions, redis://[:PASSWORD@]HOST:PORT or the path of a UNIX
+    /// socket; may be given several times. Others can see flags: a password belongs in the file
     #[arg(long, value_name = "URL")]
     pub redis_info: Vec<String>,
     /// What is spoken on a port, for connections first seen in the middle [default: postgres=5432,redis=6379]
@@ -146,8 +152,23 @@ impl FromStr for ProtocolPorts {
     }
 }
 
+/// One ASCII character.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Separator(pub u8);
+
+impl FromStr for Separator {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.as_bytes() {
+            [byte] if byte.is_ascii() => Ok(Self(*byte)),
+            _ => Err(format!("{text:?} is not one ASCII character")),
+        }
+    }
+}
+
 /// What `run` runs with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Where HTTP is served; at least one.
     pub listen: Vec<SocketAddr>,
@@ -163,6 +184,12 @@ pub struct Config {
     pub max_series: usize,
     /// Flows exported as series.
     pub flow_series: usize,
+    /// What ends the prefix of a Redis key.
+    pub redis_separator: u8,
+    /// Prefixes of Redis keys told apart.
+    pub redis_max_prefixes: u32,
+    /// Redis servers to ask for their memory and evictions.
+    pub redis_info: Vec<Server>,
     /// What is spoken on a port.
     pub protocol_ports: Hints,
     /// Settings that were given and that this version does not use.
@@ -188,6 +215,14 @@ pub enum Error {
         /// Where and why, in one line.
         message: String,
     },
+    /// A server to ask that is none.
+    #[error("--redis-info, number {number}: {message}")]
+    RedisInfo {
+        /// Which one, from 1 on: its text may hold a password.
+        number: usize,
+        /// What is wrong with it.
+        message: String,
+    },
     /// A setting that is not safe to leave out.
     #[error(
         "--web-config is not supported by this version: without TLS and authentication, listen on a loopback address"
@@ -204,6 +239,7 @@ impl Config {
             return Err(Error::WebConfig);
         }
         let listen = [flags.listen, file.listen].into_iter().find(|addresses| !addresses.is_empty());
+        let redis_info = [flags.redis_info, file.redis_info].into_iter().find(|urls| !urls.is_empty());
         let hints = || Hints(vec![(Protocol::Postgres, 5432), (Protocol::Redis, 6379)]);
         Ok(Self {
             listen: listen.unwrap_or_else(|| vec![SocketAddr::from(([127, 0, 0, 1], 9941))]),
@@ -216,6 +252,12 @@ impl Config {
             max_connections: flags.max_connections.or(file.max_connections).unwrap_or(65_536),
             max_series: flags.max_series.or(file.max_series).unwrap_or(1_000),
             flow_series: flags.flow_series.or(file.flow_series).unwrap_or(20),
+            redis_separator: flags
+                .redis_prefix_separator
+                .or(file.redis_prefix_separator)
+                .map_or(b':', |separator| separator.0),
+            redis_max_prefixes: flags.redis_max_prefixes.or(file.redis_max_prefixes).unwrap_or(100),
+            redis_info: servers(&redis_info.unwrap_or_default())?,
             protocol_ports: flags.protocol_ports.or(file.protocol_ports).map_or_else(hints, |ports| ports.0),
             unused,
         })
@@ -233,13 +275,24 @@ fn unused(flags: &Flags, file: &Flags) -> Vec<&'static str> {
     [
         ("message-rate-limit", given(|flags| flags.message_rate_limit.is_some())),
         ("spike-threshold", given(|flags| flags.spike_threshold.is_some())),
-        ("redis-prefix-separator", given(|flags| flags.redis_prefix_separator.is_some())),
-        ("redis-max-prefixes", given(|flags| flags.redis_max_prefixes.is_some())),
-        ("redis-info", given(|flags| !flags.redis_info.is_empty())),
     ]
     .into_iter()
     .filter_map(|(name, given)| given.then_some(name))
     .collect()
+}
+
+/// The servers to ask. Each is named once: what is known of it has its name for a label.
+fn servers(urls: &[String]) -> Result<Vec<Server>, Error> {
+    let mut servers: Vec<Server> = Vec::with_capacity(urls.len());
+    for (index, url) in urls.iter().enumerate() {
+        let wrong = |message| Error::RedisInfo { number: index + 1, message };
+        let server: Server = url.parse().map_err(wrong)?;
+        if servers.iter().any(|other| other.name() == server.name()) {
+            return Err(wrong(format!("{} is given twice", server.name())));
+        }
+        servers.push(server);
+    }
+    Ok(servers)
 }
 
 fn read(path: &Path) -> Result<Flags, Error> {
@@ -253,6 +306,9 @@ fn read(path: &Path) -> Result<Flags, Error> {
     })?;
     if file.max_connections.is_some_and(|count| !(1..=4_194_304).contains(&count)) {
         return Err(wrong("max-connections is not in 1..=4194304".to_owned()));
+    }
+    if file.redis_max_prefixes.is_some_and(|count| !(1..=MAX_PREFIXES).contains(&i64::from(count))) {
+        return Err(wrong(format!("redis-max-prefixes is not in 1..={MAX_PREFIXES}")));
     }
     Ok(file)
 }
@@ -296,6 +352,31 @@ mod tests {
         assert!("large=2000000".parse::<Oversized>().is_ok());
         for wrong in ["medium=3,large=2,huge=1", "medium=0", "medium", "tiny=1", "huge=x", "medium=5000000"] {
             assert!(wrong.parse::<Oversized>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn redis_settings_are_read_and_checked() {
+        let text = "redis-prefix-separator = '/'\nredis-max-prefixes = 7\n\
+            redis-info = ['redis://:secret@localhost:6380', '/run/redis.sock']\n";
+        let config = from_file(text, Flags::default()).expect("it is right");
+        assert_eq!((config.redis_separator, config.redis_max_prefixes), (b'/', 7));
+        let names: Vec<String> = config.redis_info.iter().map(super::Server::name).collect();
+        assert_eq!(names, ["localhost:6380", "/run/redis.sock"]);
+        assert!(config.unused.is_empty());
+        let config = from_file("", Flags::default()).expect("it is right");
+        assert_eq!((config.redis_separator, config.redis_max_prefixes), (b':', 100));
+        for wrong in [
+            "redis-prefix-separator = '::'",
+            "redis-prefix-separator = 'é'",
+            "redis-prefix-separator = ''",
+            "redis-max-prefixes = 0",
+            "redis-max-prefixes = 10001",
+            "redis-info = ['secret']",
+            "redis-info = ['redis://a:1', 'redis://:secret@a:1']",
+        ] {
+            let error = from_file(wrong, Flags::default()).expect_err(wrong).to_string();
+            assert!(!error.contains("secret") && error.lines().count() == 1, "{error}");
         }
     }
 

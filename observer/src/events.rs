@@ -108,6 +108,12 @@ pub fn wall_clock(monotonic_ns: u64) -> f64 {
     now.saturating_sub(Duration::from_nanos(ago)).as_secs_f64()
 }
 
+/// `CLOCK_REALTIME` less `CLOCK_MONOTONIC`, in nanoseconds.
+pub fn wall_offset_ns() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    i64::try_from(now).unwrap_or_default() - monotonic_now_ns().cast_signed()
+}
+
 /// `CLOCK_MONOTONIC`, in nanoseconds, as the kernel half has it.
 pub fn monotonic_now_ns() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };

@@ -88,7 +88,7 @@ pub fn row(flow: &Flow, (local, remote): (String, String), now_ns: u64) -> Row {
         bytes_per_second: Both::new([sent, received]),
         messages_per_second: Both::new([sent_messages, received_messages]),
         bytes: Both::new(connection.bytes),
-        messages: Both::new([messages(&connection.websocket[0]), messages(&connection.websocket[1])]),
+        messages: Both::new([messages(&connection.websocket()[0]), messages(&connection.websocket()[1])]),
         age_seconds: now_ns.saturating_sub(connection.seen_ns) as f64 / 1e9,
         retransmits: connection.retransmits,
     }

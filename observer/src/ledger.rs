@@ -5,18 +5,25 @@
 //! protocol is not settled) is added once it is settled, connection by connection; what cannot (WebSocket
 //! counters) is the sum of those that are gone and those that are there.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod view;
+
+pub use view::View;
+
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use observer_ebpf::layout::connection::{
     Connection, FLAG_ADOPTED, FLAG_CONTINUATION, FLAG_CONTINUED, Owner, Phase,
 };
+use observer_ebpf::layout::redis::{CountKey, KeyCounts};
 use observer_ebpf::layout::{Direction, Protocol, Role};
 
 use crate::address::{self, Hints};
 use crate::postgres;
 use crate::process::{Identity, Processes};
 use crate::rates::{Sample, Window};
+use crate::redis;
+use crate::redis::keys::Keys;
 use crate::totals::{Sizes, Totals, close_code, messages};
 
 /// How long a connection's protocol may stay open before it counts as what it is then: without bytes, and
@@ -83,21 +90,6 @@ pub struct Flow {
     pub rates: [f64; 4],
 }
 
-/// Everything at one moment.
-#[derive(Debug, Default)]
-pub struct View {
-    /// Counts, those of connections that are open included.
-    pub totals: BTreeMap<Group, Totals>,
-    /// Message sizes by process.
-    pub sizes: BTreeMap<Member, [Sizes; 2]>,
-    /// Postgres sessions by process and server: all they did, and those that are open.
-    pub postgres: BTreeMap<Served, (postgres::Totals, postgres::Open)>,
-    /// Open connections by protocol.
-    pub open: BTreeMap<(Group, Protocol), u64>,
-    /// Connections out of step by protocol.
-    pub lost: BTreeMap<Protocol, u64>,
-}
-
 /// The book.
 #[derive(Debug)]
 pub struct Ledger {
@@ -107,6 +99,8 @@ pub struct Ledger {
     totals: HashMap<Group, Totals>,
     sizes: HashMap<Member, [Sizes; 2]>,
     postgres: HashMap<Served, postgres::Totals>,
+    redis: HashMap<Served, redis::Totals>,
+    keys: Keys,
     members: HashSet<Rc<Identity>>,
 }
 
@@ -120,6 +114,8 @@ impl Ledger {
             totals: HashMap::new(),
             sizes: HashMap::new(),
             postgres: HashMap::new(),
+            redis: HashMap::new(),
+            keys: Keys::default(),
             members: HashSet::new(),
         }
     }
@@ -139,7 +135,7 @@ impl Ledger {
     /// Whether the server's end of an element that is in use is a label and not known yet. A connection that
     /// has only begun may still be told by its server's port.
     pub fn needs_server(&self, index: u32, connection: &Connection) -> bool {
-        self.session_protocol(connection) == Protocol::Postgres
+        matches!(self.session_protocol(connection), Protocol::Postgres | Protocol::Redis)
             && matches!(
                 self.slots.get(index as usize),
                 Some(Slot::Tracked(track)) if track.server.is_none()
@@ -168,14 +164,22 @@ impl Ledger {
         let role = Role::from_u8(connection.role);
         let group = Group::of(&identity, role);
         self.totals.entry(group.clone()).or_default().add_counters(connection);
-        if let Some(server) = server
-            && Protocol::from_u8(connection.protocol) == Protocol::Postgres
-        {
-            self.postgres.entry((group, server)).or_default().add(connection);
+        if let Some(server) = server {
+            match Protocol::from_u8(connection.protocol) {
+                Protocol::Postgres => {
+                    self.postgres.entry((group, server)).or_default().add(connection);
+                }
+                Protocol::Redis => {
+                    let place = (group, server);
+                    self.redis.entry(place.clone()).or_default().add(connection);
+                    self.keys.retire(connection.id, place, now_ns);
+                }
+                Protocol::Unknown | Protocol::Http | Protocol::WebSocket | Protocol::Tls => {}
+            }
         }
         if self.protocol(connection) == Protocol::WebSocket {
             let sizes = self.sizes.entry((identity, role)).or_default();
-            for (total, counters) in sizes.iter_mut().zip(&connection.websocket) {
+            for (total, counters) in sizes.iter_mut().zip(connection.websocket()) {
                 total.add(counters);
             }
         }
@@ -213,47 +217,27 @@ impl Ledger {
         })
     }
 
-    /// Everything, with `connections` as those in use.
-    pub fn view<'a>(&self, connections: impl Iterator<Item = (u32, &'a Connection)>) -> View {
-        let mut view = View {
-            totals: self.totals.iter().map(|(group, totals)| (group.clone(), totals.clone())).collect(),
-            sizes: self.sizes.iter().map(|(member, sizes)| (member.clone(), sizes.clone())).collect(),
-            postgres: self
-                .postgres
-                .iter()
-                .map(|(served, totals)| (served.clone(), (totals.clone(), postgres::Open::default())))
-                .collect(),
-            ..View::default()
-        };
-        for (index, connection) in connections {
-            let Some(Slot::Tracked(track)) = self.slots.get(index as usize) else { continue };
-            let protocol = self.protocol(connection);
-            let role = Role::from_u8(connection.role);
-            let group = track.identity.as_ref().map_or_else(|| Group::nobody(role), |id| Group::of(id, role));
-            if let Some(identity) = &track.identity {
-                view.totals.entry(group.clone()).or_default().add_counters(connection);
-                if protocol == Protocol::WebSocket {
-                    let sizes = view.sizes.entry((Rc::clone(identity), role)).or_default();
-                    for (total, counters) in sizes.iter_mut().zip(&connection.websocket) {
-                        total.add(counters);
-                    }
-                }
-            }
-            if let (Some(_), Some(server)) = (&track.identity, &track.server) {
-                let (totals, open) = view.postgres.entry((group.clone(), Rc::clone(server))).or_default();
-                totals.add(connection);
-                open.add(connection, self.session_protocol(connection));
-            }
-            if Phase::from_u8(connection.phase) == Phase::Open {
-                *view.open.entry((group, protocol)).or_default() += 1;
-                let followed =
-                    matches!(protocol, Protocol::WebSocket | Protocol::Postgres | Protocol::Unknown);
-                if followed && connection.lost != [0; 2] {
-                    *view.lost.entry(protocol).or_default() += 1;
-                }
-            }
-        }
-        view
+    /// Takes all counts of Redis keys. Returns those that are to be removed from the map that holds them;
+    /// [`Ledger::settle_keys`] must be told how that went.
+    pub fn take_keys(&mut self, counts: &[(CountKey, KeyCounts)], now_ns: u64) -> Vec<(CountKey, KeyCounts)> {
+        let in_use = self.slots.iter().filter_map(|slot| match slot {
+            Slot::Tracked(track) => Some(track.id),
+            Slot::New | Slot::HandedBack(_) => None,
+        });
+        self.keys.take(counts, &in_use.collect(), now_ns)
+    }
+
+    /// Takes note of which counts of Redis keys were removed, and whether those are all that were to be.
+    pub fn settle_keys(&mut self, removed: &[(CountKey, KeyCounts)], is_all: bool) {
+        let redis = &mut self.redis;
+        self.keys.settle(removed, is_all, |served, prefix, counts| {
+            redis.entry(served.clone()).or_default().add_keys(prefix, counts);
+        });
+    }
+
+    /// Whether counts of Redis keys wait to be removed.
+    pub fn keys_are_due(&self, now_ns: u64) -> bool {
+        self.keys.are_due(now_ns)
     }
 
     /// Forgets processes that are gone, with all they did. To be called after a view of it was shown.
@@ -265,6 +249,8 @@ impl Ledger {
         let is_alive = |group: &Group| alive.contains(&(group.process.as_str(), group.container.as_str()));
         self.totals.retain(|group, _| is_alive(group));
         self.postgres.retain(|(group, _), _| is_alive(group));
+        self.redis.retain(|(group, _), _| is_alive(group));
+        self.keys.retain(|(group, _)| is_alive(group));
         self.processes.retain(|identity| !dead.contains(identity));
     }
 
@@ -305,12 +291,21 @@ impl Ledger {
         protocol
     }
 
-    /// As [`Ledger::protocol`]; and a client that is still connecting is told by its server's port.
+    /// What session a connection is or will be: a Postgres client that is still connecting, and a Redis
+    /// session that was open before the agent and has said nothing since, are told by the server's port.
     fn session_protocol(&self, connection: &Connection) -> Protocol {
-        if Phase::from_u8(connection.phase) == Phase::Connecting {
-            return self.hints.protocol(address::server_port(connection)).unwrap_or_default();
+        let protocol = Protocol::from_u8(connection.protocol);
+        let hint = self.hints.protocol(address::server_port(connection)).unwrap_or_default();
+        let is_adopted = connection.flags & FLAG_ADOPTED != 0;
+        match (Phase::from_u8(connection.phase), hint) {
+            (Phase::Connecting, Protocol::Postgres) => hint,
+            (Phase::Open, Protocol::Redis)
+                if protocol == Protocol::Unknown && is_adopted && connection.bytes == [0; 2] =>
+            {
+                hint
+            }
+            _ => protocol,
         }
-        Protocol::from_u8(connection.protocol)
     }
 
     fn slot(&mut self, index: u32) -> &mut Slot {
@@ -412,9 +407,103 @@ impl Group {
 
 fn sample(connection: &Connection) -> Sample {
     let counts = if Protocol::from_u8(connection.protocol) == Protocol::WebSocket {
-        [messages(&connection.websocket[0]), messages(&connection.websocket[1])]
+        [messages(&connection.websocket()[0]), messages(&connection.websocket()[1])]
     } else {
         [0; 2]
     };
     [connection.bytes[0], connection.bytes[1], counts[0], counts[1]]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use observer_ebpf::layout::connection::{AF_INET, Connection, FLAG_ADOPTED, Phase};
+    use observer_ebpf::layout::redis::{Command, CountKey, KeyCounts, State};
+    use observer_ebpf::layout::{Protocol, Role};
+
+    use super::{Ledger, View};
+    use crate::address::Hints;
+    use crate::process::Processes;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn ledger() -> Ledger {
+        Ledger::new(Processes::new(Path::new("/nonexistent")), Hints(vec![(Protocol::Redis, 6379)]))
+    }
+
+    /// A Redis server's end of a connection that has had `commands`.
+    fn session(id: u64, commands: u32) -> Connection {
+        // SAFETY: the layout is of integers only, of which all may be zero.
+        let mut connection: Connection = unsafe { std::mem::zeroed() };
+        connection.id = id;
+        connection.phase = Phase::Open as u8;
+        connection.protocol = Protocol::Redis as u8;
+        connection.role = Role::Server as u8;
+        connection.family = AF_INET;
+        connection.local_port = 6379;
+        connection.owner.start_ns = 1;
+        connection.comm[..5].copy_from_slice(b"redis");
+        connection.bytes = [10, 10];
+        let counters = connection.details.redis_mut();
+        counters.state = State::Session as u8;
+        counters.commands[Command::Get as usize] = commands;
+        connection
+    }
+
+    fn see(ledger: &mut Ledger, index: u32, connection: &Connection, now_ns: u64) {
+        assert!(ledger.observe(index, connection, now_ns));
+        if ledger.needs_server(index, connection) {
+            ledger.name_server(index, "10.0.0.7:6379".to_owned());
+        }
+    }
+
+    /// The only server's commands, keys found under prefix 2, and idle connections.
+    fn shown(view: &View) -> (u64, u64, u64) {
+        assert_eq!(view.redis.len(), 1);
+        let ((group, server), (totals, open)) = view.redis.first_key_value().expect("there is one");
+        assert_eq!((&*group.process, group.role, &**server), ("redis", Role::Server, "10.0.0.7:6379"));
+        let hits = totals.keys.get(&2).map_or(0, |counts| counts.hits);
+        (totals.commands[Command::Get as usize], hits, open.idle)
+    }
+
+    #[test]
+    fn what_a_redis_session_did_outlives_it_and_its_counts_in_the_map() {
+        let mut ledger = ledger();
+        let (one, other) = (session(1, 5), session(2, 7));
+        see(&mut ledger, 0, &one, 0);
+        see(&mut ledger, 1, &other, 0);
+        let count = |connection, hits| (CountKey { connection, prefix: 2 }, KeyCounts { hits, misses: 0 });
+        assert_eq!(ledger.take_keys(&[count(1, 4), count(2, 6)], 0), []);
+        ledger.settle_keys(&[], true);
+        assert_eq!(shown(&ledger.view([(0, &one), (1, &other)].into_iter())), (12, 10, 2));
+
+        ledger.close(0, &one, SECOND);
+        assert_eq!(shown(&ledger.view([(1, &other)].into_iter())), (12, 10, 1));
+        assert!(!ledger.keys_are_due(SECOND) && ledger.keys_are_due(2 * SECOND));
+        let over = ledger.take_keys(&[count(1, 4), count(2, 6)], 2 * SECOND);
+        assert_eq!(over, [count(1, 4)]);
+        ledger.settle_keys(&over, true);
+        assert_eq!(shown(&ledger.view([(1, &other)].into_iter())), (12, 10, 1));
+
+        // The element is used again, by a connection that counts from nothing.
+        let next = session(3, 1);
+        see(&mut ledger, 0, &next, 3 * SECOND);
+        assert_eq!(ledger.take_keys(&[count(2, 6), count(3, 1)], 3 * SECOND), []);
+        assert_eq!(shown(&ledger.view([(0, &next), (1, &other)].into_iter())), (13, 11, 2));
+    }
+
+    #[test]
+    fn a_silent_connection_from_before_the_agent_is_told_by_its_port() {
+        let mut ledger = ledger();
+        let mut silent = session(1, 0);
+        silent.protocol = Protocol::Unknown as u8;
+        silent.bytes = [0; 2];
+        see(&mut ledger, 0, &silent, 0);
+        assert_eq!(ledger.view([(0, &silent)].into_iter()).redis.len(), 0, "it may be anything");
+        silent.id = 2;
+        silent.flags = FLAG_ADOPTED;
+        see(&mut ledger, 0, &silent, 0);
+        assert_eq!(shown(&ledger.view([(0, &silent)].into_iter())), (0, 0, 1));
+    }
 }

@@ -22,6 +22,7 @@ pub mod postgres;
 pub mod probes;
 pub mod process;
 pub mod rates;
+pub mod redis;
 pub mod run;
 pub mod snapshot;
 pub mod totals;

@@ -46,7 +46,7 @@ pub struct Open {
 impl Totals {
     /// Adds what an element has counted.
     pub fn add(&mut self, connection: &Connection) {
-        let counters = &connection.postgres;
+        let counters = connection.postgres();
         if counters.acquire_ns > 0 {
             let seconds = counters.acquire_ns as f64 / 1e9;
             self.acquired[ACQUIRE_BOUNDS.iter().filter(|&&bound| seconds > bound).count()] += 1;
@@ -76,10 +76,10 @@ impl Open {
         match Phase::from_u8(connection.phase) {
             // Told by its port alone: there is nothing else yet.
             Phase::Connecting => self.waiting += 1,
-            Phase::Open => match State::from_u8(connection.postgres.state) {
+            Phase::Open => match State::from_u8(connection.postgres().state) {
                 State::None => {}
                 State::Waiting => self.waiting += 1,
-                State::Idle | State::InTransaction | State::Failed if connection.postgres.is_active() => {
+                State::Idle | State::InTransaction | State::Failed if connection.postgres().is_active() => {
                     self.active += 1;
                 }
                 State::Idle => self.idle += 1,

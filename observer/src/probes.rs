@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::kernel::iterator::Iterator;
 use crate::kernel::members::{self, Offsets};
 use crate::kernel::privileges;
+use crate::redis::prefixes;
 use crate::snapshot::Arena;
 
 /// The program, as `cargo xtask build` made it.
@@ -118,6 +119,10 @@ pub struct Settings {
     pub max_connections: u32,
     /// When a message is oversized.
     pub thresholds: Thresholds,
+    /// What ends the prefix of a Redis key.
+    pub redis_separator: u8,
+    /// Prefixes of Redis keys told apart.
+    pub redis_max_prefixes: u32,
 }
 
 /// Why nothing can be observed here.
@@ -166,6 +171,8 @@ pub struct Probes {
     pub events: RingBuf<MapData>,
     /// Paths of UNIX connections.
     pub unix_paths: aya::maps::HashMap<MapData, u32, PathValue>,
+    /// Keys of Redis found and not found, by prefix.
+    pub redis_prefixes: prefixes::Maps,
     /// What the program could not do.
     pub health: PerCpuArray<MapData, HealthValue>,
     /// Finds sockets and their processes.
@@ -264,6 +271,8 @@ pub fn load(settings: &Settings) -> Result<Probes, Error> {
         retired: typed(&mut ebpf, "RETIRED")?,
         events: typed(&mut ebpf, "EVENTS")?,
         unix_paths: typed(&mut ebpf, "UNIX_PATHS")?,
+        redis_prefixes: prefixes::Maps::new(clone_of(&ebpf, "PREFIXES")?, clone_of(&ebpf, "PREFIX_COUNTS")?)
+            .map_err(|error| Error::Maps(chain(&error)))?,
         health: typed(&mut ebpf, "HEALTH")?,
         adopt,
         refresh,
@@ -295,6 +304,7 @@ fn missed_runs(descriptor: RawFd) -> u64 {
 
 fn create(settings: &Settings, offsets: &Offsets, btf: &Btf) -> Result<Ebpf, Error> {
     let elements = capacity(settings.max_connections);
+    let separator = u32::from(settings.redis_separator);
     let mut loader = EbpfLoader::new();
     loader
         .btf(Some(btf))
@@ -303,6 +313,8 @@ fn create(settings: &Settings, offsets: &Offsets, btf: &Btf) -> Result<Ebpf, Err
         .override_global("THRESHOLD_MEDIUM", &settings.thresholds.medium, true)
         .override_global("THRESHOLD_LARGE", &settings.thresholds.large, true)
         .override_global("THRESHOLD_HUGE", &settings.thresholds.huge, true)
+        .override_global("REDIS_SEPARATOR", &separator, true)
+        .map_max_entries("PREFIXES", settings.redis_max_prefixes)
         .map_max_entries("CONNECTIONS", elements)
         .map_max_entries("FREE", elements)
         .map_max_entries("UNIX_PATHS", elements)
@@ -369,7 +381,7 @@ fn typed<M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>>(
 /// Another handle to a map.
 fn clone_of(ebpf: &Ebpf, name: &'static str) -> Result<MapData, Error> {
     use aya::maps::Map;
-    let Some(Map::Array(data) | Map::SkStorage(data)) = ebpf.map(name) else {
+    let Some(Map::Array(data) | Map::HashMap(data) | Map::SkStorage(data)) = ebpf.map(name) else {
         return Err(Error::Maps(format!("{name} is not in the object")));
     };
     let descriptor =

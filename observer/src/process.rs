@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -84,6 +85,13 @@ impl Processes {
     fn ticks(&self, nanoseconds: u64) -> u64 {
         nanoseconds / (1_000_000_000 / self.ticks_per_second)
     }
+}
+
+/// The agent itself: its name, its container or nothing, and its network namespace.
+pub fn own() -> (String, String, u32) {
+    let read = |file: &str| fs::read_to_string(Path::new("/proc/self").join(file)).unwrap_or_default();
+    let netns = fs::metadata("/proc/self/ns/net").map_or(0, |namespace| namespace.ino() as u32);
+    (read("comm").trim_end().to_owned(), container_of(&read("cgroup")).unwrap_or_default(), netns)
 }
 
 /// Whether pids are those of the host (`PROC_PID_INIT_INO` in `include/linux/proc_ns.h`).

@@ -15,6 +15,7 @@ use crate::agent::Agent;
 use crate::config::Config;
 use crate::http::{Shared, router};
 use crate::probes::{self, Settings, State};
+use crate::redis::ask;
 
 /// How often the maps are collected, and rates sampled.
 const TICK: Duration = Duration::from_secs(1);
@@ -44,7 +45,12 @@ async fn observe(config: &Config) -> anyhow::Result<()> {
         })?;
         listeners.push(listener);
     }
-    let settings = Settings { max_connections: config.max_connections, thresholds: config.thresholds };
+    let settings = Settings {
+        max_connections: config.max_connections,
+        thresholds: config.thresholds,
+        redis_separator: config.redis_separator,
+        redis_max_prefixes: config.redis_max_prefixes,
+    };
     let mut loaded = probes::load(&settings)?;
     let program_log = start_program_log(&mut loaded);
     for probe in loaded.probes.iter().filter(|probe| probe.state == State::Down) {
@@ -75,6 +81,12 @@ async fn observe(config: &Config) -> anyhow::Result<()> {
     }
     drop(shared);
 
+    for (index, server) in config.redis_info.iter().cloned().enumerate() {
+        let agent = Rc::clone(&agent);
+        tokio::task::spawn_local(async move {
+            ask::watch(&server, |outcome| agent.borrow_mut().note_redis_info(index, outcome)).await;
+        });
+    }
     let wakeups = Wakeups::new(&agent.borrow())?;
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

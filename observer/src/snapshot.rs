@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::ptr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use aya::maps::MapData;
 use memmap2::{MmapOptions, MmapRaw};
@@ -67,6 +67,13 @@ impl Arena {
         // SAFETY: as in `used`; only the agent writes it.
         let pass = unsafe { AtomicU32::from_ptr((&raw const (*self.control()).pass).cast_mut()) };
         pass.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// Tells the program what time it is: `CLOCK_REALTIME` less `CLOCK_MONOTONIC`.
+    pub fn set_wall_offset(&self, offset_ns: i64) {
+        // SAFETY: as in `used`; only the agent writes it.
+        let offset = unsafe { AtomicI64::from_ptr((&raw const (*self.control()).wall_offset_ns).cast_mut()) };
+        offset.store(offset_ns, Ordering::Relaxed);
     }
 
     /// Makes the elements below `used` readable.

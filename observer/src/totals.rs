@@ -99,7 +99,7 @@ impl Totals {
     pub fn add_counters(&mut self, connection: &Connection) {
         self.retransmits += u64::from(connection.retransmits);
         if Protocol::from_u8(connection.protocol) == Protocol::WebSocket {
-            for (total, counters) in self.websocket.iter_mut().zip(&connection.websocket) {
+            for (total, counters) in self.websocket.iter_mut().zip(connection.websocket()) {
                 total.add(counters);
             }
         }
@@ -150,7 +150,7 @@ impl Totals {
 /// The close code of a WebSocket connection: `None` while no close frame was seen, `Some(None)` after one
 /// without a code.
 pub fn close_code(connection: &Connection) -> Option<Option<u16>> {
-    let seen = connection.websocket.iter().map(|counters| counters.close);
+    let seen = connection.websocket().iter().map(|counters| counters.close);
     let code = seen.filter(|&close| close != CLOSE_NONE).max()?;
     Some(if code == CLOSE_WITHOUT_CODE { None } else { u16::try_from(code).ok() })
 }

@@ -11,6 +11,7 @@ use observer_ebpf::layout::Direction;
 use observer_ebpf::layout::connection::{Connection, Phase};
 use observer_ebpf::layout::health::{Desync, Unread};
 use observer_ebpf::layout::socket::{Socket, UNTRACKED};
+use observer_ebpf::wire::redis::{Part, Redis};
 use observer_ebpf::wire::session::{Session, Stage};
 
 use crate::connections::{self, Origin};
@@ -74,9 +75,11 @@ fn moved(sk: Sock, result: i32, flags: i32, direction: Direction) {
     follow(sk, task, socket, connection, bytes, flags & DISCARD == 0, direction);
     connections::unlock(socket, direction);
     let is_full = if socket.session.has_messages(direction) {
-        connection.postgres.is_full()
+        connection.details.postgres().is_full()
+    } else if socket.session.has_commands(direction) {
+        connection.details.redis().is_full()
     } else {
-        connection.websocket[direction as usize].is_full()
+        connection.details.websocket()[direction as usize].is_full()
     };
     if is_full {
         connections::roll_over(socket);
@@ -172,6 +175,14 @@ fn read(
             };
             return Ok(Desync::from_code(code));
         }
+        if socket.session.has_commands(direction) {
+            let code = if socket.session.is_answer(direction) {
+                server_replies(session, connection, buffers, way)
+            } else {
+                client_commands(session, connection, buffers, way)
+            };
+            return Ok(Desync::from_code(code));
+        }
         if !socket.session.has_frames(direction) || buffers.is_done() {
             return Ok(None);
         }
@@ -244,6 +255,40 @@ runs! {
     run_frames: Session::run_frames;
     client_messages: Session::run_messages::<false, Buffers>;
     server_messages: Session::run_messages::<true, Buffers>;
+    client_commands: Session::run_commands::<false, Buffers>;
+    server_replies: Session::run_commands::<true, Buffers>;
+}
+
+macro_rules! parts {
+    ($($name:ident: $part:ident;)*) => {
+        $(
+            /// A [`Part`]; [`Desync::code`] of what went wrong. Exported as a stage is.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn $name(
+                redis: *mut Redis,
+                connection: *mut Connection,
+                buffers: *mut Buffers,
+            ) -> u32 {
+                // SAFETY: as for a stage.
+                let (redis, connection, buffers) =
+                    unsafe { (redis.as_mut(), connection.as_mut(), buffers.as_mut()) };
+                let (Some(redis), Some(connection), Some(buffers)) = (redis, connection, buffers) else {
+                    return 0;
+                };
+                redis.run_part(Part::$part, buffers, connection)
+            }
+        )*
+    };
+}
+
+parts! {
+    redis_commands: Commands;
+    redis_argument: Argument;
+    redis_inline: Inline;
+    redis_replies: Replies;
+    redis_take: Take;
+    redis_value: Value;
 }
 
 /// Compares where the call's bytes lie in TCP's stream with where the last one ended. False if the bytes

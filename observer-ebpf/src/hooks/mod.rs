@@ -2,5 +2,5 @@
 
 mod adopt;
 mod connection;
-mod data;
+pub mod data;
 mod refresh;

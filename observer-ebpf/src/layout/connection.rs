@@ -4,8 +4,8 @@
 //! socket is gone; the agent adds a retired element's counts to its totals and hands the element back.
 //! So no count is ever sent, and none can be lost on the way.
 
-use super::postgres;
 use super::websocket::Counters;
+use super::{Protocol, postgres, redis};
 
 /// `AF_UNIX`, `AF_INET` and `AF_INET6` (`include/linux/socket.h`).
 pub const AF_UNIX: u16 = 1;
@@ -119,15 +119,95 @@ pub struct Connection {
     pub bytes: [u64; 2],
     /// The inode of a UNIX socket, and its peer's; 0 where unknown.
     pub inodes: [u64; 2],
-    /// By [`super::Direction`], once the connection is (or may be) a WebSocket.
-    pub websocket: [Counters; 2],
-    /// Once the connection is a Postgres session.
-    pub postgres: postgres::Counters,
+    /// What its protocol counts. To be read through [`Connection::websocket`] and its like.
+    pub details: Details,
 }
 
-const _: () =
-    assert!(size_of::<Connection>() == 152 + 2 * size_of::<Counters>() + size_of::<postgres::Counters>());
+const _: () = assert!(size_of::<Connection>() == 152 + size_of::<Details>());
 const _: () = assert!(align_of::<Connection>() == 8);
+
+impl Connection {
+    /// Counters by [`super::Direction`], if the connection is a WebSocket.
+    pub fn websocket(&self) -> &[Counters; 2] {
+        if self.protocol == Protocol::WebSocket as u8 {
+            self.details.websocket()
+        } else {
+            &[Counters::ZERO; 2]
+        }
+    }
+
+    /// Counters, if the connection is a Postgres session.
+    pub fn postgres(&self) -> &postgres::Counters {
+        if self.protocol == Protocol::Postgres as u8 {
+            self.details.postgres()
+        } else {
+            &postgres::Counters::ZERO
+        }
+    }
+
+    /// Counters, if the connection is a Redis session.
+    pub fn redis(&self) -> &redis::Counters {
+        if self.protocol == Protocol::Redis as u8 { self.details.redis() } else { &redis::Counters::ZERO }
+    }
+}
+
+/// What protocols count, in one place: a connection speaks one of them. It is all zeroes whenever another one
+/// begins to.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub union Details {
+    websocket: [Counters; 2],
+    postgres: postgres::Counters,
+    redis: redis::Counters,
+    all: [u64; DETAILS],
+}
+
+/// The size of [`Details`] in words: that of its largest.
+const DETAILS: usize = size_of::<redis::Counters>() / 8;
+
+const _: () = assert!(
+    size_of::<Details>() == 8 * DETAILS
+        && size_of::<redis::Counters>() == 8 * DETAILS
+        && size_of::<[Counters; 2]>() <= 8 * DETAILS
+        && size_of::<postgres::Counters>() <= 8 * DETAILS
+);
+
+macro_rules! views {
+    ($($name:ident $name_mut:ident $type:ty;)*) => {
+        $(
+            #[doc = concat!("As `", stringify!($name), "`, whether or not that is what is in there.")]
+            #[inline(always)]
+            pub const fn $name(&self) -> &$type {
+                // SAFETY: of integers only, without padding, as all views are.
+                unsafe { &self.$name }
+            }
+
+            #[doc = concat!("As [`Details::", stringify!($name), "`].")]
+            #[inline(always)]
+            pub const fn $name_mut(&mut self) -> &mut $type {
+                // SAFETY: of integers only, without padding, as all views are.
+                unsafe { &mut self.$name }
+            }
+        )*
+    };
+}
+
+impl Details {
+    /// Nothing counted.
+    pub const ZERO: Self = Self { all: [0; DETAILS] };
+
+    views! {
+        websocket websocket_mut [Counters; 2];
+        postgres postgres_mut postgres::Counters;
+        redis redis_mut redis::Counters;
+    }
+}
+
+impl core::fmt::Debug for Details {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        formatter.debug_struct("Details").finish_non_exhaustive()
+    }
+}
 
 /// The longest `sun_path` (`include/uapi/linux/un.h`).
 pub const UNIX_PATH_MAX: usize = 108;

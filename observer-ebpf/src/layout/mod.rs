@@ -7,6 +7,7 @@ pub mod connection;
 pub mod event;
 pub mod health;
 pub mod postgres;
+pub mod redis;
 pub mod settings;
 pub mod socket;
 pub mod websocket;

@@ -41,6 +41,10 @@ pub struct Control {
     pub pass: u32,
     /// Zero.
     pub reserved: u32,
+    /// `CLOCK_REALTIME` less `CLOCK_MONOTONIC`, in nanoseconds; 0 while unknown. Written by the agent.
+    pub wall_offset_ns: i64,
+    /// Numbers given to key prefixes so far. Written by the program.
+    pub prefixes: u64,
 }
 
-const _: () = assert!(size_of::<Control>() == 32);
+const _: () = assert!(size_of::<Control>() == 48);

@@ -91,7 +91,7 @@ const HTTP_REQUESTS: [Pattern; 10] = [
 const HTTP_RESPONSE: Pattern = Pattern::text(b"HTTP/1.");
 
 /// What else a client may start with.
-const OTHERS: [(Pattern, Protocol); 6] = [
+const OTHERS: [(Pattern, Protocol); 15] = [
     // A handshake record of any version, with a ClientHello (RFC 8446, sections 4 and 5.1).
     (Pattern::masked(&[0x16, 0x03, 0, 0, 0, 0x01], &[0xFF, 0xFF, 0xF8, 0, 0, 0xFF]), Protocol::Tls),
     // StartupMessage: a length below 16384, then 3.0 or another 3.x ("Message Formats" in the PostgreSQL
@@ -109,7 +109,22 @@ const OTHERS: [(Pattern, Protocol); 6] = [
     (Pattern::masked(b"*0\r\n$", &[0xFF, 0xF0, 0xFF, 0xFF, 0xFF]), Protocol::Redis),
     (Pattern::masked(b"*00\r\n$", &[0xFF, 0xF0, 0xF0, 0xFF, 0xFF, 0xFF]), Protocol::Redis),
     (Pattern::masked(b"*000\r\n$", &[0xFF, 0xF0, 0xF0, 0xF0, 0xFF, 0xFF, 0xFF]), Protocol::Redis),
+    // One in a line, of any case: what health checks and people send. The first reply tells whether it was
+    // Redis. (`GET ` is HTTP's.)
+    (inline(b"PING"), Protocol::Redis),
+    (inline(b"INFO"), Protocol::Redis),
+    (inline(b"QUIT"), Protocol::Redis),
+    (inline(b"AUTH "), Protocol::Redis),
+    (inline(b"ECHO "), Protocol::Redis),
+    (inline(b"SET "), Protocol::Redis),
+    (inline(b"SELECT "), Protocol::Redis),
+    (inline(b"EXISTS "), Protocol::Redis),
+    (inline(b"get "), Protocol::Redis),
 ];
+
+const fn inline(command: &[u8]) -> Pattern {
+    Pattern::masked(command, &[0xDF, 0xDF, 0xDF, 0xDF, 0xDF, 0xDF, 0xDF, 0xDF])
+}
 
 /// Tells the protocol from the client's first bytes.
 #[inline(always)]

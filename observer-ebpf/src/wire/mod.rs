@@ -6,6 +6,7 @@
 pub mod detect;
 pub mod http;
 pub mod postgres;
+pub mod redis;
 pub mod session;
 pub mod source;
 pub mod websocket;

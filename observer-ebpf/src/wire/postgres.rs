@@ -156,7 +156,7 @@ impl Postgres {
     pub fn start(&mut self, first: u64, kept: u32, connection: &mut Connection) {
         self.reset(Mode::Startup, Mode::Messages);
         self.streams[0].keep(first, 0, kept);
-        connection.postgres.state = State::Waiting as u8;
+        connection.details.postgres_mut().state = State::Waiting as u8;
     }
 
     /// Starts in the middle of a session, out of step.
@@ -372,7 +372,8 @@ impl Postgres {
         let awaited = u32::from(server && self.asked != self.answered);
         self.ready |= awaited as u8;
         self.answered = self.asked.wrapping_sub(awaited);
-        connection.postgres.answered = connection.postgres.asked.wrapping_sub(awaited);
+        let counters = connection.details.postgres_mut();
+        counters.answered = counters.asked.wrapping_sub(awaited);
         self.open = 0;
         self.copied = 0;
         self.tag = UNTOLD;
@@ -434,7 +435,7 @@ fn count_error(connection: &mut Connection, class: [u8; 2]) {
     use crate::layout::postgres::{ERROR_CLASSES, ErrorClass, OTHER_CLASSES};
     let mut at = 0;
     while at < ERROR_CLASSES {
-        let place = &mut connection.postgres.errors[at];
+        let place = &mut connection.details.postgres_mut().errors[at];
         let last = at == ERROR_CLASSES - 1;
         if place.class == class || place.count == 0 || last {
             let kept = place.count == 0 || place.class == class;

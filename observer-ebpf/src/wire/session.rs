@@ -19,11 +19,11 @@ mod step;
 
 use super::http::Head;
 use super::postgres::Postgres;
+use super::redis::Redis;
 use super::source::Source;
 use super::websocket::{Deflate, Frames, Rules};
-use crate::layout::connection::Connection;
+use crate::layout::connection::{Connection, Details};
 use crate::layout::health::Desync;
-use crate::layout::websocket::Counters;
 use crate::layout::{Direction, Protocol, Role};
 
 /// What a stream's next bytes are held to be.
@@ -46,6 +46,8 @@ enum Mode {
     Opaque = 6,
     /// Messages of Postgres, in step or not.
     Postgres = 7,
+    /// Commands and replies of Redis, in step or not.
+    Redis = 8,
 }
 
 /// One direction.
@@ -109,6 +111,52 @@ const TRY_EVERY: u8 = 16;
 /// How many calls in step make a connection first seen in the middle a WebSocket.
 const MATCHES: u8 = 2;
 
+/// The state of the one protocol besides WebSocket that the connection speaks.
+#[derive(Clone, Copy)]
+#[repr(C)]
+union Parser {
+    postgres: Postgres,
+    redis: Redis,
+}
+
+impl Parser {
+    /// In neither, all of whose states are of integers only.
+    const START: Self = Self { redis: Redis::START };
+
+    #[inline(always)]
+    const fn postgres(&self) -> &Postgres {
+        // SAFETY: integers, whatever they are.
+        unsafe { &self.postgres }
+    }
+
+    #[inline(always)]
+    const fn postgres_mut(&mut self) -> &mut Postgres {
+        // SAFETY: integers, whatever they are.
+        unsafe { &mut self.postgres }
+    }
+
+    #[inline(always)]
+    const fn redis(&self) -> &Redis {
+        // SAFETY: integers, whatever they are.
+        unsafe { &self.redis }
+    }
+
+    #[inline(always)]
+    const fn redis_mut(&mut self) -> &mut Redis {
+        // SAFETY: integers, whatever they are.
+        unsafe { &mut self.redis }
+    }
+}
+
+impl core::fmt::Debug for Parser {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        formatter.debug_struct("Parser").finish_non_exhaustive()
+    }
+}
+
+const _: () =
+    assert!(size_of::<Redis>() >= size_of::<Postgres>() && align_of::<Postgres>() == align_of::<Redis>());
+
 /// Both directions.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -123,10 +171,10 @@ pub struct Session {
     matches: u8,
     reserved: u32,
     streams: [Stream; 2],
-    postgres: Postgres,
+    parser: Parser,
 }
 
-const _: () = assert!(size_of::<Session>() == 8 + 2 * 56 + size_of::<Postgres>());
+const _: () = assert!(size_of::<Session>() == 8 + 2 * 56 + size_of::<Parser>());
 
 impl Session {
     /// A connection from its first byte on.
@@ -139,7 +187,7 @@ impl Session {
             matches: 0,
             reserved: 0,
             streams: [blank; 2],
-            postgres: Postgres::START,
+            parser: Parser::START,
         };
         session.start(role, false);
         session
@@ -177,7 +225,10 @@ impl Session {
     pub fn is_settled(&self, direction: Direction) -> bool {
         let stream = &self.streams[direction as usize];
         if stream.is(Mode::Postgres) {
-            return self.postgres.between_messages(self.is_answer(direction));
+            return self.parser.postgres().between_messages(self.is_answer(direction));
+        }
+        if stream.is(Mode::Redis) {
+            return self.parser.redis().between_messages(self.is_answer(direction));
         }
         !stream.is(Mode::Frames) || stream.frames.between_frames()
     }
@@ -197,10 +248,14 @@ impl Session {
         }
         if stream.is(Mode::Postgres) {
             let server = self.is_answer(direction);
-            return self.postgres.pass(server, u64::from(bytes));
+            return self.parser.postgres_mut().pass(server, u64::from(bytes));
+        }
+        if stream.is(Mode::Redis) {
+            let server = self.is_answer(direction);
+            return self.parser.redis_mut().pass(server, u64::from(bytes));
         }
         if stream.is(Mode::Frames) && stream.frames.payload_left() >= u64::from(bytes) {
-            stream.frames.pass(u64::from(bytes), &mut connection.websocket[direction as usize]);
+            stream.frames.pass(u64::from(bytes), &mut connection.details.websocket_mut()[direction as usize]);
             if stream.proven == 0 && stream.frames.between_frames() {
                 self.prove(direction, connection);
             }
@@ -228,10 +283,23 @@ impl Session {
     ) -> Option<Desync> {
         if self.has_messages(direction) {
             let server = self.is_answer(direction);
-            if connection.lost[direction as usize] != 0 || self.postgres.pass(server, bytes) {
+            if connection.lost[direction as usize] != 0 || self.parser.postgres_mut().pass(server, bytes) {
                 return None;
             }
-            self.postgres.lose(server);
+            self.parser.postgres_mut().lose(server);
+            connection.lost[direction as usize] = 1;
+            return Some(why);
+        }
+        if self.has_commands(direction) {
+            let server = self.is_answer(direction);
+            if connection.lost[direction as usize] != 0 || self.parser.redis_mut().pass(server, bytes) {
+                return None;
+            }
+            if self.parser.redis().is_tentative() {
+                self.become_unknown(connection);
+                return None;
+            }
+            self.parser.redis_mut().lose(server);
             connection.lost[direction as usize] = 1;
             return Some(why);
         }
@@ -239,7 +307,7 @@ impl Session {
         let left = stream.frames.payload_left();
         if stream.is(Mode::Frames) {
             if left >= bytes {
-                stream.frames.pass(bytes, &mut connection.websocket[direction as usize]);
+                stream.frames.pass(bytes, &mut connection.details.websocket_mut()[direction as usize]);
                 return None;
             }
             self.lose(direction, connection);
@@ -247,7 +315,7 @@ impl Session {
         }
         if stream.is(Mode::Trial) {
             if left > bytes {
-                stream.frames.pass(bytes, &mut connection.websocket[direction as usize]);
+                stream.frames.pass(bytes, &mut connection.details.websocket_mut()[direction as usize]);
             } else {
                 stream.mode = Mode::Lost as u8;
             }
@@ -279,6 +347,13 @@ impl Session {
                 self.run_messages::<false, S>(direction, source, connection)
             };
         }
+        if self.has_commands(direction) {
+            return if self.is_answer(direction) {
+                self.run_commands::<true, S>(direction, source, connection)
+            } else {
+                self.run_commands::<false, S>(direction, source, connection)
+            };
+        }
         if !self.has_frames(direction) || source.position() >= source.end() {
             return None;
         }
@@ -300,7 +375,8 @@ impl Session {
     ) -> Option<Desync> {
         let rules = self.rules(direction);
         let frames = &mut self.streams[direction as usize].frames;
-        let outcome = frames.first(source, &mut connection.websocket[direction as usize], rules);
+        let outcome =
+            frames.first(source, &mut connection.details.websocket_mut()[direction as usize], rules);
         self.conclude(direction, outcome, connection)
     }
 
@@ -374,11 +450,45 @@ impl Session {
         connection: &mut Connection,
     ) -> Option<Desync> {
         let mut lost = connection.lost[direction as usize];
-        let desync = self.postgres.run::<SERVER, S>(source, connection, &mut lost);
+        let desync = self.parser.postgres_mut().run::<SERVER, S>(source, connection, &mut lost);
         connection.lost[direction as usize] = lost;
-        if self.postgres.is_encrypted() {
+        if self.parser.postgres().is_encrypted() {
             self.become_other(Protocol::Tls, connection);
         }
+        desync
+    }
+
+    /// Whether the direction's bytes are Redis commands, or replies.
+    #[inline(always)]
+    pub fn has_commands(&self, direction: Direction) -> bool {
+        self.streams[direction as usize].is(Mode::Redis)
+    }
+
+    /// Takes in a call's Redis commands, or replies.
+    #[inline(always)]
+    pub fn run_commands<const SERVER: bool, S: Source>(
+        &mut self,
+        direction: Direction,
+        source: &mut S,
+        connection: &mut Connection,
+    ) -> Option<Desync> {
+        let tentative = self.parser.redis().is_tentative();
+        if SERVER && tentative {
+            if source.window(0).is_err() || !Redis::may_answer(source.words(0).0) {
+                self.become_unknown(connection);
+                return None;
+            }
+            self.protocol = Protocol::Redis as u8;
+            connection.protocol = self.protocol;
+            connection.pending = 0;
+        }
+        let mut lost = connection.lost[direction as usize];
+        let desync = self.parser.redis_mut().run::<SERVER, S>(source, connection, &mut lost);
+        if !SERVER && tentative && desync.is_some() {
+            self.become_unknown(connection);
+            return None;
+        }
+        connection.lost[direction as usize] = lost;
         desync
     }
 
@@ -410,7 +520,7 @@ impl Session {
     ) -> Option<Desync> {
         let rules = self.rules(direction);
         let frames = &mut self.streams[direction as usize].frames;
-        let outcome = frames.run(source, &mut connection.websocket[direction as usize], rules);
+        let outcome = frames.run(source, &mut connection.details.websocket_mut()[direction as usize], rules);
         self.conclude(direction, outcome, connection)
     }
 
@@ -445,7 +555,7 @@ impl Session {
                 other.mode = mode as u8;
             }
             connection.lost = if mode as u8 == Mode::Lost as u8 { [1; 2] } else { [0; 2] };
-            connection.websocket = [Counters::ZERO; 2];
+            connection.details = Details::ZERO;
             self.matches = 0;
         }
     }
@@ -466,7 +576,7 @@ impl Session {
     #[inline(always)]
     fn become_postgres(&mut self, first: u64, kept: u32, connection: &mut Connection) {
         self.speak_postgres(connection);
-        self.postgres.start(first, kept, connection);
+        self.parser.postgres_mut().start(first, kept, connection);
         connection.lost = [0; 2];
     }
 
@@ -474,7 +584,7 @@ impl Session {
     #[inline(always)]
     fn resume_postgres(&mut self, connection: &mut Connection) {
         self.speak_postgres(connection);
-        self.postgres.resume();
+        self.parser.postgres_mut().resume();
         connection.pending = 0;
         connection.lost = [1; 2];
     }
@@ -484,8 +594,47 @@ impl Session {
         self.protocol = Protocol::Postgres as u8;
         self.streams[0].mode = Mode::Postgres as u8;
         self.streams[1].mode = Mode::Postgres as u8;
+        connection.details = Details::ZERO;
         connection.protocol = self.protocol;
-        connection.websocket = [Counters::ZERO; 2];
+    }
+
+    /// Redis it is, as [`Session::become_postgres`], or may be, if it starts with an inline command.
+    #[inline(always)]
+    fn become_redis(&mut self, first: u64, kept: u32, tentative: bool, connection: &mut Connection) {
+        self.speak_redis(connection);
+        self.parser.redis_mut().start(first, kept, tentative, connection);
+        connection.lost = [0; 2];
+        if tentative {
+            self.protocol = Protocol::Unknown as u8;
+        } else {
+            connection.pending = 0;
+        }
+        connection.protocol = self.protocol;
+    }
+
+    /// Redis it is, found in the middle of a session.
+    #[inline(always)]
+    fn resume_redis(&mut self, connection: &mut Connection) {
+        self.speak_redis(connection);
+        self.parser.redis_mut().resume(connection);
+        connection.protocol = self.protocol;
+        connection.pending = 0;
+        connection.lost = [1; 2];
+    }
+
+    #[inline(always)]
+    fn speak_redis(&mut self, connection: &mut Connection) {
+        self.protocol = Protocol::Redis as u8;
+        self.streams[0].mode = Mode::Redis as u8;
+        self.streams[1].mode = Mode::Redis as u8;
+        connection.details = Details::ZERO;
+    }
+
+    /// It was no Redis after all.
+    #[inline(always)]
+    fn become_unknown(&mut self, connection: &mut Connection) {
+        connection.details = Details::ZERO;
+        self.become_other(Protocol::Unknown, connection);
     }
 
     /// HTTP it is; `settled` unless its first response may be an upgrade.

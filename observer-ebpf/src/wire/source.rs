@@ -1,7 +1,10 @@
 //! Where a parser's bytes come from: the buffers of one call, seen through a window.
 
+use crate::layout::connection::Connection;
 use crate::layout::health::Unread;
+use crate::layout::redis::{CountKey, PREFIX_OTHER, Prefix};
 use crate::layout::settings::Thresholds;
+use crate::wire::redis::{Part, Redis};
 
 /// Bytes that every window holds where the call has them: the longest header of any parser here.
 pub const HEADER_MAX: u32 = 16;
@@ -44,8 +47,30 @@ pub trait Source {
     /// `CLOCK_MONOTONIC` in nanoseconds, the same throughout a call.
     fn now_ns(&mut self) -> u64;
 
+    /// `CLOCK_REALTIME` in nanoseconds, as far as known; else 0.
+    fn wall_ns(&mut self) -> u64;
+
     /// Notes a message of `size` payload bytes, at or above a threshold.
     fn oversized(&mut self, size: u64, category: u32);
+
+    /// The byte that ends the prefix of a Redis key.
+    fn separator(&self) -> u8;
+
+    /// The number of a prefix, for as long as the program is loaded; [`PREFIX_OTHER`] if there are too many.
+    fn prefix(&mut self, prefix: &Prefix) -> u32;
+
+    /// Counts keys that were found, and that were not. False if there is no room to.
+    fn count_keys(&mut self, key: &CountKey, hits: u32, misses: u32) -> bool;
+
+    /// Runs a part of the Redis parser; tells the code of what went wrong. The kernel has the verifier look at
+    /// each on its own.
+    #[inline(always)]
+    fn run_part(&mut self, part: Part, redis: &mut Redis, connection: &mut Connection) -> u32
+    where
+        Self: Sized,
+    {
+        redis.run_part(part, self, connection)
+    }
 }
 
 /// The first `length` bytes (at most 8) of a little-endian word, the rest zero.
@@ -123,6 +148,22 @@ impl Source for Slice<'_> {
 
     fn now_ns(&mut self) -> u64 {
         self.now_ns
+    }
+
+    fn wall_ns(&mut self) -> u64 {
+        0
+    }
+
+    fn separator(&self) -> u8 {
+        b':'
+    }
+
+    fn prefix(&mut self, _prefix: &Prefix) -> u32 {
+        PREFIX_OTHER
+    }
+
+    fn count_keys(&mut self, _key: &CountKey, _hits: u32, _misses: u32) -> bool {
+        false
     }
 
     fn oversized(&mut self, size: u64, category: u32) {

@@ -10,5 +10,5 @@ mod wire;
 
 pub(crate) use observed::Observed;
 pub(crate) use reference::{Reference, refer};
-pub(crate) use source::Buffers;
+pub(crate) use source::{Buffers, Keys};
 pub(crate) use wire::{CLOSE, Form, Handshake, PING, PONG, Wire, first_byte};

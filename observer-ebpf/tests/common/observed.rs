@@ -8,7 +8,7 @@ use observer_ebpf::layout::{Direction, Protocol, Role};
 use observer_ebpf::wire::session::Session;
 use observer_ebpf::wire::source::STEPS_MAX;
 
-use super::{Buffers, Handshake};
+use super::{Buffers, Handshake, Keys};
 
 /// A connection as seen from one end.
 #[derive(Clone)]
@@ -30,6 +30,9 @@ pub(crate) struct Observed {
     pub(crate) desyncs: Vec<Desync>,
     /// By direction.
     pub(crate) oversized: [Vec<(u64, u32)>; 2],
+    /// The time of day; 0 where it is not known.
+    pub(crate) wall_ns: u64,
+    pub(crate) keys: Keys,
 }
 
 impl Observed {
@@ -54,8 +57,7 @@ impl Observed {
 
     fn with(session: &Session, role: Role) -> Self {
         // SAFETY: the layout is of integers only, of which all may be zero.
-        let mut connection: Connection = unsafe { core::mem::zeroed() };
-        connection.websocket = [Counters::ZERO; 2];
+        let connection: Connection = unsafe { core::mem::zeroed() };
         Self {
             session: *session,
             connection,
@@ -68,6 +70,8 @@ impl Observed {
             passing: true,
             desyncs: Vec::new(),
             oversized: [const { Vec::new() }; 2],
+            wall_ns: 0,
+            keys: Keys::default(),
         }
     }
 
@@ -99,8 +103,11 @@ impl Observed {
         source.readable = readable;
         source.poison = self.poison;
         source.now_ns = self.now_ns;
+        source.wall_ns = self.wall_ns;
+        core::mem::swap(&mut source.keys, &mut self.keys);
         let desync = self.session.feed(direction, &mut source, &mut self.connection);
         self.desyncs.extend(desync);
+        core::mem::swap(&mut source.keys, &mut self.keys);
         self.oversized[direction as usize].append(&mut source.oversized);
         // One look at each byte for a head, or two for frames that are tried first, and a few to begin with.
         let bound = 2 * length.min(STEPS_MAX + 1) + 16;
@@ -132,11 +139,11 @@ impl Observed {
 
     /// What was counted in the direction of the client's bytes.
     pub(crate) fn by_client(&self) -> Counters {
-        self.connection.websocket[self.role.request_direction() as usize]
+        self.connection.details.websocket()[self.role.request_direction() as usize]
     }
 
     /// What was counted in the direction of the server's bytes.
     pub(crate) fn by_server(&self) -> Counters {
-        self.connection.websocket[self.role.request_direction().opposite() as usize]
+        self.connection.details.websocket()[self.role.request_direction().opposite() as usize]
     }
 }

@@ -1,5 +1,6 @@
 //! What the running kernel is and has: its type information, its features, the calls that `aya` does not wrap.
 
+pub mod batch;
 pub mod iterator;
 pub mod members;
 pub mod privileges;

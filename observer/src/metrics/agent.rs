@@ -83,7 +83,7 @@ fn losses(health: &Health, missed_runs: u64, view: &View) -> Vec<Family> {
     let help = "Connections seen in the middle, or lost, and not yet in step with their parser.";
     let lost = describe!("observer_unsynchronised_connections", Kind::Gauge, &["protocol"], help);
     let mut lost = Family::new(lost);
-    for spoken in [Protocol::Unknown, Protocol::WebSocket, Protocol::Postgres] {
+    for spoken in [Protocol::Unknown, Protocol::WebSocket, Protocol::Postgres, Protocol::Redis] {
         let count = view.lost.get(&spoken).copied().unwrap_or_default();
         lost.push([protocol(spoken)], Value::Gauge(count as f64));
     }

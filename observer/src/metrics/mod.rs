@@ -7,6 +7,7 @@ pub mod family;
 pub mod flows;
 pub mod fold;
 pub mod postgres;
+pub mod redis;
 pub mod websocket;
 
 use observer_ebpf::layout::{Direction, Protocol, Role};

@@ -69,7 +69,7 @@ impl Postgres {
     #[inline(always)]
     fn become_ready<S: Source>(&mut self, status: u8, source: &mut S, connection: &mut Connection) {
         let now = source.now_ns();
-        let postgres = &mut connection.postgres;
+        let postgres = connection.details.postgres_mut();
         if self.ready == 0 {
             self.ready = 1;
             postgres.acquire_ns = now.saturating_sub(connection.seen_ns).max(1);

@@ -125,7 +125,7 @@ impl Postgres {
             stream.mode = Mode::Messages as u8;
             connection.pending = 0;
             if !session {
-                connection.postgres.state = State::None as u8;
+                connection.details.postgres_mut().state = State::None as u8;
             }
         }
         self.finish(0, at, before, length, 8, source);
@@ -150,7 +150,8 @@ impl Postgres {
         self.starts[place] = source.now_ns();
         self.kinds[place] = QueryKind::Other as u8;
         self.asked = self.asked.wrapping_add(1);
-        connection.postgres.asked = connection.postgres.asked.wrapping_add(1);
+        let asked = &mut connection.details.postgres_mut().asked;
+        *asked = asked.wrapping_add(1);
     }
 
     /// What a message asks for, and ends.

@@ -1,8 +1,7 @@
 //! From the first bytes of a connection over HTTP to the answer that makes it a WebSocket.
 
 use super::{Mode, Session, Stream};
-use crate::layout::connection::Connection;
-use crate::layout::websocket::Counters;
+use crate::layout::connection::{Connection, Details};
 use crate::layout::{Direction, Protocol, Role};
 use crate::wire::detect::{self, Detected, Start};
 use crate::wire::http::{self, FOUND_DEFLATE, FOUND_UPGRADE, Head, Progress};
@@ -60,6 +59,10 @@ impl Session {
                 }
             }
             Detected::Is(Protocol::Postgres) => self.become_postgres(first, before, connection),
+            Detected::Is(Protocol::Redis) => {
+                let tentative = first as u8 != b'*';
+                self.become_redis(first, before, tentative, connection);
+            }
             Detected::Is(protocol) => self.become_other(protocol, connection),
         }
     }
@@ -109,7 +112,7 @@ impl Session {
         let request = &mut self.streams[Role::from_u8(self.role).request_direction() as usize];
         if request.is(Mode::Frames) {
             *request = Stream::new(Mode::Message);
-            connection.websocket = [Counters::ZERO; 2];
+            connection.details = Details::ZERO;
         }
     }
 

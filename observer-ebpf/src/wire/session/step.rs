@@ -23,12 +23,16 @@ impl Session {
             return;
         }
         let found = if self.is_answer(direction) {
-            self.postgres.is_whole::<true, S>(source)
+            self.parser.postgres_mut().is_whole::<true, S>(source)
         } else {
-            self.postgres.is_whole::<false, S>(source)
+            self.parser.postgres_mut().is_whole::<false, S>(source)
         };
         if found {
             self.resume_postgres(connection);
+            return;
+        }
+        if !self.is_answer(direction) && first as u8 == b'*' && self.parser.redis_mut().is_whole(source) {
+            self.resume_redis(connection);
             return;
         }
         if available < detect::ENOUGH {
@@ -102,7 +106,7 @@ impl Session {
         let rules = self.rules(direction);
         let stream = &mut self.streams[direction as usize];
         let left = stream.frames.payload_left();
-        let counters = &mut connection.websocket[direction as usize];
+        let counters = &mut connection.details.websocket_mut()[direction as usize];
         if left > u64::from(end) {
             stream.frames.pass(u64::from(end), counters);
             return;

@@ -23,7 +23,7 @@ pub(crate) fn outcome(observed: &Observed) -> Outcome {
         protocol: observed.protocol(),
         lost: observed.connection.lost,
         pending: observed.connection.pending,
-        counters: observed.connection.postgres,
+        counters: *observed.connection.details.postgres(),
     }
 }
 

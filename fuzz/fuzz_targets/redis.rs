@@ -1,0 +1,136 @@
+//! A Redis session with any bytes in it, in calls and buffers cut anyhow, counts as in whole calls, up to the first
+//! byte that cannot be; whatever comes then, commands and their replies count again.
+#![no_main]
+
+#[path = "../../observer-ebpf/tests/common/mod.rs"]
+mod common;
+
+use arbitrary::Arbitrary;
+use common::Observed;
+use libfuzzer_sys::fuzz_target;
+use observer_ebpf::layout::health::Desync;
+use observer_ebpf::layout::redis::State;
+use observer_ebpf::layout::{Direction, Protocol, Role};
+
+const PIECES: [&[u8]; 16] = [
+    b"*2\r\n$3\r\nGET\r\n$3\r\na:1\r\n",
+    b"*3\r\n$4\r\nMGET\r\n$3\r\na:1\r\n$3\r\nb:1\r\n",
+    b"*2\r\n$6\r\nEXISTS\r\n$1\r\nx\r\n",
+    b"*1\r\n$5\r\nMULTI\r\n",
+    b"*1\r\n$4\r\nEXEC\r\n",
+    b"*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\nc\r\n",
+    b"*1\r\n$4\r\nINFO\r\n",
+    b"*3\r\n$6\r\nCLIENT\r\n$5\r\nREPLY\r\n$4\r\nSKIP\r\n",
+    b"PING\r\n",
+    b"$1\r\nx\r\n",
+    b"$-1\r\n",
+    b"+QUEUED\r\n",
+    b"*2\r\n$1\r\nx\r\n_\r\n",
+    b"*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n",
+    b"$34\r\nused_memory:12\r\nevicted_keys:34\r\n\r\n\r\n",
+    b"-OOM no\r\n",
+];
+
+#[derive(Arbitrary, Debug)]
+enum Step<'a> {
+    Bytes { server: bool, bytes: &'a [u8] },
+    /// Gets further than noise.
+    Piece { number: u8 },
+    Header { server: bool, kind: u8, number: i64 },
+    Bulk { server: bool, bytes: &'a [u8] },
+}
+
+#[derive(Arbitrary, Debug)]
+struct Input<'a> {
+    server: bool,
+    inline: bool,
+    passing: bool,
+    cuts: [(u8, u8); 6],
+    /// By step, whether it goes on with the call before it, where that is of the same side.
+    joins: u32,
+    steps: Vec<Step<'a>>,
+}
+
+/// Who calls, and with what.
+fn calls(input: &Input) -> Vec<(bool, Vec<u8>)> {
+    let first: &[u8] = if input.inline { PIECES[8] } else { b"*1\r\n$4\r\nPING\r\n" };
+    let mut calls = vec![(false, first.to_vec()), (true, b"+PONG\r\n".to_vec())];
+    for (place, step) in input.steps.iter().enumerate() {
+        let (server, bytes) = match step {
+            Step::Bytes { server, bytes } => (*server, bytes.to_vec()),
+            Step::Piece { number } => {
+                let number = usize::from(*number) % PIECES.len();
+                (number > 8, PIECES[number].to_vec())
+            }
+            Step::Header { server, kind, number } => {
+                let kind = char::from(b"*$%~>|:!="[usize::from(*kind) % 9]);
+                (*server, format!("{kind}{number}\r\n").into_bytes())
+            }
+            Step::Bulk { server, bytes } => {
+                (*server, [format!("${}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat())
+            }
+        };
+        match calls.last_mut() {
+            Some((same, before)) if *same == server && input.joins >> (place % 32) & 1 != 0 => before.extend(bytes),
+            _ => calls.push((server, bytes)),
+        }
+    }
+    calls
+}
+
+fn call(observed: &mut Observed, server: bool, bytes: &[u8]) {
+    if server { observed.server(bytes) } else { observed.client(bytes) }
+}
+
+fn assert_same(split: &Observed, whole: &Observed) {
+    assert_eq!(split.connection.redis(), whole.connection.redis());
+    assert_eq!(split.keys, whole.keys);
+    assert_eq!(split.protocol(), whole.protocol());
+    assert_eq!(split.connection.lost, whole.connection.lost);
+    assert_eq!(split.connection.pending, whole.connection.pending);
+}
+
+fuzz_target!(|input: Input| {
+    let role = if input.server { Role::Server } else { Role::Client };
+    let (mut whole, mut split) = (Observed::new(role), Observed::new(role));
+    whole.passing = false;
+    split.passing = input.passing;
+    split.poison = 0x5A;
+    let mut cuts = input.cuts.iter().cycle();
+    for (server, bytes) in calls(&input) {
+        call(&mut whole, server, &bytes);
+        if !split.desyncs.is_empty() || !whole.desyncs.is_empty() {
+            // From the first one on, where calls start matters.
+            continue;
+        }
+        let mut rest = &bytes[..];
+        while !rest.is_empty() && split.desyncs.is_empty() {
+            let &(length, buffer) = cuts.next().expect("six, round and round");
+            let (part, behind) = rest.split_at((usize::from(length) + 1).min(rest.len()));
+            split.buffer = u32::from(buffer);
+            call(&mut split, server, part);
+            rest = behind;
+        }
+        assert!(split.desyncs.is_empty());
+        assert_same(&split, &whole);
+    }
+    for mut observed in [whole, split] {
+        let counters = *observed.connection.redis();
+        if observed.protocol() != Protocol::Redis || counters.state != State::Session as u8 {
+            continue;
+        }
+        for direction in Direction::ALL {
+            observed.miss(direction, u64::MAX, Desync::Gap);
+        }
+        observed.buffer = 1024;
+        // The first may find commands of which it is not known whether they are answered.
+        for _ in 0..2 {
+            observed.client(b"*2\r\n$3\r\nGET\r\n$5\r\nend:1\r\n");
+            observed.server(b"$1\r\nx\r\n");
+        }
+        assert_eq!(observed.connection.lost, [0; 2]);
+        let counts = observed.keys.by_prefix().get("end").copied().unwrap_or_default();
+        assert!((1..=2).contains(&counts.0), "{counts:?}");
+        assert!(!observed.connection.redis().is_active());
+    }
+});

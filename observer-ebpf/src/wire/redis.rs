@@ -1,0 +1,308 @@
+//! RESP2 and RESP3, and inline commands ("Redis serialization protocol specification" in the Redis
+//! documentation).
+//!
+//! ```text
+//!   client:  *2 $3 GET $6 user:1 │ *3 … │ PING        arrays of bulk strings, or a line
+//!   server:  $5 Alice            │ +OK  │ +PONG       one reply each, in order; pushes in between
+//! ```
+//!
+//! Of a command its name is looked at, the keys of those that find or miss one, and the options of those that give
+//! a time to live; of a reply its first line, and the text of `INFO`'s. Nothing of a key is kept but its prefix.
+//!
+//! **Nesting.** Aggregates within a reply are stepped over by one count of elements still to come.
+//!
+//! **Bulk.** Values are stepped over by their length, and a call that lies inside one is not read at all. A call's
+//! turns are bounded by [`STEPS_MAX`].
+
+mod commands;
+mod queue;
+mod replies;
+mod text;
+
+use self::commands::Commands;
+use self::queue::Queue;
+use self::replies::Replies;
+use super::source::{STEPS_MAX, Source};
+use crate::layout::connection::Connection;
+use crate::layout::health::Desync;
+use crate::layout::redis::State;
+
+/// The longest bulk string: `proto-max-bulk-len` as it is unless changed.
+const LENGTH_MAX: u64 = 512 << 20;
+
+/// The most elements of an aggregate.
+const COUNT_MAX: u64 = 1 << 31;
+
+/// Both directions of a session. All zeroes at its start.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Redis {
+    commands: Commands,
+    replies: Replies,
+    queue: Queue,
+    /// By the side that is the server's: 1 while out of step.
+    lost: [u8; 2],
+    /// Set by the client's direction when it falls out of step: which reply belongs to which command is then
+    /// not known either.
+    unmatched: u8,
+    /// 1 if it is a replica's connection, or a monitor's.
+    ignored: u8,
+    /// 1 while only inline commands have been seen, and no reply to them.
+    tentative: u8,
+    reserved: [u8; 3],
+}
+
+const _: () = assert!(align_of::<Redis>() == 8 && size_of::<Redis>().is_multiple_of(8));
+
+impl Redis {
+    /// Nothing seen yet.
+    pub const START: Self = Self {
+        commands: Commands::START,
+        replies: Replies::START,
+        queue: Queue::START,
+        lost: [0; 2],
+        unmatched: 0,
+        ignored: 0,
+        tentative: 0,
+        reserved: [0; 3],
+    };
+
+    /// Starts with the connection's first byte. Its first `kept` bytes, those of `first`, came with calls
+    /// that are over. What starts with an inline command is `tentative`: the first reply tells.
+    #[inline(always)]
+    pub fn start(&mut self, first: u64, kept: u32, tentative: bool, connection: &mut Connection) {
+        self.reset(0);
+        self.commands.keep(first, 0, kept);
+        self.tentative = u8::from(tentative);
+        connection.details.redis_mut().state = State::Session as u8;
+    }
+
+    /// Starts in the middle of a session, out of step.
+    #[inline(always)]
+    pub fn resume(&mut self, connection: &mut Connection) {
+        self.reset(1);
+        connection.details.redis_mut().state = State::Session as u8;
+    }
+
+    #[inline(always)]
+    fn reset(&mut self, lost: u8) {
+        self.commands = Commands::START;
+        self.replies = Replies::START;
+        self.queue.reset();
+        self.lost = [lost; 2];
+        self.unmatched = 0;
+        self.ignored = 0;
+        self.tentative = 0;
+    }
+
+    /// Whether it is not known yet that this is Redis.
+    #[inline(always)]
+    pub const fn is_tentative(&self) -> bool {
+        self.tentative != 0
+    }
+
+    /// Whether what a server says first, with its first byte in `first`, can be a reply.
+    #[inline(always)]
+    pub const fn may_answer(first: u64) -> bool {
+        replies::is_type(first as u8)
+    }
+
+    /// Finds a session by a call of its client's in the middle: whether it is whole commands.
+    #[inline(always)]
+    pub fn is_whole<S: Source>(&mut self, source: &mut S) -> bool {
+        self.commands.is_whole(source)
+    }
+
+    /// Whether the stream stands between two commands, or replies.
+    #[inline(always)]
+    pub const fn between_messages(&self, server: bool) -> bool {
+        if server { self.replies.is_between() } else { self.commands.is_between() }
+    }
+
+    /// Steps over a call of `bytes` if it lies inside a value that is not looked at: tells whether it does.
+    #[inline(always)]
+    pub fn pass(&mut self, server: bool, bytes: u64) -> bool {
+        if self.ignored != 0 {
+            return true;
+        }
+        if self.lost[usize::from(server)] != 0 {
+            return false;
+        }
+        let unread = if server { self.replies.unread() } else { self.commands.unread() };
+        let Some(skip) = unread else { return false };
+        let inside = u64::from(*skip) >= bytes;
+        if inside {
+            *skip -= bytes as u32;
+        }
+        inside
+    }
+
+    /// Puts a direction out of step.
+    #[inline(always)]
+    pub fn lose(&mut self, server: bool) {
+        self.lost[usize::from(server)] = 1;
+        if server {
+            self.replies = Replies::START;
+        } else {
+            self.commands = Commands::START;
+            self.unmatched = 1;
+        }
+    }
+
+    /// Runs through the bytes of a call of the client's, or of the server's. `lost` is whether the direction
+    /// is out of step.
+    #[inline(always)]
+    pub fn run<const SERVER: bool, S: Source>(
+        &mut self,
+        source: &mut S,
+        connection: &mut Connection,
+        lost: &mut u8,
+    ) -> Option<Desync> {
+        if self.ignored != 0 {
+            return None;
+        }
+        if SERVER {
+            if self.unmatched != 0 {
+                self.unmatched = 0;
+                self.lose(true);
+                *lost = 1;
+            }
+            if self.tentative != 0 {
+                self.tentative = 0;
+            }
+        }
+        if self.lost[usize::from(SERVER)] != 0 {
+            let found =
+                if SERVER { self.regain_replies(source, connection) } else { self.commands.is_whole(source) };
+            if !found {
+                return None;
+            }
+            self.lost[usize::from(SERVER)] = 0;
+            *lost = 0;
+        }
+        let part = if SERVER { Part::Replies } else { Part::Commands };
+        let mut code = 0;
+        let finished = S::repeat(STEPS_MAX, || {
+            code = source.run_part(part, self, connection);
+            code == 0 && source.position() < source.end()
+        });
+        if SERVER {
+            self.settle(source, connection);
+        }
+        if code == 0 && finished {
+            return None;
+        }
+        self.lose(SERVER);
+        *lost = 1;
+        Some(Desync::from_code(code).unwrap_or(Desync::Bound))
+    }
+
+    /// Runs a part; tells [`Desync::code`] of what went wrong.
+    #[inline(always)]
+    pub fn run_part<S: Source>(&mut self, part: Part, source: &mut S, connection: &mut Connection) -> u32 {
+        let outcome = match part {
+            Part::Commands => return self.step_commands(source, connection),
+            Part::Argument => {
+                self.end_look(source, connection);
+                Ok(())
+            }
+            Part::Inline => self.read_inline(source, connection),
+            Part::Replies => return self.step_replies(source, connection),
+            Part::Take => self.take(source, connection),
+            Part::Value => {
+                self.read_value(source, connection);
+                Ok(())
+            }
+        };
+        Desync::code(outcome.err())
+    }
+}
+
+/// What the parser is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// A turn of the client's stream: calls the two that follow.
+    Commands,
+    /// An argument is over, as far as it is looked at.
+    Argument,
+    /// A byte of an inline command.
+    Inline,
+    /// A turn of the server's stream: calls the two that follow.
+    Replies,
+    /// A line that starts a value.
+    Take,
+    /// Bytes of a value that is looked at.
+    Value,
+}
+
+/// A line that tells a length or a count: its type, the number, and how many bytes it has.
+#[derive(Clone, Copy, Debug)]
+struct Header {
+    kind: u8,
+    /// `None` for -1.
+    value: Option<u64>,
+    length: u32,
+}
+
+impl Header {
+    /// The header at the start of two words of which `have` bytes are there. `Ok(None)` if it is not complete.
+    #[inline(always)]
+    fn read(lo: u64, hi: u64, have: u32) -> Result<Option<Self>, Desync> {
+        let end = text::find_in_two(lo, hi, b'\n');
+        if end >= have {
+            return if have < 16 { Ok(None) } else { Err(Desync::Header) };
+        }
+        let before = if end >= 9 { hi >> (8 * (end - 9)) } else { lo >> (8 * (end.max(1) - 1)) };
+        if end < 3 || before as u8 != b'\r' {
+            return Err(Desync::Header);
+        }
+        let (first, rest) = (lo >> 8 | hi << 56, hi >> 8);
+        if end == 4 && first as u16 == u16::from_le_bytes(*b"-1") {
+            return Ok(Some(Self { kind: lo as u8, value: None, length: end + 1 }));
+        }
+        match text::number(first, rest, end - 2) {
+            Some(value) => Ok(Some(Self { kind: lo as u8, value: Some(value), length: end + 1 })),
+            None => Err(Desync::Length),
+        }
+    }
+}
+
+/// The start of a line that came with calls that are over.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+struct Head {
+    bytes: [u64; 2],
+}
+
+impl Head {
+    const EMPTY: Self = Self { bytes: [0; 2] };
+
+    /// The `kept` bytes, with `available` bytes of `lo` and `hi` behind them: the words, and how many of their
+    /// bytes are there.
+    #[inline(always)]
+    fn join(&self, kept: u8, lo: u64, hi: u64, available: u32) -> (u64, u64, u32) {
+        let kept = u32::from(kept) & 15;
+        let bits = 8 * (kept & 7);
+        // A shift by 64 is split in two.
+        let carried = (lo >> 1) >> (63 - bits);
+        let (low, high) = if kept >= 8 { (0, lo << bits) } else { (lo << bits, hi << bits | carried) };
+        let have = kept + available;
+        (low | self.bytes[0], high | self.bytes[1], if have < 16 { have } else { 16 })
+    }
+}
+
+/// The bucket that a number falls in; as [`crate::layout::websocket::size_bucket`] finds it.
+#[inline(always)]
+fn bucket<const N: usize>(bounds: &[u64; N], number: u64) -> usize {
+    // SAFETY: references are always readable.
+    let bounds = bounds.iter().map(|bound| unsafe { core::ptr::from_ref(bound).read_volatile() });
+    let number = number & (u64::MAX >> 1);
+    bounds.map(|bound| (bound.wrapping_sub(number) >> 63) as usize).sum()
+}
+
+#[inline(always)]
+fn add(counts: &mut [u32], index: usize) {
+    if let Some(count) = counts.get_mut(index) {
+        *count = count.wrapping_add(1);
+    }
+}
