@@ -4,9 +4,12 @@
 //! `cargo xtask test` provides all three. Without them a test fails and says so.
 
 pub mod agent;
+pub mod ends;
+pub mod held;
 pub mod metrics;
 pub mod namespace;
 pub mod postgres;
 pub mod programs;
 pub mod puppet;
+pub mod redis;
 pub mod websocket;

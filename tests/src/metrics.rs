@@ -46,6 +46,15 @@ impl Metrics {
         })
     }
 
+    /// The same, for names and labels that are not kept.
+    pub fn samples(&self, name: &str, labels: &[(&str, &str)]) -> Vec<&Sample> {
+        let has = |sample: &&Sample| {
+            let is = |(key, value): &(&str, &str)| sample.labels.get(*key).is_some_and(|is| is == value);
+            sample.name == name && labels.iter().all(is)
+        };
+        self.samples.iter().filter(has).collect()
+    }
+
     /// The sum of the series called `name` that have all of `labels`; 0 without any.
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         self.series(name, labels).map(|sample| sample.value).sum()

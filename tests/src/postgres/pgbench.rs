@@ -1,19 +1,14 @@
 //! `pgbench`, and what it reports.
 
-use std::io::{PipeReader, Read as _, Write as _};
-use std::os::fd::AsRawFd as _;
-use std::process::{Child, Command};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
 
 use super::{Address, named, printed};
+use crate::held::Held;
 use crate::websocket::unique_name;
 
-/// How long a run may take.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// What is left in the pipe that it reports to: more than the line with its version, which it begins with, and
 /// less than its report.
 const ROOM: usize = 200;
@@ -36,46 +31,16 @@ pub struct Report {
     pub latency: f64,
 }
 
-/// A run that is over, in a process that still waits to write its report. Dropping it ends it.
-///
-/// The agent forgets what a process did when the process ends.
+/// A run that is over, in a process that still waits to write its report.
 #[derive(Debug)]
 pub struct Done {
-    child: Child,
-    output: PipeReader,
+    held: Held,
 }
 
 impl Done {
-    fn wait(&mut self) -> anyhow::Result<()> {
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait()? {
-                bail!("pgbench ended: {status}");
-            }
-            let waits = std::fs::read_to_string(format!("/proc/{}/wchan", self.child.id()))?;
-            if waits.contains("pipe") {
-                return Ok(());
-            }
-            ensure!(start.elapsed() < PATIENCE, "pgbench does not end; it is in {waits}");
-            thread::sleep(Duration::from_millis(20));
-        }
-    }
-
     /// Lets it write its report, and end.
-    pub fn report(mut self) -> anyhow::Result<Report> {
-        let mut text = String::new();
-        self.output.read_to_string(&mut text)?;
-        let status = self.child.wait()?;
-        ensure!(status.success(), "pgbench: {status}: {}", text.trim());
-        report(text.trim())
-    }
-}
-
-impl Drop for Done {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    pub fn report(self) -> anyhow::Result<Report> {
+        report(&self.held.output()?)
     }
 }
 
@@ -109,16 +74,7 @@ impl Pgbench {
             std::fs::write(&file, script)?;
             command.arg("-f").arg(file);
         }
-        let (output, mut input) = std::io::pipe()?;
-        // SAFETY: a pipe of ours; it only tells.
-        let capacity = unsafe { libc::fcntl(input.as_raw_fd(), libc::F_GETPIPE_SZ) };
-        input.write_all(&vec![b'\n'; usize::try_from(capacity)?.saturating_sub(ROOM)])?;
-        let child = command.stdout(input).spawn().context("cannot start pgbench")?;
-        // It has the other end of the pipe, too.
-        drop(command);
-        let mut done = Done { child, output };
-        done.wait()?;
-        Ok(done)
+        Ok(Done { held: Held::start(command, ROOM)? })
     }
 
     fn command(&self, name: &str) -> Command {

@@ -1,8 +1,6 @@
 //! Writes the protocol by hand ("Message Formats" in the `PostgreSQL` documentation).
 
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::time::Duration;
+pub use crate::ends::Ends;
 
 /// A message that has a type.
 pub fn message(kind: u8, payload: &[u8]) -> Vec<u8> {
@@ -59,31 +57,7 @@ pub fn welcome() -> Vec<u8> {
     all
 }
 
-/// Two ends of a TCP connection in this process, the client's first.
-#[derive(Debug)]
-pub struct Ends {
-    /// The end that has connected.
-    pub client: TcpStream,
-    /// The end that was accepted.
-    pub server: TcpStream,
-    /// What the agent calls the server.
-    pub label: String,
-}
-
 impl Ends {
-    /// Connects them, without a byte.
-    pub fn connect() -> anyhow::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let address = listener.local_addr()?;
-        let client = TcpStream::connect(address)?;
-        let (server, _) = listener.accept()?;
-        for end in [&client, &server] {
-            end.set_nodelay(true)?;
-            end.set_read_timeout(Some(Duration::from_secs(10)))?;
-        }
-        Ok(Self { client, server, label: address.to_string() })
-    }
-
     /// Connects them, and has them greet each other.
     pub fn greet() -> anyhow::Result<Self> {
         let mut ends = Self::connect()?;
@@ -91,23 +65,4 @@ impl Ends {
         ends.answer(&welcome())?;
         Ok(ends)
     }
-
-    /// The client sends, and the server receives.
-    pub fn ask(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
-        pass(&mut self.client, &mut self.server, bytes)
-    }
-
-    /// The server sends, and the client receives.
-    pub fn answer(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
-        pass(&mut self.server, &mut self.client, bytes)
-    }
-}
-
-/// In pieces that the sockets' buffers hold.
-fn pass(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) -> anyhow::Result<()> {
-    for piece in bytes.chunks(16_384) {
-        from.write_all(piece)?;
-        to.read_exact(&mut vec![0; piece.len()])?;
-    }
-    Ok(())
 }

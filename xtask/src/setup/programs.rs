@@ -11,7 +11,7 @@ type Program = (&'static str, &'static str);
 /// Below it, Debian keeps a directory for each version of `PostgreSQL`: its server is not on `PATH`.
 const POSTGRESQL: &str = "/usr/lib/postgresql";
 
-const PROGRAMS: [Program; 11] = [
+const PROGRAMS: [Program; 13] = [
     ("nginx", "nginx-light"),
     ("promtool", "prometheus"),
     ("ip", "iproute2"),
@@ -22,6 +22,8 @@ const PROGRAMS: [Program; 11] = [
     ("pgbench", "postgresql"),
     ("psql", "postgresql"),
     ("pgbouncer", "pgbouncer"),
+    ("redis-server", "redis-server"),
+    ("redis-benchmark", "redis-tools"),
     ("openssl", "openssl"),
 ];
 /// After the others: some packages of `node` bring it along, and then conflict with this one.
@@ -77,8 +79,17 @@ mod tests {
 
     #[test]
     fn a_package_is_named_once() {
-        let expected =
-            ["iproute2", "nginx-light", "nodejs", "openssl", "pgbouncer", "postgresql", "prometheus"];
+        let expected = [
+            "iproute2",
+            "nginx-light",
+            "nodejs",
+            "openssl",
+            "pgbouncer",
+            "postgresql",
+            "prometheus",
+            "redis-server",
+            "redis-tools",
+        ];
         assert_eq!(packages(&PROGRAMS), expected);
     }
 

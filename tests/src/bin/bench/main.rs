@@ -8,6 +8,7 @@ mod load;
 mod placement;
 mod postgres;
 mod programs;
+mod redis;
 
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ struct Arguments {
     /// Seconds of each run.
     #[arg(long, default_value_t = 0.5)]
     seconds: f64,
-    /// Measures only this: throughput, nanoseconds, postgres or agent.
+    /// Measures only this: throughput, nanoseconds, postgres, redis or agent.
     #[arg(long)]
     only: Option<String>,
     /// Internal: one end of a load.
@@ -50,6 +51,9 @@ fn main() -> anyhow::Result<()> {
     }
     if wanted("postgres") {
         postgres::postgres(arguments.rounds, seconds)?;
+    }
+    if wanted("redis") {
+        redis::redis(arguments.rounds, seconds)?;
     }
     if wanted("agent") {
         agent_itself()?;

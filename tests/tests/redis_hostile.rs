@@ -1,0 +1,526 @@
+//! What no server and no client should send: nobody is harmed, nothing is counted that was not, and everybody else
+//! is counted as before.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use observer_tests::agent::Agent;
+use observer_tests::redis::clients::{Clients, Library, Protocol};
+use observer_tests::redis::server::Server;
+use observer_tests::redis::shown::{Sessions, View, desyncs, nothing_lost};
+use observer_tests::redis::wire::{Ends, NIL, NULL, OK, bulk, command};
+use observer_tests::redis::work::{Chance, Prefixes, Tally, Work};
+use observer_tests::websocket::{alone, own_name};
+
+const IDLE: Sessions = Sessions { active: 0.0, idle: 1.0 };
+const ACTIVE: Sessions = Sessions { active: 1.0, idle: 0.0 };
+
+/// Sessions that keep the rules all the while.
+struct Bystanders {
+    server: Server,
+    clients: Clients,
+    truth: Tally,
+    seed: u32,
+}
+
+impl Bystanders {
+    fn start() -> anyhow::Result<Self> {
+        let server = Server::start()?;
+        let mut clients = Clients::start(Library::Python, Protocol::Resp2, &server.target())?;
+        clients.login(3)?;
+        clients.puppet()?.run("hold(2, 3)")?;
+        Ok(Self { server, clients, truth: Tally::default(), seed: 0 })
+    }
+
+    /// A little more work, and everything is as it should be.
+    fn check(&mut self, agent: &Agent) -> anyhow::Result<()> {
+        for (session, depth) in [(0, 1), (1, 10)] {
+            self.seed += 1;
+            let work = Work { commands: 500, depth, seed: self.seed };
+            self.truth.add(&self.clients.work(session, work)?);
+        }
+        let label = self.server.target().label();
+        let client = View::client(&self.clients.process, &label);
+        client.expect(agent, &self.truth, View::tally)?;
+        client.expect(agent, &Sessions { active: 1.0, idle: 2.0 }, View::sessions)?;
+        agent.get("/healthz")?;
+        agent.get("/readyz")?;
+        agent.json("/status")?;
+        Ok(())
+    }
+}
+
+/// The two ends of one session, as the agent sees them.
+fn views(ends: &Ends) -> anyhow::Result<[View; 2]> {
+    let name = own_name()?;
+    Ok([View::client(&name, &ends.label), View::server(&name, &ends.label)])
+}
+
+fn expect(agent: &Agent, ends: &Ends, states: Sessions) -> anyhow::Result<()> {
+    views(ends)?.iter().try_for_each(|view| view.expect(agent, &states, View::sessions))
+}
+
+fn expect_keys(agent: &Agent, ends: &Ends, keys: &[(&str, [u32; 2])]) -> anyhow::Result<()> {
+    let keys: Prefixes =
+        keys.iter().map(|&(prefix, counts)| (prefix.to_owned(), counts.map(f64::from))).collect();
+    views(ends)?.iter().try_for_each(|view| view.expect(agent, &keys, View::prefixes))
+}
+
+/// A session that has begun.
+fn greet() -> anyhow::Result<Ends> {
+    let mut ends = Ends::connect()?;
+    ends.ask(&command(&["PING"]))?;
+    ends.answer(b"+PONG\r\n")?;
+    Ok(ends)
+}
+
+/// A few commands that keep the rules, each in calls of its own: so many hits and as many misses.
+fn behave(ends: &mut Ends, times: usize) -> anyhow::Result<()> {
+    for _ in 0..times {
+        ends.ask(&command(&["GET", "good:1"]))?;
+        ends.answer(&bulk("some"))?;
+        ends.ask(&command(&["GET", "good:2"]))?;
+        ends.answer(NIL)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_session_by_hand() -> anyhow::Result<()> {
+    let _alone = alone();
+    let agent = Agent::start(&[])?;
+    let mut ends = Ends::connect()?;
+    ends.ask(&command(&["GET", "user:1"]))?;
+    expect(&agent, &ends, ACTIVE)?;
+    ends.answer(&bulk("some"))?;
+    expect(&agent, &ends, IDLE)?;
+    ends.ask(&command(&["MGET", "user:1", "gone:1", "user:2"]))?;
+    ends.answer(&[b"*3\r\n", &bulk("a")[..], NULL, NIL].concat())?;
+    // A byte in each call, in both directions.
+    for byte in command(&["MGET", "user:1", "gone:1", "plain"]) {
+        ends.ask(&[byte])?;
+    }
+    expect(&agent, &ends, ACTIVE)?;
+    for byte in [b"*3\r\n", &bulk("*1\r\n$-1\r\n")[..], NIL, &bulk("")].concat() {
+        ends.answer(&[byte])?;
+    }
+    expect(&agent, &ends, IDLE)?;
+    expect_keys(&agent, &ends, &[("user", [3, 1]), ("gone", [0, 2]), ("none", [1, 0])])?;
+    nothing_lost(&agent)
+}
+
+#[test]
+fn values_that_look_like_replies() -> anyhow::Result<()> {
+    let _alone = alone();
+    let agent = Agent::start(&[])?;
+    let mut bystanders = Bystanders::start()?;
+    let mut ends = greet()?;
+    let mut hits = 0;
+    for content in
+        [NIL.to_vec(), command(&["GET", "bad:1"]), b"\r\n-ERR no\r\n*-1\r\n".to_vec(), vec![b'$'; 64]]
+    {
+        // In calls that begin anywhere inside it.
+        for piece in [1, 2, 3, 5, 7, 11, 64, 4_096] {
+            let count = if piece < 64 { 20 } else { 3_000 };
+            let value = content.repeat(count);
+            for part in command(&[&b"SET"[..], b"good:1", &value]).chunks(piece) {
+                ends.ask(part)?;
+            }
+            ends.answer(OK)?;
+            ends.ask(&command(&["GET", "good:1"]))?;
+            for part in bulk(&value).chunks(piece) {
+                ends.answer(part)?;
+            }
+            hits += 1;
+        }
+        // As many small ones in one call.
+        ends.ask(&command(&["GET", "good:1"]).repeat(200))?;
+        ends.answer(&bulk(&content).repeat(200))?;
+        hits += 200;
+        expect(&agent, &ends, IDLE)?;
+        expect_keys(&agent, &ends, &[("good", [hits, 0])])?;
+    }
+    for view in views(&ends)? {
+        view.expect(&agent, &0.0, |view, metrics| view.errors(metrics).values().sum::<f64>())?;
+        view.expect(&agent, &32.0, |view, metrics| view.command(metrics, "set"))?;
+    }
+    bystanders.check(&agent)?;
+    nothing_lost(&agent)
+}
+
+#[test]
+fn keys_that_look_like_anything() -> anyhow::Result<()> {
+    let _alone = alone();
+    let agent = Agent::start(&[])?;
+    let mut ends = greet()?;
+    let long = [&b"long:"[..], &vec![b'x'; 100_000]].concat();
+    let longer = vec![b'x'; 4_000];
+    let binary: Vec<u8> = (0..=255).collect();
+    let keys: [(&[u8], &str); 8] = [
+        (b"*3:\r\n$-1\r\n", "*3"),
+        (b"", "none"),
+        (b"a\r\nb:c", "other"),
+        (b"a\0b:c", "other"),
+        (b"\xFF\xFE:c", "other"),
+        (&long, "long"),
+        (&longer, "none"),
+        (&binary, "other"),
+    ];
+    for piece in [usize::MAX, 1_000, 7] {
+        for (key, _) in keys {
+            for part in command(&[b"GET", key]).chunks(piece) {
+                ends.ask(part)?;
+            }
+            ends.answer(NIL)?;
+        }
+    }
+    let of = |wanted: &str| keys.iter().filter(|(_, prefix)| *prefix == wanted).count() as u32 * 3;
+    expect_keys(
+        &agent,
+        &ends,
+        &[
+            ("*3", [0, of("*3")]),
+            ("none", [0, of("none")]),
+            ("other", [0, of("other")]),
+            ("long", [0, of("long")]),
+        ],
+    )?;
+    nothing_lost(&agent)
+}
+
+#[test]
+fn arrays_within_arrays() -> anyhow::Result<()> {
+    let _alone = alone();
+    let agent = Agent::start(&[])?;
+    let mut bystanders = Bystanders::start()?;
+    let mut ends = greet()?;
+    let mut count = 0;
+    let deep = [&b"*1\r\n".repeat(10_000)[..], NIL].concat();
+    let wide = [b"*20000\r\n", &b"$-1\r\n".repeat(20_000)[..]].concat();
+    let maps =
+        [b"%2000\r\n", &[&bulk("key")[..], b"*2\r\n:1\r\n$-1\r\n"].concat().repeat(2_000)[..]].concat();
+    let both = [b"*2\r\n", &b"*0\r\n"[..], b"~3\r\n", b"*-1\r\n_\r\n", b"%1\r\n#t\r\n,inf\r\n"].concat();
+    let attribute = [&b"|1\r\n+ttl\r\n:3600\r\n"[..], &both].concat();
+    for reply in [deep, wide, maps, both, attribute] {
+        for piece in [1, 6, 1_000, 16_384] {
+            if piece == 1 && reply.len() > 50_000 {
+                continue;
+            }
+            ends.ask(&command(&["LRANGE", "list", "0", "-1"]))?;
+            for part in reply.chunks(piece) {
+                ends.answer(part)?;
+            }
+            behave(&mut ends, 1)?;
+            count += 1;
+        }
+        expect(&agent, &ends, IDLE)?;
+        expect_keys(&agent, &ends, &[("good", [count, count])])?;
+    }
+    // In what a client sends there are none; a real server closes the connection.
+    for commands in
+        [&b"*1\r\n*1\r\n$4\r\nPING\r\n"[..], b"*2\r\n$3\r\nGET\r\n*1\r\n$1\r\na\r\n", b"*1\r\n:1\r\n"]
+    {
+        let mut ends = greet()?;
+        ends.ask(commands)?;
+        ends.answer(b"-ERR Protocol error: expected '$', got '*'\r\n")?;
+        expect_keys(&agent, &ends, &[])?;
+    }
+    bystanders.check(&agent)
+}
+
+#[test]
+fn lengths_that_cannot_be() -> anyhow::Result<()> {
+    let _alone = alone();
+    let agent = Agent::start(&[])?;
+    let mut bystanders = Bystanders::start()?;
+    let lengths = [
+        "9223372036854775807",
+        "9223372036854775808",
+        "18446744073709551615",
+        "18446744073709551616",
+        "4294967296",
+        "-2",
+        "-9223372036854775808",
+        "99999999999999999999999999999999999999",
+        "0x10",
+        "1e3",
+        "",
+        "abc",
+    ];
+    for length in lengths {
+        for kind in ["$", "*", "%", ">", "=", "~"] {
+            let what = format!("{kind}{length} from a server");
+            let before = desyncs(&agent.scrape()?);
+            let mut ends = greet()?;
+            ends.ask(&command(&["GET", "bad:1"]))?;
+            ends.answer(format!("{kind}{length}\r\nabc\r\n").as_bytes())?;
+            agent.wait_until(&what, |metrics| desyncs(metrics) > before)?;
+            // It is found again, or left alone; it is not counted wrongly.
+            behave(&mut ends, 5)?;
+            no_more_than(&agent, &ends, 5).context(what)?;
+        }
+        for start in [
+            format!("*{length}\r\n$3\r\nGET\r\n$5\r\nbad:1\r\n"),
+            format!("*2\r\n$3\r\nGET\r\n${length}\r\n"),
+        ] {
+            let what = format!("{start:?} from a client");
+            let mut ends = greet()?;
+            ends.ask(start.as_bytes())?;
+            ends.answer(b"-ERR Protocol error: invalid bulk length\r\n")?;
+            behave(&mut ends, 5)?;
+            no_more_than(&agent, &ends, 5).context(what)?;
+        }
+    }
+    bystanders.check(&agent)
+}
+
+/// So many good keys found, and as many not, at most; and no others.
+fn no_more_than(agent: &Agent, ends: &Ends, times: u32) -> anyhow::Result<()> {
+    thread::sleep(Duration::from_millis(100));
+    let metrics = agent.scrape()?;
+    for view in views(ends)? {
+        let prefixes = view.prefixes(&metrics);
+        let most = f64::from(times);
+        let right = prefixes
+            .iter()
+            .all(|(prefix, [hits, misses])| prefix == "good" && *hits <= most && *misses <= most);
+        ensure!(right, "of {times} good ones each: {prefixes:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn empty_commands_are_none() -> anyhow::Result<()> {
+    let _alone = alone();
+    let agent = Agent::start(&[])?;
+    let mut ends = greet()?;
+    // A real server says nothing to these.
+    ends.ask(b"*0\r\n")?;
+    ends.ask(b"*-1\r\n")?;
+    ends.ask(b"\r\n")?;
+    behave(&mut ends, 3)?;
+    expect(&agent, &ends, IDLE)?;
+    expect_keys(&agent, &ends, &[("good", [3, 3])])?;
+    nothing_lost(&agent)
+}
+
+#[test]
+fn a_bulk_of_512_megabytes() -> anyhow::Result<()> {
+    const LENGTH: usize = 512 << 20;
+    let _alone = alone();
+    let agent = Agent::start(&[])?;
+    let mut bystanders = Bystanders::start()?;
+    bystanders.check(&agent)?;
+    let resident = agent.resident_bytes()?;
+    let mut ends = greet()?;
+    ends.ask(format!("*3\r\n$3\r\nSET\r\n$5\r\nbig:1\r\n${LENGTH}\r\n").as_bytes())?;
+    stream(&mut ends.client, &mut ends.server, LENGTH)?;
+    ends.ask(b"\r\n")?;
+    expect(&agent, &ends, ACTIVE)?;
+    ends.answer(OK)?;
+    expect(&agent, &ends, IDLE)?;
+    ends.ask(&command(&["GET", "big:1"]))?;
+    ends.answer(format!("${LENGTH}\r\n").as_bytes())?;
+    stream(&mut ends.server, &mut ends.client, LENGTH)?;
+    ends.answer(b"\r\n")?;
+    expect(&agent, &ends, IDLE)?;
+    behave(&mut ends, 2)?;
+    expect_keys(&agent, &ends, &[("big", [1, 0]), ("good", [2, 2])])?;
+    for view in views(&ends)? {
+        let sizes =
+            |view: &View, metrics: &_| view.histogram(metrics, "redis_key_size_bytes", &[1_048_576.0]);
+        view.expect(&agent, &vec![0.0, 1.0, LENGTH as f64], sizes)?;
+    }
+    bystanders.check(&agent)?;
+    let growth = agent.resident_bytes()?.saturating_sub(resident);
+    ensure!(growth < 4 << 20, "{growth} bytes more are resident");
+    nothing_lost(&agent)
+}
+
+/// So many bytes that look like replies and commands.
+fn stream(from: &mut TcpStream, to: &mut TcpStream, length: usize) -> anyhow::Result<()> {
+    let piece = b"$-1\r\n*2\r\n$3\r\nGET\r\n$5\r\nbad:1\r\n--".repeat(1 << 15);
+    thread::scope(|scope| {
+        let reader = scope.spawn(move || -> anyhow::Result<()> {
+            let mut left = length;
+            let mut bytes = vec![0; 1 << 20];
+            while left > 0 {
+                let most = left.min(bytes.len());
+                let read = to.read(&mut bytes[..most])?;
+                ensure!(read > 0, "the other end closed");
+                left -= read;
+            }
+            Ok(())
+        });
+        let mut left = length;
+        while left > 0 {
+            let part = left.min(piece.len());
+            from.write_all(&piece[..part])?;
+            left -= part;
+        }
+        reader.join().map_err(|_| anyhow::anyhow!("the reader panicked"))?
+    })
+}
+
+#[test]
+fn ends_in_the_middle() -> anyhow::Result<()> {
+    let _alone = alone();
+    let agent = Agent::start(&[])?;
+    let mut bystanders = Bystanders::start()?;
+    for sent in [1, 2, 4, 5, 8, 1_000, 90_000] {
+        let mut ends = greet()?;
+        ends.ask(&command(&["GET", "user:1"]))?;
+        ends.answer(&bulk(vec![b'$'; 100_000])[..sent])?;
+        // A reply is there once its header is.
+        expect(&agent, &ends, if sent < 9 { ACTIVE } else { IDLE })?;
+        let both = views(&ends)?;
+        drop(ends);
+        for view in both {
+            view.expect(&agent, &Sessions::default(), View::sessions)?;
+        }
+    }
+    for sent in [1, 3, 5, 9, 12, 20] {
+        let mut ends = greet()?;
+        ends.ask(&command(&["GET", "user:1", "user:2"])[..sent])?;
+        let both = views(&ends)?;
+        drop(ends);
+        for view in both {
+            view.expect(&agent, &Sessions::default(), View::sessions)?;
+            view.expect(&agent, &Prefixes::new(), View::prefixes)?;
+        }
+    }
+    bystanders.check(&agent)?;
+    nothing_lost(&agent)
+}
+
+#[test]
+fn replies_that_nobody_asked_for() -> anyhow::Result<()> {
+    let _alone = alone();
+    let agent = Agent::start(&[])?;
+    let mut bystanders = Bystanders::start()?;
+    for replies in [NIL.to_vec(), bulk("some"), OK.repeat(50), [&b"*2\r\n"[..], NIL, NIL].concat()] {
+        let before = desyncs(&agent.scrape()?);
+        let mut ends = greet()?;
+        ends.answer(&replies)?;
+        agent.wait_until("a desync is counted", |metrics| desyncs(metrics) > before)?;
+        behave(&mut ends, 5)?;
+        no_more_than(&agent, &ends, 5)?;
+    }
+    bystanders.check(&agent)
+}
+
+#[test]
+fn http_at_a_redis_port_is_http() -> anyhow::Result<()> {
+    const REQUESTS: [&[u8]; 4] = [
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET user:1 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 16\r\n\r\nSET user:1 some\n",
+        b"OPTIONS * HTTP/1.0\r\n\r\n",
+    ];
+    let _alone = alone();
+    let agent = Agent::start(&[])?;
+    let mut bystanders = Bystanders::start()?;
+    for request in REQUESTS {
+        for piece in [1, 5, usize::MAX] {
+            throw(&bystanders.server, &request.chunks(piece).collect::<Vec<_>>())?;
+        }
+    }
+    bystanders.check(&agent)?;
+    let own = View::client(&own_name()?, &bystanders.server.target().label());
+    own.expect(&agent, &Prefixes::new(), View::prefixes)?;
+    own.expect(&agent, &Sessions::default(), View::sessions)?;
+    own.expect(&agent, &0.0, |view, metrics| view.command(metrics, "set"))?;
+    // And what is HTTP on both sides stays that.
+    let mut ends = Ends::connect()?;
+    for _ in 0..3 {
+        ends.ask(b"GET /user:1 HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+        ends.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n+OK\n")?;
+    }
+    expect(&agent, &ends, Sessions::default())?;
+    expect_keys(&agent, &ends, &[])?;
+    nothing_lost(&agent)
+}
+
+/// Sends something to a real server, which may end the connection at any time, and waits for the end.
+fn throw(server: &Server, parts: &[&[u8]]) -> anyhow::Result<()> {
+    let mut stream = TcpStream::connect(server.target().label())?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    for part in parts {
+        // It need not take all of it.
+        if stream.write_all(part).is_err() {
+            break;
+        }
+    }
+    let _ = stream.shutdown(Shutdown::Write);
+    // A reset is an end, too.
+    let _ = stream.read_to_end(&mut Vec::new());
+    Ok(())
+}
+
+#[test]
+fn a_real_server_is_thrown_noise() -> anyhow::Result<()> {
+    let _alone = alone();
+    let agent = Agent::start(&[])?;
+    let mut bystanders = Bystanders::start()?;
+    let mut chance = Chance::new(1);
+    let ping = command(&["PING"]);
+    let mut resident = Vec::new();
+    for _ in 0..2 {
+        for length in [1, 4, 5, 8, 100, 9_000, 100_000] {
+            for _ in 0..5 {
+                let bytes = chance.bytes(length);
+                let words: Vec<u8> = bytes.iter().map(|byte| b' ' + byte % 95).collect();
+                let line = [&words[..], b"\r\n"].concat();
+                let unsure: Vec<u8> =
+                    bytes.iter().map(|byte| b"*$:+-_%\r\n0123456789"[*byte as usize % 19]).collect();
+                throw(&bystanders.server, &[&bytes])?;
+                throw(&bystanders.server, &[&line, &line])?;
+                throw(&bystanders.server, &[b"PING ", &line, &line])?;
+                throw(&bystanders.server, &[&unsure])?;
+                throw(&bystanders.server, &[&ping, &bytes])?;
+                throw(&bystanders.server, &[&ping, &unsure])?;
+                throw(
+                    &bystanders.server,
+                    &[b"*2\r\n$3\r\nGET\r\n", format!("${length}\r\n").as_bytes(), &bytes],
+                )?;
+            }
+        }
+        bystanders.check(&agent)?;
+        resident.push(agent.resident_bytes()?);
+    }
+    let growth = resident[1].saturating_sub(resident[0]);
+    ensure!(growth < 2 << 20, "{growth} bytes more are resident after another round");
+    let own = View::client(&own_name()?, &bystanders.server.target().label());
+    own.expect(&agent, &Sessions::default(), View::sessions)?;
+    // What the server has found, it has found for its bystanders, but for a key that was noise.
+    let [hits, misses] = own.keys(&agent.scrape()?);
+    let [all_hits, all_misses] = bystanders.server.keyspace()?;
+    let [their_hits, their_misses] = bystanders.truth.keys();
+    ensure!(hits <= all_hits - their_hits, "{hits} hits of {}", all_hits - their_hits);
+    ensure!(misses <= all_misses - their_misses, "{misses} misses of {}", all_misses - their_misses);
+    Ok(())
+}
+
+#[test]
+fn noise_between_two_that_agree_on_it() -> anyhow::Result<()> {
+    let _alone = alone();
+    let agent = Agent::start(&[])?;
+    let mut bystanders = Bystanders::start()?;
+    let mut chance = Chance::new(2);
+    for piece in [1, 100, 16_384] {
+        let mut ends = greet()?;
+        let length = if piece == 1 { 3_000 } else { 500_000 };
+        for part in chance.bytes(length).chunks(piece) {
+            ends.ask(part)?;
+        }
+        for part in chance.bytes(length).chunks(piece) {
+            ends.answer(part)?;
+        }
+        expect_keys(&agent, &ends, &[])?;
+    }
+    bystanders.check(&agent)
+}
