@@ -49,7 +49,7 @@ const STARTS: &[(&[u8], Protocol)] = &[
     (b"\x00\x00\x01\x28\x00\x02\x00\x00user", Protocol::Unknown),
     (b"\x00\x00\xFF\xFF\x00\x03\x00\x00", Protocol::Unknown),
     (b"\x00\x00\x00\x00\x00\x00\x00\x00", Protocol::Unknown),
-    (b"*1000\r\n$4\r\n", Protocol::Unknown),
+    (b"*10000\r\n$4\r\n", Protocol::Unknown),
     (b"*a\r\n$4\r\n", Protocol::Unknown),
     (b"*1\r\n+OK\r\n", Protocol::Unknown),
     (b"*\r\n$4\r\n", Protocol::Unknown),

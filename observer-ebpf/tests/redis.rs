@@ -146,7 +146,8 @@ fn failures() {
 fn inline() {
     let outcome = whole("inline", Role::Server);
     assert_quiet(&outcome);
-    assert_eq!(outcome.keys, keys(&[("il", 2, 1), ("other", 3, 2)]).into_iter().collect());
+    assert_eq!(outcome.keys, keys(&[("il", 4, 2), ("zz", 0, 1), ("other", 1, 0)]));
+    assert_eq!((outcome.counters.value_bytes, outcome.counters.writes_without_ttl), (5, 1));
     let told = commands(&outcome.counters);
     assert_eq!((told["ping"], told["get"], told["echo"], told["quit"]), (1, 4, 1, 1));
 }

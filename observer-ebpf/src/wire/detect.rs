@@ -73,9 +73,11 @@ impl Pattern {
     }
 }
 
-/// How HTTP/1 requests start (RFC 9110, section 9), and HTTP/2's preface (RFC 9113, section 3.4).
-const HTTP_REQUESTS: [Pattern; 10] = [
-    Pattern::text(b"GET "),
+/// How HTTP/1 requests start (RFC 9110, section 9), and HTTP/2's preface (RFC 9113, section 3.4). `GET` is Redis'
+/// as well: what HTTP gets has a path, or a scheme before it (RFC 9112, section 3.2).
+const HTTP_REQUESTS: [Pattern; 11] = [
+    Pattern::text(b"GET /"),
+    Pattern::masked(b"GET HTTP", &[0xFF, 0xFF, 0xFF, 0xFF, 0xDF, 0xDF, 0xDF, 0xDF]),
     Pattern::text(b"POST "),
     Pattern::text(b"PUT "),
     Pattern::text(b"HEAD "),
@@ -91,7 +93,7 @@ const HTTP_REQUESTS: [Pattern; 10] = [
 const HTTP_RESPONSE: Pattern = Pattern::text(b"HTTP/1.");
 
 /// What else a client may start with.
-const OTHERS: [(Pattern, Protocol); 15] = [
+const OTHERS: [(Pattern, Protocol); 16] = [
     // A handshake record of any version, with a ClientHello (RFC 8446, sections 4 and 5.1).
     (Pattern::masked(&[0x16, 0x03, 0, 0, 0, 0x01], &[0xFF, 0xFF, 0xF8, 0, 0, 0xFF]), Protocol::Tls),
     // StartupMessage: a length below 16384, then 3.0 or another 3.x ("Message Formats" in the PostgreSQL
@@ -105,12 +107,13 @@ const OTHERS: [(Pattern, Protocol); 15] = [
         Pattern::masked(&[0, 0, 0, 0, 4, 0xD2, 0x16, 0x20], &[0xFF, 0xFF, 0xFF, 0, 0xFF, 0xFF, 0xFF, 0xE0]),
         Protocol::Postgres,
     ),
-    // A RESP array of bulk strings, of one to three digits ("Redis serialization protocol specification").
+    // A RESP array of bulk strings, of one to four digits ("Redis serialization protocol specification").
     (Pattern::masked(b"*0\r\n$", &[0xFF, 0xF0, 0xFF, 0xFF, 0xFF]), Protocol::Redis),
     (Pattern::masked(b"*00\r\n$", &[0xFF, 0xF0, 0xF0, 0xFF, 0xFF, 0xFF]), Protocol::Redis),
     (Pattern::masked(b"*000\r\n$", &[0xFF, 0xF0, 0xF0, 0xF0, 0xFF, 0xFF, 0xFF]), Protocol::Redis),
+    (Pattern::masked(b"*0000\r\n$", &[0xFF, 0xF0, 0xF0, 0xF0, 0xF0, 0xFF, 0xFF, 0xFF]), Protocol::Redis),
     // One in a line, of any case: what health checks and people send. The first reply tells whether it was
-    // Redis. (`GET ` is HTTP's.)
+    // Redis.
     (inline(b"PING"), Protocol::Redis),
     (inline(b"INFO"), Protocol::Redis),
     (inline(b"QUIT"), Protocol::Redis),
@@ -119,7 +122,7 @@ const OTHERS: [(Pattern, Protocol); 15] = [
     (inline(b"SET "), Protocol::Redis),
     (inline(b"SELECT "), Protocol::Redis),
     (inline(b"EXISTS "), Protocol::Redis),
-    (inline(b"get "), Protocol::Redis),
+    (inline(b"GET "), Protocol::Redis),
 ];
 
 const fn inline(command: &[u8]) -> Pattern {
@@ -135,6 +138,9 @@ pub fn request(start: Start) -> Detected {
             return Detected::Is(Protocol::Http);
         }
         more |= start.may_be(method);
+    }
+    if more {
+        return Detected::More;
     }
     for (pattern, protocol) in OTHERS {
         if start.is(pattern) {

@@ -1,19 +1,23 @@
 //! What a client says.
 
-use super::queue::{ALONE, KEYS, Run};
-use super::text::{self, Prefix};
-use super::{COUNT_MAX, Head, Header, LENGTH_MAX, Part, Redis};
+mod arguments;
+mod inline;
+mod kinds;
+mod whole;
+
+pub(super) use self::kinds::{is_one, is_plainly_answered, is_subscription};
+use super::{COUNT_MAX, Head, Header, LENGTH_MAX, Part, Redis, text};
 use crate::layout::connection::Connection;
 use crate::layout::health::Desync;
-use crate::layout::redis::{self, Command, PREFIX_NONE, PREFIX_OTHER, SIZE_BOUNDS, State, TTL_BOUNDS};
-use crate::wire::source::{STEPS_MAX, Source, low_bytes, recall};
+use crate::layout::redis;
+use crate::wire::source::{STEPS_MAX, Source, low_bytes};
 
 /// The longest name, number or option that is looked at.
 const WORD_MAX: u32 = 16;
 /// How far into a key is looked for its prefix.
 const KEY_MAX: u32 = redis::PREFIX_MAX as u32 + 1;
-/// How far it is looked whether a key has a separator at all; one beyond is taken for a long prefix.
-const SCAN_MAX: u32 = 4096;
+/// How far it is looked whether a key has a separator at all; a longer one is taken to have one.
+const SCAN_MAX: u32 = 65_536;
 
 /// What the bytes of an argument, or of an inline command, are looked at for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,9 +37,9 @@ enum Look {
     InlineName = 5,
     /// What separates its words.
     InlineBlank = 6,
-    /// Its first argument.
-    InlineKey = 7,
-    /// Another argument.
+    /// An argument that is looked at.
+    InlineText = 7,
+    /// Another one.
     InlineWord = 8,
 }
 
@@ -77,7 +81,8 @@ pub(super) struct Commands {
     known_length: u32,
     /// The number of the prefix of the key that was seen last.
     number: u32,
-    /// Bytes of the argument in progress that have not passed, with the two behind it.
+    /// Bytes of the argument in progress that have not passed, with the two behind it; of an inline command's,
+    /// those that have.
     skip: u32,
     /// Arguments of the command that are still to come, and the number of the one in progress.
     args: u32,
@@ -240,6 +245,16 @@ impl Commands {
         }
     }
 
+    /// A command comes.
+    #[inline(always)]
+    fn begin(&mut self, code: u8) {
+        self.command = code;
+        self.unit = Unit::None as u8;
+        self.lives = 0;
+        self.keyless = 0;
+        self.client_reply = 0;
+    }
+
     /// Starts to look at `wanted` bytes.
     #[inline(always)]
     fn look_at(&mut self, look: Look, wanted: u32) {
@@ -274,6 +289,10 @@ impl Redis {
         if commands.is_inline() {
             return source.run_part(Part::Inline, self, connection);
         }
+        if commands.is_between() && self.take_whole(source, connection, at, available) {
+            return 0;
+        }
+        let commands = &mut self.commands;
         let mut over = false;
         let mut behind;
         if commands.skip > 0 {
@@ -347,480 +366,4 @@ impl Redis {
         source.go_to(behind);
         0
     }
-
-    /// An argument of `length` bytes comes next. True if it is of no interest.
-    #[inline(always)]
-    fn begin_argument(&mut self, length: u32, connection: &mut Connection) -> bool {
-        let commands = &mut self.commands;
-        commands.skip = length + 2;
-        let index = commands.index;
-        let code = commands.command;
-        let mut look = Look::Over;
-        let mut wanted = 0;
-        if index == 0 {
-            commands.command = Command::Other as u8;
-            commands.unit = Unit::None as u8;
-            commands.lives = 0;
-            commands.keyless = 0;
-            commands.client_reply = 0;
-            if length <= WORD_MAX {
-                look = Look::Name;
-                wanted = length;
-            }
-        } else if is_key(code, index) {
-            look = Look::Key;
-            wanted = if length < KEY_MAX { length } else { KEY_MAX };
-        } else if is_value(code, index) {
-            count_value(connection, length);
-        } else if is_word(code, index) && length <= WORD_MAX {
-            look = Look::Word;
-            wanted = length;
-        }
-        commands.look_at(look, wanted);
-        wanted == 0
-    }
-
-    /// All of an argument has been seen that is looked at.
-    #[inline(always)]
-    pub(super) fn end_look<S: Source>(&mut self, source: &mut S, connection: &mut Connection) {
-        let commands = &mut self.commands;
-        let [first, second, ..] = commands.text;
-        let length = u32::from(commands.text_length);
-        let look = commands.look;
-        commands.look = Look::Over as u8;
-        let is_name = commands.index == 0;
-        commands.number = PREFIX_NONE;
-        let mut is_key = false;
-        if is_name {
-            let named = look == Look::Name as u8 && length > 0;
-            commands.command =
-                if named { text::command(first, second, length) } else { Command::Other as u8 };
-        } else if look == Look::Key as u8 || look == Look::Scan as u8 {
-            if !self.end_key(look, source) {
-                return;
-            }
-            is_key = true;
-        } else if look == Look::Word as u8 {
-            self.end_word(first, second, length, source, connection);
-        }
-        let commands = &mut self.commands;
-        commands.index = commands.index.wrapping_add(1);
-        commands.args = commands.args.saturating_sub(1);
-        let code = recall(&commands.command);
-        let (args, last) = (commands.args, commands.args == 0);
-        if commands.pushed == 0 && (last || is_key || (is_name && !waits(code))) {
-            self.push(code, args, source, connection);
-        } else if is_key {
-            self.push_keys(code, 1, source);
-        }
-        if last {
-            self.end_command(connection);
-        }
-    }
-
-    /// A key, or its start, is in the text. False if more of it has to be looked at.
-    #[inline(always)]
-    fn end_key<S: Source>(&mut self, look: u8, source: &mut S) -> bool {
-        let commands = &mut self.commands;
-        let number = if look == Look::Scan as u8 {
-            if commands.wanted != 0 { PREFIX_OTHER } else { PREFIX_NONE }
-        } else {
-            match text::prefix(&commands.text, source.separator()) {
-                Prefix::Without if commands.skip > 2 => {
-                    if commands.skip <= SCAN_MAX {
-                        commands.look = Look::Scan as u8;
-                        commands.wanted = 0;
-                        return false;
-                    }
-                    PREFIX_OTHER
-                }
-                Prefix::Without => PREFIX_NONE,
-                Prefix::Other => PREFIX_OTHER,
-                Prefix::Is(length) => self.number(length, source),
-            }
-        };
-        self.commands.number = number;
-        true
-    }
-
-    /// Keys of the command that was queued last.
-    #[inline(always)]
-    fn push_keys<S: Source>(&mut self, code: u8, units: u32, source: &mut S) {
-        if self.commands.keyless != 0 {
-            return;
-        }
-        let prefix = self.commands.number as u16;
-        let run = Run { start_ns: source.now_ns(), end: 0, prefix, code, flags: KEYS };
-        if !self.queue.push(units, run) {
-            self.commands.keyless = 1;
-        }
-    }
-
-    /// The number of the prefix of `length` bytes in the text.
-    #[inline(always)]
-    fn number<S: Source>(&mut self, length: u32, source: &mut S) -> u32 {
-        let commands = &mut self.commands;
-        let mut words = [0; 4];
-        let mut same = commands.known_length == length;
-        let mut at = 0;
-        while at < 4 {
-            words[at] = low_bytes(commands.text[at], text::within(length, at as u32));
-            same &= words[at] == commands.known[at];
-            at += 1;
-        }
-        if !same {
-            commands.known = words;
-            commands.known_length = length;
-            let number = source.prefix(&redis::Prefix::new(words, u64::from(length)));
-            // The queue has room for 16 bits.
-            commands.known_number = if number <= 0xFFFF { number } else { PREFIX_OTHER };
-        }
-        commands.known_number
-    }
-
-    /// An option or a number of at most 16 bytes.
-    #[inline(always)]
-    fn end_word<S: Source>(
-        &mut self,
-        lo: u64,
-        hi: u64,
-        length: u32,
-        source: &mut S,
-        connection: &mut Connection,
-    ) {
-        const EX: u64 = text::words("ex").0;
-        const PX: u64 = text::words("px").0;
-        const EXAT: u64 = text::words("exat").0;
-        const PXAT: u64 = text::words("pxat").0;
-        const KEEPTTL: u64 = text::words("keepttl").0;
-        const PERSIST: u64 = text::words("persist").0;
-        const REPLY: u64 = text::words("reply").0;
-        const ON: u64 = text::words("on").0;
-        const OFF: u64 = text::words("off").0;
-        const SKIP: u64 = text::words("skip").0;
-        let commands = &mut self.commands;
-        let code = commands.command;
-        let option = if length <= 8 { low_bytes(lo | 0x2020_2020_2020_2020, length) } else { 0 };
-        if code == Command::Client as u8 {
-            if commands.index == 1 {
-                commands.client_reply = u8::from(option == REPLY);
-            } else if commands.client_reply != 0 {
-                // Said with the command itself: `ON` has a reply, the others have none.
-                if option == ON {
-                    commands.replies = Wanted::All as u8;
-                } else if option == OFF || option == SKIP {
-                    let off = commands.replies == Wanted::None as u8;
-                    commands.client_reply = 2;
-                    if option == OFF {
-                        commands.replies = Wanted::None as u8;
-                    } else if !off {
-                        commands.replies = Wanted::NotNext as u8;
-                    }
-                }
-            }
-            return;
-        }
-        let unit = if commands.index == 2 { unit_of(code) } else { recall(&commands.unit) };
-        commands.unit = Unit::None as u8;
-        if unit != Unit::None as u8 {
-            if let Some(number) = text::number(lo, hi, length) {
-                count_ttl(unit, number, source, connection);
-            }
-            return;
-        }
-        commands.unit = match option {
-            EX => Unit::Seconds,
-            PX => Unit::Milliseconds,
-            EXAT => Unit::AtSecond,
-            PXAT => Unit::AtMillisecond,
-            _ => Unit::None,
-        } as u8;
-        if commands.unit != Unit::None as u8 || option == KEEPTTL || option == PERSIST {
-            commands.lives = 1;
-        }
-    }
-
-    /// A command is complete.
-    #[inline(always)]
-    fn end_command(&mut self, connection: &mut Connection) {
-        let commands = &self.commands;
-        let code = commands.command;
-        let values = if code == Command::Mset as u8 || code == Command::Msetnx as u8 {
-            commands.index.saturating_sub(1) / 2
-        } else {
-            u32::from(
-                (code == Command::Set as u8 && commands.lives == 0 && commands.index > 2)
-                    || (code == Command::Setnx as u8 || code == Command::Getset as u8) && commands.index > 2,
-            )
-        };
-        if values > 0 {
-            let counters = connection.details.redis_mut();
-            counters.writes_without_ttl = counters.writes_without_ttl.wrapping_add(values);
-        }
-    }
-
-    /// Counts a command, and waits for its reply. `args` is how many arguments are still to come.
-    #[inline(always)]
-    fn push<S: Source>(&mut self, code: u8, args: u32, source: &mut S, connection: &mut Connection) {
-        let counters = connection.details.redis_mut();
-        if let Some(count) = counters.commands.get_mut(usize::from(code)) {
-            *count = count.wrapping_add(1);
-        }
-        counters.counted = counters.counted.wrapping_add(1);
-        let commands = &mut self.commands;
-        commands.pushed = 1;
-        if is_left_alone(code) {
-            self.ignored = 1;
-            counters.state = State::Ignored as u8;
-            return;
-        }
-        let said = commands.client_reply == 2;
-        if !said && commands.replies == Wanted::NotNext as u8 {
-            commands.replies = Wanted::All as u8;
-            commands.keyless = 1;
-            return;
-        }
-        if said || commands.replies == Wanted::None as u8 {
-            commands.keyless = 1;
-            return;
-        }
-        // One reply for each channel.
-        let units = if is_subscription(code) && args > 0 { args } else { 1 };
-        let alone = is_subscription(code) || is_many(code);
-        let run = Run {
-            start_ns: source.now_ns(),
-            end: 0,
-            prefix: commands.number as u16,
-            code,
-            flags: if alone { ALONE } else { 0 },
-        };
-        counters.asked = counters.asked.wrapping_add(units);
-        commands.keyless = u8::from(!self.queue.push(units, run));
-    }
-
-    /// A line comes that is no array's: an inline command.
-    #[inline(always)]
-    fn begin_inline(&mut self) {
-        let commands = &mut self.commands;
-        commands.index = 0;
-        commands.pushed = 0;
-        commands.look_at(Look::InlineName, WORD_MAX);
-        // Bytes that are kept are of the name, or else were told not to be of one.
-        let kept = u32::from(commands.head_length);
-        (commands.text[0], commands.text[1]) = (commands.head.bytes[0], commands.head.bytes[1]);
-        commands.text_length = kept as u8;
-        commands.head = Head::EMPTY;
-        commands.head_length = 0;
-    }
-
-    /// Bytes of an inline command.
-    #[inline(always)]
-    pub(super) fn read_inline<S: Source>(
-        &mut self,
-        source: &mut S,
-        connection: &mut Connection,
-    ) -> Result<(), Desync> {
-        let at = source.position();
-        let available = source.window(at).map_err(|_| Desync::Unread)?;
-        let (lo, hi) = source.words(at);
-        if self.commands.is(Look::InlineWord) {
-            let reach = if available < 16 { available } else { 16 };
-            let end = text::find_in_two(lo, hi, b'\n').min(text::find_in_two(lo, hi, b' '));
-            if end > 0 {
-                source.go_to(at + end.min(reach));
-                return Ok(());
-            }
-        }
-        source.go_to(at + 1);
-        self.read_inline_byte(lo as u8, source, connection)
-    }
-
-    #[inline(always)]
-    fn read_inline_byte<S: Source>(
-        &mut self,
-        byte: u8,
-        source: &mut S,
-        connection: &mut Connection,
-    ) -> Result<(), Desync> {
-        let commands = &mut self.commands;
-        let in_name = commands.is(Look::InlineName);
-        let is_end = byte == b'\n';
-        let is_blank = is_end || matches!(byte, b' ' | b'\t' | b'\r');
-        if !is_blank {
-            if commands.is(Look::InlineBlank) {
-                commands.index = commands.index.wrapping_add(1);
-                let look = if commands.index == 1 { Look::InlineKey } else { Look::InlineWord };
-                commands.look = look as u8;
-            }
-            if in_name {
-                // No name has any other: this is no command.
-                if !(byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'"' | b'\'')) {
-                    return Err(Desync::Header);
-                }
-                commands.wanted = commands.wanted.saturating_sub(1);
-                commands.add(byte);
-            } else if commands.is(Look::InlineKey) {
-                commands.wanted = commands.wanted.saturating_add(1);
-                if u32::from(commands.text_length) < KEY_MAX {
-                    commands.add(byte);
-                }
-            }
-            return Ok(());
-        }
-        if in_name {
-            let length = u32::from(commands.text_length);
-            if length == 0 {
-                if is_end {
-                    // Nothing to a server.
-                    commands.look = Look::Over as u8;
-                }
-                return Ok(());
-            }
-            let [first, second, ..] = commands.text;
-            commands.command =
-                if length <= WORD_MAX { text::command(first, second, length) } else { Command::Other as u8 };
-            commands.client_reply = 0;
-            commands.look_at(Look::InlineBlank, 0);
-        } else {
-            commands.look = Look::InlineBlank as u8;
-        }
-        if is_end {
-            self.end_inline(source, connection);
-        }
-        Ok(())
-    }
-
-    /// An inline command is complete. Its values and times to live are not looked at.
-    #[inline(always)]
-    fn end_inline<S: Source>(&mut self, source: &mut S, connection: &mut Connection) {
-        self.commands.look = Look::Over as u8;
-        let code = recall(&self.commands.command);
-        let args = self.commands.index;
-        self.commands.number = PREFIX_NONE;
-        if args > 0 && is_key(code, 1) {
-            let quoted = matches!(self.commands.text[0] as u8, b'"' | b'\'');
-            let number = match text::prefix(&self.commands.text, source.separator()) {
-                _ if quoted => PREFIX_OTHER,
-                Prefix::Without if u32::from(self.commands.wanted) > KEY_MAX => PREFIX_OTHER,
-                Prefix::Without => PREFIX_NONE,
-                Prefix::Other => PREFIX_OTHER,
-                Prefix::Is(length) => self.number(length, source),
-            };
-            self.commands.number = number;
-        }
-        self.push(code, args, source, connection);
-        if is_many(code) && args > 0 {
-            if args > 1 {
-                self.commands.number = PREFIX_OTHER;
-            }
-            self.push_keys(code, args, source);
-        }
-    }
-}
-
-/// Whether argument `index` is a key whose prefix is told.
-#[inline(always)]
-const fn is_key(code: u8, index: u32) -> bool {
-    is_many(code) || (is_one(code) && index == 1)
-}
-
-/// Whether the reply tells of one key whether it was found.
-#[inline(always)]
-pub(super) const fn is_one(code: u8) -> bool {
-    code == Command::Get as u8
-        || code == Command::Hget as u8
-        || code == Command::Getex as u8
-        || code == Command::Getdel as u8
-}
-
-/// Whether the reply tells that of several keys, which are all arguments.
-#[inline(always)]
-const fn is_many(code: u8) -> bool {
-    code == Command::Mget as u8 || code == Command::Exists as u8
-}
-
-/// Whether argument `index` is a value that is written.
-#[inline(always)]
-const fn is_value(code: u8, index: u32) -> bool {
-    let third = code == Command::Setex as u8 || code == Command::Psetex as u8;
-    let second = code == Command::Set as u8 || code == Command::Setnx as u8 || code == Command::Getset as u8;
-    let even = code == Command::Mset as u8 || code == Command::Msetnx as u8;
-    (third && index == 3) || (second && index == 2) || (even && index.is_multiple_of(2))
-}
-
-/// Whether argument `index` may be an option or a number that is of interest.
-#[inline(always)]
-const fn is_word(code: u8, index: u32) -> bool {
-    (code == Command::Set as u8 && index > 2)
-        || (code == Command::Getex as u8 && index > 1)
-        || (code == Command::Client as u8 && index <= 2)
-        || (index == 2 && unit_of(code) != Unit::None as u8)
-}
-
-/// What the second argument of a command means.
-#[inline(always)]
-const fn unit_of(code: u8) -> u8 {
-    if code == Command::Setex as u8 || code == Command::Expire as u8 {
-        Unit::Seconds as u8
-    } else if code == Command::Psetex as u8 || code == Command::Pexpire as u8 {
-        Unit::Milliseconds as u8
-    } else if code == Command::Expireat as u8 {
-        Unit::AtSecond as u8
-    } else if code == Command::Pexpireat as u8 {
-        Unit::AtMillisecond as u8
-    } else {
-        Unit::None as u8
-    }
-}
-
-/// Whether a command goes into the queue with an argument rather than with its name.
-#[inline(always)]
-const fn waits(code: u8) -> bool {
-    is_one(code) || code == Command::Client as u8
-}
-
-/// Whether what follows is no longer commands and replies.
-#[inline(always)]
-const fn is_left_alone(code: u8) -> bool {
-    code == Command::Monitor as u8
-        || code == Command::Sync as u8
-        || code == Command::Psync as u8
-        || code == Command::Replconf as u8
-}
-
-/// Whether a command is answered once for each of its channels.
-#[inline(always)]
-pub(super) const fn is_subscription(code: u8) -> bool {
-    code == Command::Subscribe as u8
-        || code == Command::Psubscribe as u8
-        || code == Command::Ssubscribe as u8
-        || code == Command::Unsubscribe as u8
-        || code == Command::Punsubscribe as u8
-        || code == Command::Sunsubscribe as u8
-}
-
-#[inline(always)]
-fn count_value(connection: &mut Connection, length: u32) {
-    let counters = connection.details.redis_mut();
-    counters.value_bytes = counters.value_bytes.saturating_add(u64::from(length));
-    counters.counted = counters.counted.wrapping_add(1);
-    super::add(&mut counters.sizes, super::bucket(&SIZE_BOUNDS, u64::from(length)));
-}
-
-#[inline(always)]
-fn count_ttl<S: Source>(unit: u8, number: u64, source: &mut S, connection: &mut Connection) {
-    let seconds = unit == Unit::Seconds as u8 || unit == Unit::AtSecond as u8;
-    // Sixteen digits, and three more, are not too many.
-    let mut milliseconds = if seconds { number.wrapping_mul(1000) } else { number };
-    if unit == Unit::AtSecond as u8 || unit == Unit::AtMillisecond as u8 {
-        let now = source.wall_ns() / 1_000_000;
-        if now == 0 {
-            return;
-        }
-        milliseconds = milliseconds.saturating_sub(now);
-    }
-    let counters = connection.details.redis_mut();
-    counters.ttl_ms = counters.ttl_ms.saturating_add(milliseconds);
-    counters.counted = counters.counted.wrapping_add(1);
-    super::add(&mut counters.ttls, super::bucket(&TTL_BOUNDS, milliseconds));
 }

@@ -1,12 +1,19 @@
 //! What a server says.
 
+mod line;
+mod regain;
+mod values;
+mod whole;
+
+pub(in crate::wire) use self::line::is_type;
+use self::line::{Line, is_bulk};
 use super::commands::{is_one, is_subscription};
 use super::queue::{ELEMENTS, KEYS, REPLIES, Run, TIMELESS, Transaction, UNKNOWN};
-use super::{COUNT_MAX, Head, Header, LENGTH_MAX, Part, Redis, text};
+use super::{Head, Part, Redis, text};
 use crate::layout::connection::Connection;
 use crate::layout::health::Desync;
 use crate::layout::redis::{Command, CountKey, LATENCY_BOUNDS, State};
-use crate::wire::source::{STEPS_MAX, Source, recall};
+use crate::wire::source::{Source, recall};
 
 /// What the next bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,102 +157,6 @@ impl Replies {
     }
 }
 
-/// Whether a line of this type tells the length of a value behind it.
-#[inline(always)]
-const fn is_bulk(kind: u8) -> bool {
-    matches!(kind, b'$' | b'=' | b'!')
-}
-
-/// Whether it tells how many elements come.
-#[inline(always)]
-const fn is_aggregate(kind: u8) -> bool {
-    matches!(kind, b'*' | b'%' | b'~' | b'>' | b'|')
-}
-
-/// Whether a reply can start so.
-#[inline(always)]
-pub(in crate::wire) const fn is_type(kind: u8) -> bool {
-    is_bulk(kind) || is_aggregate(kind) || matches!(kind, b'+' | b'-' | b':' | b'_' | b'#' | b',' | b'(')
-}
-
-/// The first line of a value.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-struct Line {
-    /// Its first 16 bytes, or as many as it has.
-    lo: u64,
-    hi: u64,
-    /// Of a bulk string or an aggregate: what the line tells; else 0.
-    count: u64,
-    /// How many bytes of it there are, at most 16.
-    length: u32,
-    kind: u8,
-    /// 1 if the value is none.
-    nil: u8,
-    /// 1 if the bytes are all of it.
-    complete: u8,
-    reserved: u8,
-}
-
-impl Line {
-    const NONE: Self = Self { lo: 0, hi: 0, count: 0, length: 0, kind: 0, nil: 0, complete: 0, reserved: 0 };
-
-    #[inline(always)]
-    const fn is_nil(&self) -> bool {
-        self.nil != 0
-    }
-
-    /// The line at the start of two words of which `have` bytes are there. `Ok(None)` if more are needed.
-    #[inline(always)]
-    fn read(lo: u64, hi: u64, have: u32) -> Result<Option<Self>, Desync> {
-        let kind = lo as u8;
-        if !is_type(kind) {
-            return Err(Desync::Header);
-        }
-        if is_bulk(kind) || is_aggregate(kind) {
-            let Some(header) = Header::read(lo, hi, have)? else { return Ok(None) };
-            let most = if is_bulk(kind) { LENGTH_MAX } else { COUNT_MAX };
-            let count = header.value.unwrap_or(0);
-            if count > most {
-                return Err(Desync::Length);
-            }
-            let nil = u8::from(header.value.is_none());
-            let line = Self { lo, hi, count, length: header.length, kind, nil, complete: 1, reserved: 0 };
-            return Ok(Some(line));
-        }
-        let end = text::find_in_two(lo, hi, b'\n');
-        if end >= have && have < 16 {
-            return Ok(None);
-        }
-        let complete = end < 16;
-        let length = if complete { end + 1 } else { 16 };
-        let (nil, complete) = (u8::from(kind == b'_'), u8::from(complete));
-        Ok(Some(Self { lo, hi, count: 0, length, kind, nil, complete, reserved: 0 }))
-    }
-
-    /// How many elements come.
-    #[inline(always)]
-    const fn elements(&self) -> u64 {
-        match self.kind {
-            b'%' | b'|' => 2 * self.count,
-            b'*' | b'~' | b'>' => self.count,
-            _ => 0,
-        }
-    }
-
-    /// Whether it is the integer zero.
-    #[inline(always)]
-    const fn is_zero(&self) -> bool {
-        self.lo as u32 == u32::from_le_bytes(*b":0\r\n")
-    }
-
-    /// Whether it is the reply to a command that waits for `EXEC`.
-    #[inline(always)]
-    const fn is_queued(&self) -> bool {
-        self.lo == u64::from_le_bytes(*b"+QUEUED\r") && self.hi as u8 == b'\n'
-    }
-}
-
 /// Keys of one prefix.
 #[derive(Clone, Copy, Debug)]
 struct Tally {
@@ -295,6 +206,10 @@ impl Redis {
             replies.line = Line { lo, hi, length: reach, ..Line::NONE };
             return source.run_part(Part::Value, self, connection);
         }
+        if replies.is_between() && self.take_plain(source, connection, at, available) {
+            return 0;
+        }
+        let replies = &mut self.replies;
         let before = u32::from(replies.head_length);
         let (lo, hi, have) = replies.head.join(replies.head_length, lo, hi, reach);
         match Line::read(lo, hi, have) {
@@ -606,200 +521,6 @@ impl Redis {
             counters.misses_other = counters.misses_other.wrapping_add(misses);
         }
         counters.counted = counters.counted.wrapping_add(hits).wrapping_add(misses);
-    }
-
-    /// Bytes of a value that is looked at.
-    #[inline(always)]
-    pub(super) fn read_value<S: Source>(&mut self, source: &mut S, connection: &mut Connection) {
-        let Line { lo, hi, length: reach, .. } = recall(&self.replies.line);
-        let replies = &mut self.replies;
-        let rest = replies.skip.saturating_sub(2);
-        let mut taken = 1;
-        let wanted = if rest < 16 { rest } else { 16 };
-        let mut over = false;
-        if replies.is(Look::InfoLine) {
-            let end = text::find_in_two(lo, hi, b'\n') + 1;
-            taken = if end < reach { end } else { reach };
-            if end <= reach {
-                replies.look_at(Look::Info);
-            }
-            if taken >= rest {
-                taken = rest;
-                replies.look = Look::Over as u8;
-            }
-        } else if replies.is(Look::Word) {
-            if replies.text_length == 0 && reach >= wanted {
-                (replies.text[0], replies.text[1]) = text::low_of_two(lo, hi, wanted);
-                taken = wanted;
-                over = true;
-            } else {
-                replies.add(lo as u8);
-                over = rest <= 1 || replies.text_length >= 16;
-            }
-        } else {
-            self.read_info(lo as u8, rest <= 1, source, connection);
-        }
-        self.replies.skip = self.replies.skip.saturating_sub(taken);
-        source.go_to(source.position() + taken);
-        if over {
-            self.replies.look = Look::Over as u8;
-            self.end_value(connection);
-        }
-    }
-
-    /// A value's first 16 bytes are in the text.
-    #[inline(always)]
-    fn end_value(&mut self, connection: &mut Connection) {
-        const SUBSCRIBE: (u64, u64) = text::words("subscribe");
-        const PSUBSCRIBE: (u64, u64) = text::words("psubscribe");
-        const SSUBSCRIBE: (u64, u64) = text::words("ssubscribe");
-        const UNSUBSCRIBE: (u64, u64) = text::words("unsubscribe");
-        const PUNSUBSCRIBE: (u64, u64) = text::words("punsubscribe");
-        const SUNSUBSCRIBE: (u64, u64) = text::words("sunsubscribe");
-        const PONG: (u64, u64) = text::words("pong");
-        let kind = recall(&self.replies.elements);
-        let [lo, hi] = self.replies.text;
-        if kind != Elements::Published as u8 && kind != Elements::Pushed as u8 {
-            count_error(lo, hi, connection);
-            return;
-        }
-        self.replies.elements = Elements::Any as u8;
-        let pushed = kind == Elements::Pushed as u8;
-        let word = (lo, hi);
-        let begins = word == SUBSCRIBE || word == PSUBSCRIBE || word == SSUBSCRIBE;
-        let ends = word == UNSUBSCRIBE || word == PUNSUBSCRIBE || word == SUNSUBSCRIBE;
-        if !(begins || ends || (word == PONG && !pushed)) {
-            return;
-        }
-        let counters = connection.details.redis_mut();
-        if begins && !pushed {
-            counters.state = State::Subscribed as u8;
-        }
-        if ends && !pushed {
-            self.replies.elements = Elements::Unsubscribed as u8;
-        }
-        if let Some(run) = self.queue.next(REPLIES).copied() {
-            let answers =
-                if begins || ends { is_subscription(run.code) } else { run.code == Command::Ping as u8 };
-            if answers {
-                self.queue.advance(REPLIES, 1);
-                counters.answered = counters.answered.wrapping_add(1);
-            }
-        }
-    }
-
-    /// A byte of `INFO`'s text.
-    #[inline(always)]
-    fn read_info<S: Source>(&mut self, byte: u8, last: bool, source: &mut S, connection: &mut Connection) {
-        const MEMORY: (u64, u64) = text::words("used_memory");
-        const EVICTED: (u64, u64) = text::words("evicted_keys");
-        let replies = &mut self.replies;
-        let look = replies.look;
-        let mut next = look;
-        if look == Look::Info as u8 {
-            next = if byte == b'u' || byte == b'e' { Look::InfoName } else { Look::InfoLine } as u8;
-            if byte == b'\n' || byte == b'\r' {
-                next = look;
-            }
-            replies.add(byte);
-        } else if look == Look::InfoName as u8 {
-            if byte == b':' {
-                let name = (replies.text[0], replies.text[1]);
-                replies.number = 0;
-                next = if name == MEMORY {
-                    Look::InfoMemory
-                } else if name == EVICTED {
-                    Look::InfoEvicted
-                } else {
-                    Look::InfoLine
-                } as u8;
-            } else if replies.text_length >= 16 || byte == b'\n' {
-                next = Look::InfoLine as u8;
-            } else {
-                replies.add(byte);
-            }
-        } else {
-            let digit = byte.wrapping_sub(b'0');
-            if digit <= 9 {
-                replies.number = replies.number.wrapping_mul(10).wrapping_add(u64::from(digit));
-            }
-            if digit > 9 || last {
-                next = Look::InfoLine as u8;
-                let now = source.now_ns();
-                let counters = connection.details.redis_mut();
-                if look == Look::InfoMemory as u8 {
-                    (counters.memory_used, counters.memory_ns) = (replies.number, now);
-                } else {
-                    (counters.evicted_keys, counters.evicted_ns) = (replies.number, now);
-                }
-            }
-        }
-        if byte == b'\n' {
-            next = Look::Info as u8;
-        }
-        if next == Look::Info as u8 {
-            replies.text = [0; 2];
-            replies.text_length = 0;
-        }
-        replies.look = if last { Look::Over as u8 } else { next };
-    }
-
-    /// Gets in step at the start of a call, if it is whole replies, as many as there are commands without.
-    #[inline(always)]
-    pub(super) fn regain_replies<S: Source>(&mut self, source: &mut S, connection: &mut Connection) -> bool {
-        self.replies = Replies::START;
-        source.go_to(0);
-        let mut sound = true;
-        let finished = S::repeat(STEPS_MAX, || {
-            let at = source.position();
-            let rest = source.end().saturating_sub(at);
-            let available = source.window(at).unwrap_or(0);
-            let reach = if available < 16 { available } else { 16 };
-            let (lo, hi) = source.words(at);
-            if self.replies.is(Look::Line) {
-                let end = text::find_in_two(lo, hi, b'\n');
-                if end < reach {
-                    self.replies.look = Look::Over as u8;
-                }
-                source.go_to(at + if end < reach { end + 1 } else { reach });
-                sound = available > 0;
-                return sound && source.position() < source.end();
-            }
-            sound = false;
-            let Ok(Some(line)) = Line::read(lo, hi, reach) else { return false };
-            let value = if is_bulk(line.kind) && !line.is_nil() { line.count + 2 } else { 0 };
-            let behind = u64::from(line.length) + value;
-            if behind > u64::from(rest) {
-                return false;
-            }
-            if line.complete == 0 {
-                self.replies.look = Look::Line as u8;
-            }
-            if line.kind != b'|' {
-                if self.replies.left > 0 {
-                    self.replies.left -= 1;
-                } else if line.kind != b'>' {
-                    self.replies.whole = self.replies.whole.wrapping_add(1);
-                }
-            }
-            self.replies.left = self.replies.left.saturating_add(line.elements());
-            sound = true;
-            source.go_to(at + behind as u32);
-            source.position() < source.end()
-        });
-        source.go_to(0);
-        let whole = finished && sound && self.replies.left == 0 && self.replies.is(Look::Over);
-        let replies = self.replies.whole;
-        self.replies = Replies::START;
-        let counters = connection.details.redis_mut();
-        let awaited = counters.asked.wrapping_sub(counters.answered);
-        if whole && replies == awaited {
-            return true;
-        }
-        // Some of them are answered, and it is not known which: those that come are waited for.
-        self.queue.clear();
-        counters.answered = counters.asked;
-        false
     }
 }
 
