@@ -416,7 +416,7 @@ fn replies_that_nobody_asked_for() -> anyhow::Result<()> {
 fn http_at_a_redis_port_is_http() -> anyhow::Result<()> {
     const REQUESTS: [&[u8]; 4] = [
         b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"GET user:1 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET http://localhost/user:1 HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 16\r\n\r\nSET user:1 some\n",
         b"OPTIONS * HTTP/1.0\r\n\r\n",
     ];

@@ -126,7 +126,6 @@ impl Queue {
     #[inline(always)]
     pub(super) fn push(&mut self, units: u32, run: Run) -> bool {
         let tail = self.tail;
-        let room = self.room();
         let end = self.sent.wrapping_add(units);
         let last = &mut self.runs[(tail.wrapping_sub(1) & (RUNS - 1)) as usize];
         let same = last.code == run.code
@@ -139,6 +138,8 @@ impl Queue {
             self.sent = end;
             return true;
         }
+        let room = self.room();
+        let last = &mut self.runs[(tail.wrapping_sub(1) & (RUNS - 1)) as usize];
         // Which of its keys were found `EXISTS` does not tell.
         if run.has(KEYS) && last.has(KEYS) && (room <= 1 || run.code == Command::Exists as u8) {
             last.prefix = PREFIX_OTHER as u16;

@@ -216,8 +216,7 @@ impl Redis {
             )
         };
         if values > 0 {
-            let counters = connection.details.redis_mut();
-            counters.writes_without_ttl = counters.writes_without_ttl.wrapping_add(values);
+            count_without_life(connection, values);
         }
     }
 
@@ -230,16 +229,12 @@ impl Redis {
         source: &mut S,
         connection: &mut Connection,
     ) {
-        let counters = connection.details.redis_mut();
-        if let Some(count) = counters.commands.get_mut(usize::from(code)) {
-            *count = count.wrapping_add(1);
-        }
-        counters.counted = counters.counted.wrapping_add(1);
+        count_command(code, connection);
         let commands = &mut self.commands;
         commands.pushed = 1;
         if is_left_alone(code) {
             self.ignored = 1;
-            counters.state = State::Ignored as u8;
+            connection.details.redis_mut().state = State::Ignored as u8;
             return;
         }
         let said = commands.client_reply == 2;
@@ -255,16 +250,42 @@ impl Redis {
         // One reply for each channel.
         let units = if is_subscription(code) && args > 0 { args } else { 1 };
         let alone = is_subscription(code) || is_many(code);
-        let run = Run {
-            start_ns: source.now_ns(),
-            end: 0,
-            prefix: commands.number as u16,
-            code,
-            flags: if alone { ALONE } else { 0 },
-        };
-        counters.asked = counters.asked.wrapping_add(units);
-        commands.keyless = u8::from(!self.queue.push(units, run));
+        self.await_reply(code, units, if alone { ALONE } else { 0 }, source, connection);
     }
+
+    /// Waits for the reply to a command, or for one to each of its channels.
+    #[inline(always)]
+    pub(super) fn await_reply<S: Source>(
+        &mut self,
+        code: u8,
+        units: u32,
+        flags: u8,
+        source: &mut S,
+        connection: &mut Connection,
+    ) {
+        let prefix = self.commands.number as u16;
+        let run = Run { start_ns: source.now_ns(), end: 0, prefix, code, flags };
+        let counters = connection.details.redis_mut();
+        counters.asked = counters.asked.wrapping_add(units);
+        self.commands.keyless = u8::from(!self.queue.push(units, run));
+    }
+}
+
+/// Counts a command.
+#[inline(always)]
+pub(super) fn count_command(code: u8, connection: &mut Connection) {
+    let counters = connection.details.redis_mut();
+    if let Some(count) = counters.commands.get_mut(usize::from(code)) {
+        *count = count.wrapping_add(1);
+    }
+    counters.counted = counters.counted.wrapping_add(1);
+}
+
+/// Counts writes without a time to live.
+#[inline(always)]
+pub(super) fn count_without_life(connection: &mut Connection, writes: u32) {
+    let counters = connection.details.redis_mut();
+    counters.writes_without_ttl = counters.writes_without_ttl.wrapping_add(writes);
 }
 
 #[inline(always)]

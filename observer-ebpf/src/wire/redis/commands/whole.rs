@@ -5,14 +5,14 @@
 //!   └─ one word      └─ looked at for its prefix, which most often is the last one
 //! ```
 
-use super::arguments::count_value;
+use super::arguments::{count_command, count_value, count_without_life};
 use super::kinds::is_one;
-use super::{KEY_MAX, Look};
+use super::{KEY_MAX, Wanted};
 use crate::layout::connection::Connection;
 use crate::layout::redis::{Command, PREFIX_NONE, PREFIX_OTHER};
 use crate::wire::redis::text::{self, Prefix};
 use crate::wire::redis::{Header, LENGTH_MAX, Redis};
-use crate::wire::source::{Source, low_bytes, recall};
+use crate::wire::source::{Source, low_bytes};
 
 /// How a plain command starts: counts of one digit.
 const SHAPE: u64 = u64::from_le_bytes(*b"*\0\r\n$\0\r\n");
@@ -66,6 +66,9 @@ impl Redis {
         at: u32,
         available: u32,
     ) -> bool {
+        if self.commands.replies != Wanted::All as u8 {
+            return false;
+        }
         let reach = at + available;
         let (shape, _) = source.words(at);
         let words = ((shape >> 8) as u8).wrapping_sub(b'0');
@@ -103,17 +106,14 @@ impl Redis {
             value = Some(second.length);
             behind = second.behind();
         }
-        let commands = &mut self.commands;
-        commands.begin(code);
-        commands.number = number;
-        commands.index = u32::from(words);
-        commands.look = Look::Over as u8;
-        self.push(recall(&self.commands.command), 0, source, connection);
+        self.commands.number = number;
+        count_command(code, connection);
+        self.await_reply(code, 1, 0, source, connection);
         if let Some(value) = value
             && is_write(code)
         {
             count_value(connection, value);
-            self.end_command(connection);
+            count_without_life(connection, 1);
         }
         let end = source.end();
         self.commands.skip = behind.saturating_sub(end);
