@@ -1,14 +1,14 @@
 //! Flows: open connections with their rates, the busiest first.
 
 use observer_ebpf::layout::{Direction, Role};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::ledger::Flow;
 use crate::metrics;
 use crate::totals::messages;
 
 /// A number for each direction.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Both<T> {
     /// Sent by the process.
     pub sent: T,
@@ -17,7 +17,8 @@ pub struct Both<T> {
 }
 
 impl<T: Copy> Both<T> {
-    const fn new([sent, received]: [T; 2]) -> Self {
+    /// Of the sent and the received.
+    pub const fn new([sent, received]: [T; 2]) -> Self {
         Self { sent, received }
     }
 
@@ -30,8 +31,15 @@ impl<T: Copy> Both<T> {
     }
 }
 
+/// What `/flows` answers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Flows {
+    /// As many as were asked for, in the order asked for.
+    pub flows: Vec<Row>,
+}
+
 /// One flow as it is shown.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// The process's name.
     pub process: String,
@@ -40,9 +48,9 @@ pub struct Row {
     /// Its container, or empty.
     pub container: String,
     /// `client` or `server`.
-    pub role: &'static str,
+    pub role: String,
     /// What is spoken.
-    pub protocol: &'static str,
+    pub protocol: String,
     /// This end.
     pub local: String,
     /// The other end.
@@ -59,6 +67,8 @@ pub struct Row {
     pub messages: Both<u64>,
     /// Since the connection was first seen.
     pub age_seconds: f64,
+    /// TCP's smoothed round-trip time; `None` of a UNIX connection, and before TCP has measured any.
+    pub rtt_seconds: Option<f64>,
     /// TCP segments sent again.
     pub retransmits: u32,
 }
@@ -80,8 +90,8 @@ pub fn row(flow: &Flow, (local, remote): (String, String), now_ns: u64) -> Row {
         process,
         pid,
         container,
-        role: metrics::role(Role::from_u8(connection.role)),
-        protocol: metrics::protocol(flow.protocol),
+        role: metrics::role(Role::from_u8(connection.role)).to_owned(),
+        protocol: metrics::protocol(flow.protocol).to_owned(),
         local,
         remote,
         netns: connection.netns,
@@ -90,6 +100,7 @@ pub fn row(flow: &Flow, (local, remote): (String, String), now_ns: u64) -> Row {
         bytes: Both::new(connection.bytes),
         messages: Both::new([messages(&connection.websocket()[0]), messages(&connection.websocket()[1])]),
         age_seconds: now_ns.saturating_sub(connection.seen_ns) as f64 / 1e9,
+        rtt_seconds: None,
         retransmits: connection.retransmits,
     }
 }

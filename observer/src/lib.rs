@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod postgres;
 pub mod probes;
 pub mod process;
+pub mod processes;
 pub mod rates;
 pub mod redis;
 pub mod run;

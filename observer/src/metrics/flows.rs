@@ -32,10 +32,10 @@ pub fn families(rows: &[Row]) -> Vec<Family> {
                 &*row.process,
                 &pid,
                 &row.container,
-                row.role,
+                &row.role,
                 &row.local,
                 &row.remote,
-                row.protocol,
+                &row.protocol,
                 direction(way),
             ];
             add(&mut bytes, labels, row.bytes_per_second.by(way));
