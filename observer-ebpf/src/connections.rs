@@ -12,8 +12,9 @@ use observer_ebpf::layout::{Direction, Protocol, Role};
 use crate::globals::{
     CAPACITY, MAX_CONNECTIONS, OFFSET_FILE_INODE, OFFSET_INODE_INO, OFFSET_NET_INUM, OFFSET_SOCK_DADDR,
     OFFSET_SOCK_DPORT, OFFSET_SOCK_FAMILY, OFFSET_SOCK_MAX_ACK_BACKLOG, OFFSET_SOCK_NET, OFFSET_SOCK_NUM,
-    OFFSET_SOCK_RCV_SADDR, OFFSET_SOCK_V6_DADDR, OFFSET_SOCK_V6_RCV_SADDR, OFFSET_TCP_TOTAL_RETRANS,
-    OFFSET_UNIX_ADDR, OFFSET_UNIX_ADDRESS_LEN, OFFSET_UNIX_ADDRESS_NAME, OFFSET_UNIX_PEER,
+    OFFSET_SOCK_RCV_SADDR, OFFSET_SOCK_SOCKET, OFFSET_SOCK_V6_DADDR, OFFSET_SOCK_V6_RCV_SADDR,
+    OFFSET_SOCKET_FILE, OFFSET_UNIX_ADDR, OFFSET_UNIX_ADDRESS_LEN, OFFSET_UNIX_ADDRESS_NAME,
+    OFFSET_UNIX_PEER,
 };
 use crate::health;
 use crate::kernel::{Sock, Task, member, probe, probe_into};
@@ -124,6 +125,7 @@ pub fn track(sk: Sock, origin: Origin, task: Option<Task>, phase: Phase) -> Opti
     socket.positioned = [0; 2];
     socket.contended = [0; 2];
     socket.busy = [0; 2];
+    socket.based = 0;
     socket.index = index;
     publish(connection, phase);
     Some(socket)
@@ -163,7 +165,7 @@ fn fill_unix(sk: Sock, index: u32, connection: &mut Connection) -> Role {
     let own: u64 = probe(sk.0, OFFSET_UNIX_ADDR.load());
     let peer: u64 = probe(sk.0, OFFSET_UNIX_PEER.load());
     let peers: u64 = if peer == 0 { 0 } else { probe(peer as *const u8, OFFSET_UNIX_ADDR.load()) };
-    connection.inodes = [inode(sk.file()), 0];
+    connection.inodes = [inode(sk.file()), if peer == 0 { 0 } else { peer_inode(peer as *const u8) }];
     let (role, address) = if peers != 0 { (Role::Client, peers) } else { (Role::Server, own) };
     if address == 0 {
         connection.flags |= FLAG_PAIR;
@@ -192,6 +194,16 @@ fn set_path(index: u32, path: *const UnixPath) {
     let map = (&raw const UNIX_PATHS).cast_mut().cast();
     // SAFETY: key and value are as the map has them.
     unsafe { bpf_map_update_elem(map, (&raw const index).cast_mut().cast(), path.cast_mut().cast(), 0) };
+}
+
+/// The inode of a UNIX socket's peer; 0 while nobody has accepted it.
+#[inline(always)]
+fn peer_inode(peer: *const u8) -> u64 {
+    let socket: u64 = probe(peer, OFFSET_SOCK_SOCKET.load());
+    if socket == 0 {
+        return 0;
+    }
+    inode(probe::<u64>(socket as *const u8, OFFSET_SOCKET_FILE.load()) as *const u8)
 }
 
 #[inline(always)]
@@ -261,11 +273,10 @@ fn take() -> Option<(u32, &'static mut Connection)> {
     Some((index, connection))
 }
 
-/// Takes over the kernel's count of segments sent again. It goes back to 0 when a connect has failed, and
-/// then tells nothing.
+/// Takes over the kernel's count of segments sent again (`tcp_sock.total_retrans`). It goes back to 0 when a
+/// connect has failed, and then tells nothing.
 #[inline(always)]
-pub fn take_retransmits(sk: Sock, connection: &mut Connection) {
-    let total: u32 = probe(sk.0, OFFSET_TCP_TOTAL_RETRANS.load());
+pub fn take_retransmits(total: u32, connection: &mut Connection) {
     connection.retransmits = connection.retransmits.max(total.saturating_sub(connection.retransmits_before));
 }
 
@@ -383,6 +394,8 @@ fn continue_in_another(
     hand_back(socket.index);
     socket.index = index;
     socket.owner = owner;
+    // TCP's counts start anew with those of the element.
+    socket.based = 0;
     Some(next)
 }
 

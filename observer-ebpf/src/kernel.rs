@@ -9,11 +9,14 @@ use core::ptr::NonNull;
 
 use aya_ebpf::helpers::generated;
 use aya_ebpf::helpers::{bpf_get_current_task_btf, bpf_probe_read_kernel};
+use observer_ebpf::layout::Direction;
 use observer_ebpf::layout::connection::Owner;
 
 use crate::globals::{
     OFFSET_SOCK_SOCKET, OFFSET_SOCKET_FILE, OFFSET_TASK_COMM, OFFSET_TASK_GROUP_LEADER,
-    OFFSET_TASK_SELF_EXEC_ID, OFFSET_TASK_START_BOOTTIME, OFFSET_TASK_TGID,
+    OFFSET_TASK_SELF_EXEC_ID, OFFSET_TASK_START_BOOTTIME, OFFSET_TASK_TGID, OFFSET_TCP_BYTES_ACKED,
+    OFFSET_TCP_BYTES_RECEIVED, OFFSET_TCP_COPIED_SEQ, OFFSET_TCP_RCV_NXT, OFFSET_TCP_SND_UNA,
+    OFFSET_TCP_WRITE_SEQ,
 };
 
 /// A `struct sock` that the verifier knows.
@@ -127,5 +130,62 @@ impl Task {
     #[inline(always)]
     pub fn comm(self, name: &mut [u8; 16]) {
         probe_into(self.leader().as_ptr(), OFFSET_TASK_COMM.load(), name);
+    }
+}
+
+/// A `struct tcp_sock` that the verifier knows.
+#[derive(Clone, Copy)]
+pub struct Tcp(NonNull<u8>);
+
+/// TCP's states in which the process's own FIN has a place in what it sends, and those in which the other
+/// end's has one in what came (`include/net/tcp_states.h`), by bit.
+const FIN_SENT: u32 = 1 << 4 | 1 << 5 | 1 << 6 | 1 << 9 | 1 << 11;
+const FIN_CAME: u32 = 1 << 6 | 1 << 8 | 1 << 9 | 1 << 11;
+
+impl Tcp {
+    /// Of a socket, if it is TCP's.
+    #[inline(always)]
+    pub fn new(sk: Sock) -> Option<Self> {
+        // SAFETY: a socket that the verifier knows.
+        NonNull::new(unsafe { generated::bpf_skc_to_tcp_sock(sk.as_ptr()) }.cast()).map(Self)
+    }
+
+    /// Reads a member of `struct tcp_sock`.
+    #[inline(always)]
+    pub fn read<T: Copy>(self, offset: u32) -> T {
+        // SAFETY: the verifier knows what the helper returns as `struct tcp_sock`.
+        unsafe { member(self.0.as_ptr(), offset) }
+    }
+
+    /// Where it is in a stream: past what was written, or what was read.
+    #[inline(always)]
+    pub fn position(self, direction: Direction) -> u32 {
+        self.read(match direction {
+            Direction::Sent => OFFSET_TCP_WRITE_SEQ.load(),
+            Direction::Received => OFFSET_TCP_COPIED_SEQ.load(),
+        })
+    }
+
+    /// Payload that the process wrote and read so far, and a number of TCP's own where it counts the SYN:
+    /// what was acknowledged and what waits to be, and what came but for what waits to be read.
+    ///
+    /// Nothing is held meanwhile. Members are read in an order in which what an acknowledgement or a segment
+    /// changes between two of them makes too little of it, never too much (`tcp_snd_una_update` and
+    /// `tcp_rcv_nxt_update`, `net/ipv4/tcp_input.c`, change the count before the position).
+    #[inline(always)]
+    pub fn payload(self, state: u8) -> [u64; 2] {
+        let state = 1u32 << (state & 31);
+        let written = self.position(Direction::Sent);
+        let acknowledged: u64 = self.read(OFFSET_TCP_BYTES_ACKED.load());
+        let waiting = written.wrapping_sub(self.read(OFFSET_TCP_SND_UNA.load()));
+        let read = self.position(Direction::Received);
+        let came: u64 = self.read(OFFSET_TCP_BYTES_RECEIVED.load());
+        let unread = self.read::<u32>(OFFSET_TCP_RCV_NXT.load()).wrapping_sub(read);
+        // Where an acknowledgement came in between, `waiting` is below zero.
+        let waiting = i64::from(waiting.cast_signed());
+        let sent = acknowledged.wrapping_add_signed(waiting);
+        let own_end = u64::from(state & FIN_SENT != 0);
+        let other_end = u64::from(state & FIN_CAME != 0 && unread == 0);
+        [sent.wrapping_sub(own_end), came.wrapping_sub(u64::from(unread)).wrapping_sub(other_end)]
     }
 }

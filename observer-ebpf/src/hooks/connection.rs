@@ -18,10 +18,9 @@ use observer_ebpf::layout::health::Unread;
 use observer_ebpf::layout::socket::{Socket, UNTRACKED};
 use observer_ebpf::layout::{Direction, Role};
 
-use super::data::tcp_position;
 use crate::connections::{self, Origin};
-use crate::globals::{OFFSET_SOCK_ERR, OFFSET_SOCK_PROTOCOL, OFFSET_SOCK_SHUTDOWN};
-use crate::kernel::{Sock, Task};
+use crate::globals::{OFFSET_SOCK_ERR, OFFSET_SOCK_PROTOCOL, OFFSET_SOCK_SHUTDOWN, OFFSET_TCP_TOTAL_RETRANS};
+use crate::kernel::{Sock, Task, Tcp, probe};
 use crate::{clock, health};
 
 /// `IPPROTO_TCP`.
@@ -140,7 +139,7 @@ fn end(sk: Sock, phase: Phase) {
     if let Some(socket) = connections::socket(sk)
         && let Some(connection) = connections::connection(socket.index)
     {
-        connections::take_retransmits(sk, connection);
+        connections::take_retransmits(probe(sk.0, OFFSET_TCP_TOTAL_RETRANS.load()), connection);
         if connection.phase == Phase::Open as u8 || connection.phase == Phase::Connecting as u8 {
             connections::publish(connection, phase);
         }
@@ -153,11 +152,11 @@ fn take_positions(sk: Sock, socket: &mut Socket) {
     if socket.index == UNTRACKED {
         return;
     }
-    if let (Some(sent), Some(received)) =
-        (tcp_position(sk, Direction::Sent), tcp_position(sk, Direction::Received))
-    {
-        socket.positions = [sent, received];
+    if let Some(tcp) = Tcp::new(sk) {
+        socket.positions = [tcp.position(Direction::Sent), tcp.position(Direction::Received)];
         socket.positioned = [1; 2];
+        socket.tcp_base = tcp.payload(state::ESTABLISHED as u8);
+        socket.based = 1;
     }
 }
 
@@ -171,7 +170,8 @@ fn settle(sk: Sock, socket: &mut Socket, connection: &mut Connection) {
     if socket.positioned[Direction::Received as usize] == 0 {
         return;
     }
-    let Some(position) = tcp_position(sk, Direction::Received) else { return };
+    let Some(tcp) = Tcp::new(sk) else { return };
+    let position = tcp.position(Direction::Received);
     let gap = position.wrapping_sub(socket.positions[Direction::Received as usize]);
     // The end of the stream, once read, takes a place of its own.
     let end = u32::from(sk.read::<u8>(OFFSET_SOCK_SHUTDOWN.load()) & SHUTDOWN_RECEIVE);

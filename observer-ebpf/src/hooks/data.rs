@@ -4,7 +4,6 @@
 //! A normal call takes no more than the socket's state, the call's registers, and one read of the
 //! process's memory; one inside a payload, or of a protocol that is not looked at, takes less.
 
-use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use observer_ebpf::layout::Direction;
@@ -15,11 +14,9 @@ use observer_ebpf::wire::redis::{Part, Redis};
 use observer_ebpf::wire::session::{Session, Stage};
 
 use crate::connections::{self, Origin};
-use crate::globals::{
-    OFFSET_SOCK_FAMILY, OFFSET_SOCK_PROTOCOL, OFFSET_SOCK_TYPE, OFFSET_TCP_COPIED_SEQ, OFFSET_TCP_WRITE_SEQ,
-};
+use crate::globals::{OFFSET_SOCK_FAMILY, OFFSET_SOCK_PROTOCOL, OFFSET_SOCK_TYPE};
 use crate::health;
-use crate::kernel::{Sock, Task, member};
+use crate::kernel::{Sock, Task, Tcp};
 use crate::maps::BUFFERS;
 use crate::user_memory::Buffers;
 
@@ -304,7 +301,7 @@ fn check_position(
     let contended = connections::take_contended(socket, direction);
     connection.bytes[direction as usize] += contended;
     let contended = contended != 0;
-    let Some(position) = tcp_position(sk, direction) else {
+    let Some(position) = Tcp::new(sk).map(|tcp| tcp.position(direction)) else {
         // No positions: another thread's bytes were not seen here, and cannot be placed.
         if contended
             && let Some(reason) = socket.session.miss(direction, u64::MAX, Desync::Concurrent, connection)
@@ -338,20 +335,4 @@ fn check_position(
         health::desync(socket.session.protocol(), reason);
     }
     true
-}
-
-/// Where TCP is in the stream: past what was written, or what was read. `None` if it is not TCP.
-#[inline(always)]
-pub fn tcp_position(sk: Sock, direction: Direction) -> Option<u32> {
-    // SAFETY: a socket that the verifier knows.
-    let tcp = unsafe { bpf_skc_to_tcp_sock(sk.as_ptr()) }.cast_const().cast::<u8>();
-    if tcp.is_null() {
-        return None;
-    }
-    let offset = match direction {
-        Direction::Sent => OFFSET_TCP_WRITE_SEQ.load(),
-        Direction::Received => OFFSET_TCP_COPIED_SEQ.load(),
-    };
-    // SAFETY: the verifier knows what the helper returns as `struct tcp_sock`.
-    Some(unsafe { member(tcp, offset) })
 }

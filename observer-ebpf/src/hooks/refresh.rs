@@ -1,7 +1,7 @@
 //! `iter/bpf_sk_storage_map` (5.9): every socket that has a state, in all network namespaces. Run once a
 //! second: it marks what is still there, so that the agent finds what is gone without a hook that told it
-//! (UNIX sockets have none), takes over the kernel's own counts, and finds bytes that moved past the hooks
-//! on connections that are quiet otherwise.
+//! (UNIX sockets have none), takes over the kernel's own counts, round-trip time and retransmits, and finds
+//! bytes that moved past the hooks on connections that are quiet otherwise.
 
 use core::ffi::c_void;
 
@@ -10,15 +10,17 @@ use observer_ebpf::layout::connection::{AF_UNIX, Connection};
 use observer_ebpf::layout::health::{Desync, Unread};
 use observer_ebpf::layout::socket::Socket;
 
-use super::data::tcp_position;
 use crate::connections;
-use crate::globals::OFFSET_SOCK_STATE;
+use crate::globals::{OFFSET_SOCK_STATE, OFFSET_TCP_SRTT_US, OFFSET_TCP_TOTAL_RETRANS};
 use crate::health;
-use crate::kernel::Sock;
+use crate::kernel::{Sock, Tcp};
 use crate::maps::CONTROL;
 
 /// `TCP_ESTABLISHED`: the end of neither stream has taken a place in it.
 const ESTABLISHED: u8 = 1;
+/// `TCP_SYN_SENT` and `TCP_CLOSE`: there is no stream yet, or none any more.
+const SYN_SENT: u8 = 2;
+const CLOSE: u8 = 7;
 
 /// What the iterator calls with (`struct bpf_iter__bpf_sk_storage_map` in `net/core/bpf_sk_storage.c`).
 #[repr(C)]
@@ -46,23 +48,50 @@ extern "C" fn refresh(context: *const c_void) -> i32 {
     if connection.family == AF_UNIX {
         return 0;
     }
-    connections::take_retransmits(sk, connection);
-    if sk.read::<u8>(OFFSET_SOCK_STATE.load()) == ESTABLISHED {
-        look_for_gap(sk, socket, connection, Direction::Sent);
-        look_for_gap(sk, socket, connection, Direction::Received);
+    let Some(tcp) = Tcp::new(sk) else { return 0 };
+    connections::take_retransmits(tcp.read(OFFSET_TCP_TOTAL_RETRANS.load()), connection);
+    let state: u8 = sk.read(OFFSET_SOCK_STATE.load());
+    if state == SYN_SENT || state == CLOSE {
+        return 0;
+    }
+    // Kept in eighths (`tcp_rtt_estimator` in `net/ipv4/tcp_input.c`).
+    connection.rtt_us = tcp.read::<u32>(OFFSET_TCP_SRTT_US.load()) >> 3;
+    take_payload(tcp.payload(state), socket, connection);
+    if state == ESTABLISHED {
+        look_for_gap(tcp, socket, connection, Direction::Sent);
+        look_for_gap(tcp, socket, connection, Direction::Received);
     }
     0
+}
+
+/// Takes over TCP's own counts of payload. They never go back, though one may be looked at in the middle of a
+/// change.
+#[inline(always)]
+fn take_payload(payload: [u64; 2], socket: &mut Socket, connection: &mut Connection) {
+    if socket.based == 0 {
+        // Not seen from its start: what calls have moved since it is is all that is known to be past it.
+        socket.tcp_base =
+            [payload[0].wrapping_sub(connection.bytes[0]), payload[1].wrapping_sub(connection.bytes[1])];
+        socket.based = 1;
+    }
+    for direction in Direction::ALL {
+        let at = direction as usize;
+        let moved = payload[at].wrapping_sub(socket.tcp_base[at]);
+        if moved.wrapping_sub(connection.tcp_bytes[at]).cast_signed() > 0 {
+            connection.tcp_bytes[at] = moved;
+        }
+    }
 }
 
 /// Compares TCP's position with where the hooks last saw it. A call in progress makes a difference that is
 /// gone by the next pass; bytes that moved unseen make one that stays.
 #[inline(always)]
-fn look_for_gap(sk: Sock, socket: &mut Socket, connection: &mut Connection, direction: Direction) {
+fn look_for_gap(tcp: Tcp, socket: &mut Socket, connection: &mut Connection, direction: Direction) {
     let at = direction as usize;
     if socket.positioned[at] == 0 {
         return;
     }
-    let Some(position) = tcp_position(sk, direction) else { return };
+    let position = tcp.position(direction);
     let expected = socket.positions[at];
     let gap = position.wrapping_sub(expected);
     let doubt = gap as i32 > 0;

@@ -115,15 +115,24 @@ pub struct Connection {
     pub local: [u8; 16],
     /// The other end's.
     pub remote: [u8; 16],
-    /// Payload bytes by [`super::Direction`].
+    /// Payload bytes by [`super::Direction`], as calls moved them; those that moved unseen are added once they
+    /// are found.
     pub bytes: [u64; 2],
-    /// The inode of a UNIX socket, and its peer's; 0 where unknown.
+    /// Payload bytes that TCP itself says the process wrote and read since the connection was first seen,
+    /// whichever way they took, when the refresh program last looked; 0 where it is not TCP.
+    pub tcp_bytes: [u64; 2],
+    /// TCP's smoothed round-trip time in microseconds, when the refresh program last looked; 0 where TCP has
+    /// measured none.
+    pub rtt_us: u32,
+    /// HTTP responses with status 429 (RFC 6585, section 4) at the start of a call.
+    pub too_many_requests: u32,
+    /// The inode of a UNIX socket, and its peer's; 0 where unknown, as that of a peer that is not accepted yet.
     pub inodes: [u64; 2],
     /// What its protocol counts. To be read through [`Connection::websocket`] and its like.
     pub details: Details,
 }
 
-const _: () = assert!(size_of::<Connection>() == 152 + size_of::<Details>());
+const _: () = assert!(size_of::<Connection>() == 176 + size_of::<Details>());
 const _: () = assert!(align_of::<Connection>() == 8);
 
 impl Connection {

@@ -24,6 +24,8 @@ pub struct Socket {
     pub positions: [u32; 2],
     /// `positions` when the refresh pass last looked.
     pub doubted_at: [u32; 2],
+    /// TCP's own counts of payload written and read, where those of the element start.
+    pub tcp_base: [u64; 2],
     /// Bytes of calls that could not be looked at since another was at work.
     pub contended: [u64; 2],
     /// 1 while a processor is at work on the direction's stream.
@@ -32,8 +34,10 @@ pub struct Socket {
     pub positioned: [u8; 2],
     /// 1 if the refresh pass found the position wrong when it last looked.
     pub doubts: [u8; 2],
+    /// 1 once `tcp_base` holds what it should.
+    pub based: u8,
     /// Zero.
-    pub reserved: u32,
+    pub reserved: [u8; 3],
     /// The parsers.
     pub session: Session,
 }

@@ -14,6 +14,8 @@ pub const RESPONSE: &[u8] = b"HTTP/1.1 101";
 /// [`REQUEST`], and [`RESPONSE`] in two, as patterns.
 pub(crate) const REQUEST_PATTERN: Pattern = Pattern::text(REQUEST);
 pub(crate) const RESPONSE_PATTERNS: [Pattern; 2] = [Pattern::text(b"HTTP/1.1"), Pattern::text(b" 101")];
+/// The second eight bytes of a response that turns a request away (RFC 6585, section 4).
+pub(crate) const TOO_MANY_REQUESTS: Pattern = Pattern::text(b" 429");
 /// The end of a head.
 pub(crate) const END: u32 = u32::from_le_bytes(*b"\r\n\r\n");
 

@@ -59,6 +59,11 @@ members! {
     OFFSET_INODE_INO = inode.i_ino;
     OFFSET_TCP_WRITE_SEQ = tcp_sock.write_seq;
     OFFSET_TCP_COPIED_SEQ = tcp_sock.copied_seq;
+    OFFSET_TCP_SND_UNA = tcp_sock.snd_una;
+    OFFSET_TCP_RCV_NXT = tcp_sock.rcv_nxt;
+    OFFSET_TCP_BYTES_ACKED = tcp_sock.bytes_acked;
+    OFFSET_TCP_BYTES_RECEIVED = tcp_sock.bytes_received;
+    OFFSET_TCP_SRTT_US = tcp_sock.srtt_us;
     OFFSET_TCP_TOTAL_RETRANS = tcp_sock.total_retrans;
     OFFSET_UNIX_ADDR = unix_sock.addr;
     OFFSET_UNIX_PEER = unix_sock.peer;

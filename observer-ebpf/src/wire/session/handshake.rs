@@ -87,6 +87,9 @@ impl Session {
                 stream.mode = Mode::Head as u8;
                 stream.head = Head::START;
             } else if detect::is_http_response(start) {
+                if rest.is(http::TOO_MANY_REQUESTS) {
+                    connection.too_many_requests = connection.too_many_requests.wrapping_add(1);
+                }
                 self.respond(connection);
             }
             return;
