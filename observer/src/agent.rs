@@ -15,14 +15,16 @@ use serde::Serialize;
 
 use crate::address;
 use crate::config::Config;
-use crate::events::{self, Events, Oversized};
-use crate::flows::{self, Row};
-use crate::ledger::{Flow, Ledger};
+use crate::events::{self, Event, Events, HighRate, Oversized, Whose};
+use crate::flows::{Key, Query, Row};
+use crate::ledger::Ledger;
 use crate::metrics::agent::{COLLECT_BOUNDS, Facts};
 use crate::metrics::fold::Folder;
 use crate::metrics::{self, encode};
 use crate::probes::{Probe, Probes};
 use crate::process::{self, Processes};
+use crate::processes::Overview;
+use crate::rates::minute::Excess;
 use crate::redis::ask::Answer;
 use crate::redis::info::{self, Asked};
 
@@ -46,7 +48,9 @@ pub struct Agent {
     ledger: Ledger,
     folder: Folder,
     events: Events,
-    in_use: Vec<(u32, Connection)>,
+    /// Elements that are. They stay so until they are handed back, and are read again where they are.
+    in_use: Vec<u32>,
+    messages_per_minute: u64,
     redis_asked: Vec<Asked>,
     flow_series: usize,
     last_pass: Option<Instant>,
@@ -84,10 +88,11 @@ impl Agent {
         let processes = Processes::new(Path::new("/proc"));
         let mut agent = Self {
             probes,
-            ledger: Ledger::new(processes, config.hints()),
+            ledger: Ledger::new(processes, config.hints(), config.limits, events::monotonic_now_ns()),
             folder: Folder::new(config.max_series),
             events: Events::default(),
             in_use: Vec::new(),
+            messages_per_minute: config.limits.messages_per_minute,
             redis_asked: config.redis_info.iter().map(Asked::new).collect(),
             flow_series: config.flow_series,
             last_pass: None,
@@ -115,9 +120,7 @@ impl Agent {
         }
         self.collect_with(self.ledger.keys_are_due(events::monotonic_now_ns()))?;
         self.ownerless_left = if looked { self.ownerless } else { self.ownerless_left.min(self.ownerless) };
-        for (index, connection) in &self.in_use {
-            self.ledger.tick(*index, connection);
-        }
+        self.sample();
         self.events.start_period(Instant::now());
         if self.ledger.members() > DEAD_KEPT {
             let dead = self.ledger.dead();
@@ -129,9 +132,36 @@ impl Agent {
         Ok(())
     }
 
+    /// Takes a second's sample of every connection.
+    fn sample(&mut self) {
+        let now_ns = events::monotonic_now_ns();
+        let mut over = Vec::new();
+        for &index in &self.in_use {
+            let Some(element) = self.probes.arena.element(index) else { continue };
+            let connection = element.read();
+            if let Some(excess) = self.ledger.tick(index, &connection, now_ns) {
+                over.push((index, connection, excess));
+            }
+        }
+        self.ledger.end_tick(now_ns);
+        for (index, connection, excess) in over {
+            self.note_high_rate(index, &connection, excess, now_ns);
+        }
+    }
+
+    /// The connections in use, as they are now.
+    fn connections(&self) -> impl Iterator<Item = (u32, Connection)> {
+        self.in_use.iter().filter_map(|&index| Some((index, self.probes.arena.element(index)?.read())))
+    }
+
     /// Brings the ledger up to date with the maps, but for the counts of Redis keys, which only a scrape needs.
     pub fn collect(&mut self) -> io::Result<()> {
         self.collect_with(false)
+    }
+
+    /// The same, with the counts of Redis keys.
+    pub fn collect_all(&mut self) -> io::Result<()> {
+        self.collect_with(true)
     }
 
     fn collect_with(&mut self, keys: bool) -> io::Result<()> {
@@ -224,7 +254,7 @@ impl Agent {
             }
             let age = Duration::from_nanos(now_ns.saturating_sub(connection.seen_ns));
             self.ownerless += usize::from(connection.owner.start_ns == 0 && age >= ADOPT_SOON);
-            self.in_use.push((index, connection));
+            self.in_use.push(index);
         }
         for (index, mut connection) in unseen {
             connection.phase = Phase::Closed as u8;
@@ -238,7 +268,9 @@ impl Agent {
         if self.ledger.observe(index, connection, now_ns) {
             self.name_server(index, connection);
         }
-        self.ledger.close(index, connection, now_ns);
+        if let Some(excess) = self.ledger.close(index, connection, now_ns) {
+            self.note_high_rate(index, connection, excess, now_ns);
+        }
         if connection.family == AF_UNIX {
             // Not there for a pair.
             let _ = self.probes.unix_paths.remove(&index);
@@ -277,18 +309,41 @@ impl Agent {
         };
         let direction =
             if record.direction == Direction::Sent as u8 { Direction::Sent } else { Direction::Received };
-        self.events.push(Oversized {
+        self.events.push(Event::Oversized(Oversized {
             time: events::wall_clock(record.time_ns),
-            process: identity.name.clone(),
-            pid: identity.pid,
-            container: identity.container.clone(),
-            role: metrics::role(role),
-            local,
-            remote,
-            direction: metrics::direction(direction),
+            whose: Whose {
+                process: identity.name.clone(),
+                pid: identity.pid,
+                container: identity.container.clone(),
+                role: metrics::role(role),
+                local,
+                remote,
+                direction: metrics::direction(direction),
+            },
             size_bytes: record.size,
             size_category: metrics::websocket::category(record.category),
-        });
+        }));
+    }
+
+    fn note_high_rate(&mut self, index: u32, connection: &Connection, excess: Excess, now_ns: u64) {
+        let identity = self.ledger.identify(connection.owner, connection.comm);
+        let (local, remote) = address::ends(connection, self.path(index, connection.family).as_ref());
+        self.events.push(Event::HighRate(HighRate {
+            time: events::wall_clock(now_ns),
+            whose: Whose {
+                process: identity.name.clone(),
+                pid: identity.pid,
+                container: identity.container.clone(),
+                role: metrics::role(Role::from_u8(connection.role)),
+                local,
+                remote,
+                direction: metrics::direction(excess.direction),
+            },
+            messages: excess.messages,
+            seconds: excess.seconds,
+            messages_per_second: excess.messages as f64 / excess.seconds,
+            limit_per_minute: self.messages_per_minute,
+        }));
     }
 
     /// Tells the ledger the server's end where it needs it.
@@ -306,31 +361,41 @@ impl Agent {
         self.probes.unix_paths.get(&index, 0).ok().map(|value| value.0)
     }
 
-    /// The busiest flows, at most `limit`.
-    pub fn flows(&self, limit: usize) -> Vec<Row> {
-        let mut flows: Vec<Flow> = self
-            .in_use
-            .iter()
-            .filter_map(|(index, connection)| self.ledger.flow(*index, connection))
+    /// The flows that are asked for.
+    pub fn flows(&self, query: &Query) -> impl Iterator<Item = Row> {
+        let mut places: Vec<(Key, u32)> = self
+            .connections()
+            .filter_map(|(index, connection)| {
+                let flow = self.ledger.flow(index, &connection)?;
+                query.wants(&flow, &connection).then(|| (query.sort.key(&flow, &connection), index))
+            })
             .collect();
-        flows.sort_by(|one, other| {
-            flows::rate(other).total_cmp(&flows::rate(one)).then_with(|| {
-                other.connection.bytes.iter().sum::<u64>().cmp(&one.connection.bytes.iter().sum())
-            })
-        });
-        flows.truncate(limit);
+        let limit = query.limit.unwrap_or(usize::MAX);
+        if limit < places.len() {
+            if limit > 0 {
+                places.select_nth_unstable_by(limit - 1, |(one, _), (other, _)| one.order(other));
+            }
+            places.truncate(limit);
+        }
+        places.sort_unstable_by(|(one, _), (other, _)| one.order(other));
         let now_ns = events::monotonic_now_ns();
-        flows
-            .iter()
-            .map(|flow| {
-                let path = self.path(flow.index, flow.connection.family);
-                flows::row(flow, address::ends(&flow.connection, path.as_ref()), now_ns)
-            })
-            .collect()
+        places.into_iter().filter_map(move |(_, index)| {
+            let connection = self.probes.arena.element(index)?.read();
+            let path = self.path(index, connection.family);
+            let ends = address::ends(&connection, path.as_ref());
+            Some(Row::new(&self.ledger.flow(index, &connection)?, &connection, ends, now_ns))
+        })
     }
 
-    /// The most recent oversized messages.
-    pub fn events(&self) -> Vec<&Oversized> {
+    /// All but the flows, with at most so many processes. Counts of Redis keys are those of the last
+    /// [`Agent::collect_all`].
+    pub fn overview(&self, limit: usize) -> Overview {
+        let time = events::wall_clock(events::monotonic_now_ns());
+        Overview::new(&self.ledger, self.connections(), limit, time)
+    }
+
+    /// The most recent events.
+    pub fn events(&self) -> Vec<&Event> {
         self.events.recent().collect()
     }
 
@@ -357,16 +422,15 @@ impl Agent {
     /// more, with all they did, and then forgotten.
     pub fn scrape(&mut self) -> anyhow::Result<Vec<u8>> {
         self.ledger.forget_dead(&std::mem::take(&mut self.dead));
-        self.collect_with(true)?;
+        self.collect_all()?;
         let dead = self.ledger.dead();
-        let mut view = self.ledger.view(self.in_use.iter().map(|(index, connection)| (*index, connection)));
+        let mut view = self.ledger.view(self.connections());
         view.prefixes = Rc::clone(self.probes.redis_prefixes.names());
         info::complete(&mut view.redis_info, &self.redis_asked);
         let busiest: Vec<Row> = if self.flow_series == 0 {
             Vec::new()
         } else {
-            self.flows(self.flow_series)
-                .into_iter()
+            self.flows(&Query { limit: Some(self.flow_series), ..Query::default() })
                 .filter(|row| row.bytes_per_second.sent + row.bytes_per_second.received > 0.0)
                 .collect()
         };
@@ -374,6 +438,7 @@ impl Agent {
         let mut families = metrics::websocket::families(&view);
         families.extend(metrics::postgres::families(&view));
         families.extend(metrics::redis::families(&view));
+        families.extend(metrics::rates::families(&view, self.ledger.node()));
         families.extend(metrics::connections::families(&view));
         let mut families: Vec<_> = families.into_iter().map(|family| self.folder.fold(family)).collect();
         families.push(metrics::redis::asked(&self.redis_asked));

@@ -11,6 +11,7 @@ use observer_ebpf::layout::settings::Thresholds;
 use serde::Deserialize;
 
 use crate::address::Hints;
+use crate::ledger::Limits;
 use crate::redis::ask::Server;
 
 /// The most prefixes of Redis keys that may be told apart: each is a series for each process and server.
@@ -192,8 +193,8 @@ pub struct Config {
     pub redis_info: Vec<Server>,
     /// What is spoken on a port.
     pub protocol_ports: Hints,
-    /// Settings that were given and that this version does not use.
-    pub unused: Vec<&'static str>,
+    /// When a user is one of a high rate, and when the node has a spike.
+    pub limits: Limits,
 }
 
 /// What is wrong with the settings.
@@ -234,7 +235,6 @@ impl Config {
     /// Resolves flags, and the file they name.
     pub fn resolve(flags: Flags) -> Result<Self, Error> {
         let file = flags.config.as_deref().map(read).transpose()?.unwrap_or_default();
-        let unused = unused(&flags, &file);
         if flags.web_config.is_some() || file.web_config.is_some() {
             return Err(Error::WebConfig);
         }
@@ -259,7 +259,10 @@ impl Config {
             redis_max_prefixes: flags.redis_max_prefixes.or(file.redis_max_prefixes).unwrap_or(100),
             redis_info: servers(&redis_info.unwrap_or_default())?,
             protocol_ports: flags.protocol_ports.or(file.protocol_ports).map_or_else(hints, |ports| ports.0),
-            unused,
+            limits: Limits {
+                messages_per_minute: flags.message_rate_limit.or(file.message_rate_limit).unwrap_or(100),
+                messages_per_second: flags.spike_threshold.or(file.spike_threshold).unwrap_or(10_000),
+            },
         })
     }
 
@@ -267,18 +270,6 @@ impl Config {
     pub fn hints(&self) -> Hints {
         self.protocol_ports.clone()
     }
-}
-
-/// Settings of families that this version does not have yet.
-fn unused(flags: &Flags, file: &Flags) -> Vec<&'static str> {
-    let given = |is: fn(&Flags) -> bool| is(flags) || is(file);
-    [
-        ("message-rate-limit", given(|flags| flags.message_rate_limit.is_some())),
-        ("spike-threshold", given(|flags| flags.spike_threshold.is_some())),
-    ]
-    .into_iter()
-    .filter_map(|(name, given)| given.then_some(name))
-    .collect()
 }
 
 /// The servers to ask. Each is named once: what is known of it has its name for a label.
@@ -316,6 +307,7 @@ fn read(path: &Path) -> Result<Flags, Error> {
 #[cfg(test)]
 mod tests {
     use super::{Config, Error, Flags, Oversized, ProtocolPorts};
+    use crate::ledger::Limits;
     use observer_ebpf::layout::settings::Thresholds;
     use std::io::Write as _;
 
@@ -328,9 +320,12 @@ mod tests {
     #[test]
     fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
         let text = "listen = ['127.0.0.1:1', '[::1]:2']\nmax-series = 7\nlog-level = 'debug'\n\
-            oversized = 'medium=1,large=2,huge=3'\nprotocol-ports = 'redis=1'\n";
-        let config = from_file(text, Flags { max_series: Some(8), ..Flags::default() }).expect("it is right");
+            oversized = 'medium=1,large=2,huge=3'\nprotocol-ports = 'redis=1'\n\
+            message-rate-limit = 7\nspike-threshold = 9\n";
+        let flags = Flags { max_series: Some(8), spike_threshold: Some(10), ..Flags::default() };
+        let config = from_file(text, flags).expect("it is right");
         assert_eq!(config.max_series, 8);
+        assert_eq!(config.limits, Limits { messages_per_minute: 7, messages_per_second: 10 });
         assert_eq!(config.listen.len(), 2);
         assert_eq!(config.log_level, log::LevelFilter::Debug);
         assert_eq!(config.thresholds, Thresholds { medium: 1, large: 2, huge: 3 });
@@ -363,7 +358,6 @@ mod tests {
         assert_eq!((config.redis_separator, config.redis_max_prefixes), (b'/', 7));
         let names: Vec<String> = config.redis_info.iter().map(super::Server::name).collect();
         assert_eq!(names, ["localhost:6380", "/run/redis.sock"]);
-        assert!(config.unused.is_empty());
         let config = from_file("", Flags::default()).expect("it is right");
         assert_eq!((config.redis_separator, config.redis_max_prefixes), (b':', 100));
         for wrong in [

@@ -1,6 +1,8 @@
-//! Oversized messages, each told of once: in the log, as far as its rate allows, and at `/events`.
+//! What is told of once: oversized messages, and users of a high rate. In the log, as far as its rate allows,
+//! and at `/events`.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
@@ -8,15 +10,23 @@ use serde::Serialize;
 /// How many of the most recent are kept.
 const KEPT: usize = 1000;
 
-/// How many log records may be written in a [`PERIOD`].
+/// How many log records of a kind may be written in a [`PERIOD`].
 const LOGGED: u32 = 10;
 const PERIOD: Duration = Duration::from_secs(10);
 
-/// An oversized message.
+/// An event; `kind` tells which, `oversized` or `high_rate`.
 #[derive(Clone, Debug, Serialize)]
-pub struct Oversized {
-    /// Seconds since 1970, when the header was seen.
-    pub time: f64,
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Event {
+    /// A message above a threshold.
+    Oversized(Oversized),
+    /// More messages in a minute than the limit.
+    HighRate(HighRate),
+}
+
+/// Whose connection an event is about.
+#[derive(Clone, Debug, Serialize)]
+pub struct Whose {
     /// The process's name.
     pub process: String,
     /// Its thread-group id.
@@ -31,46 +41,127 @@ pub struct Oversized {
     pub remote: String,
     /// `sent` or `received`.
     pub direction: &'static str,
+}
+
+/// An oversized message.
+#[derive(Clone, Debug, Serialize)]
+pub struct Oversized {
+    /// Seconds since 1970, when the header was seen.
+    pub time: f64,
+    /// Whose it is.
+    #[serde(flatten)]
+    pub whose: Whose,
     /// Payload bytes that the header declares.
     pub size_bytes: u64,
     /// `medium`, `large` or `huge`.
     pub size_category: &'static str,
 }
 
-/// The most recent.
+/// A user that has sent more messages in a minute than the limit.
+#[derive(Clone, Debug, Serialize)]
+pub struct HighRate {
+    /// Seconds since 1970, when it was noticed: within a second.
+    pub time: f64,
+    /// Whose connection it is, and which way the user's messages go on it.
+    #[serde(flatten)]
+    pub whose: Whose,
+    /// Messages so far in a minute that is not over.
+    pub messages: u64,
+    /// Seconds of it so far.
+    pub seconds: f64,
+    /// The one over the other.
+    pub messages_per_second: f64,
+    /// Messages a minute that are not too many.
+    pub limit_per_minute: u64,
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whose = match self {
+            Self::Oversized(event) => {
+                let Oversized { size_bytes, size_category, whose, .. } = event;
+                write!(formatter, "oversized message: {size_category} of {size_bytes} bytes")?;
+                whose
+            }
+            Self::HighRate(event) => {
+                let HighRate { messages, seconds, limit_per_minute, whose, .. } = event;
+                write!(formatter, "high rate: {messages} messages in {seconds:.1} s")?;
+                write!(formatter, " (limit {limit_per_minute} a minute)")?;
+                whose
+            }
+        };
+        // Names and paths are chosen by strangers: none may start a line of its own.
+        write!(
+            formatter,
+            " {} by {} (pid {}), {} to {}",
+            whose.direction,
+            whose.process.escape_debug(),
+            whose.pid,
+            whose.local.escape_debug(),
+            whose.remote.escape_debug()
+        )
+    }
+}
+
+/// Log records of one kind, as far as they may be written.
 #[derive(Debug)]
-pub struct Events {
-    recent: VecDeque<Oversized>,
-    since: Instant,
+struct Log {
+    what: &'static str,
     logged: u32,
     held_back: u64,
 }
 
+impl Log {
+    const fn new(what: &'static str) -> Self {
+        Self { what, logged: 0, held_back: 0 }
+    }
+
+    fn write(&mut self, event: &Event) {
+        if self.logged < LOGGED {
+            self.logged += 1;
+            log::warn!("{event}");
+        } else {
+            self.held_back += 1;
+        }
+    }
+
+    fn start_period(&mut self) {
+        if self.held_back > 0 {
+            let seconds = PERIOD.as_secs();
+            log::warn!("{} more {} in the last {seconds} s were not logged", self.held_back, self.what);
+        }
+        self.logged = 0;
+        self.held_back = 0;
+    }
+}
+
+/// The most recent.
+#[derive(Debug)]
+pub struct Events {
+    recent: VecDeque<Event>,
+    since: Instant,
+    oversized: Log,
+    high_rate: Log,
+}
+
 impl Default for Events {
     fn default() -> Self {
-        Self { recent: VecDeque::new(), since: Instant::now(), logged: 0, held_back: 0 }
+        Self {
+            recent: VecDeque::new(),
+            since: Instant::now(),
+            oversized: Log::new("oversized messages"),
+            high_rate: Log::new("users of a high rate"),
+        }
     }
 }
 
 impl Events {
     /// Takes in one more.
-    pub fn push(&mut self, event: Oversized) {
+    pub fn push(&mut self, event: Event) {
         self.start_period(Instant::now());
-        if self.logged < LOGGED {
-            self.logged += 1;
-            // Names and paths are chosen by strangers: none may start a line of its own.
-            log::warn!(
-                "oversized message: {} of {} bytes {} by {} (pid {}), {} to {}",
-                event.size_category,
-                event.size_bytes,
-                event.direction,
-                event.process.escape_debug(),
-                event.pid,
-                event.local.escape_debug(),
-                event.remote.escape_debug(),
-            );
-        } else {
-            self.held_back += 1;
+        match event {
+            Event::Oversized(_) => self.oversized.write(&event),
+            Event::HighRate(_) => self.high_rate.write(&event),
         }
         if self.recent.len() == KEPT {
             self.recent.pop_front();
@@ -83,20 +174,13 @@ impl Events {
         if now.duration_since(self.since) < PERIOD {
             return;
         }
-        if self.held_back > 0 {
-            log::warn!(
-                "{} more oversized messages in the last {} s were not logged",
-                self.held_back,
-                PERIOD.as_secs()
-            );
-        }
         self.since = now;
-        self.logged = 0;
-        self.held_back = 0;
+        self.oversized.start_period();
+        self.high_rate.start_period();
     }
 
     /// The most recent first.
-    pub fn recent(&self) -> impl Iterator<Item = &Oversized> {
+    pub fn recent(&self) -> impl Iterator<Item = &Event> {
         self.recent.iter().rev()
     }
 }
@@ -120,4 +204,47 @@ pub fn monotonic_now_ns() -> u64 {
     // SAFETY: `now` is a place for the answer; the clock always exists.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
     now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Event, HighRate, Oversized, Whose};
+
+    fn whose() -> Whose {
+        Whose {
+            process: "chat\nd".to_owned(),
+            pid: 7,
+            container: String::new(),
+            role: "server",
+            local: "10.0.0.1:80".to_owned(),
+            remote: "10.0.0.2:4000".to_owned(),
+            direction: "received",
+        }
+    }
+
+    #[test]
+    fn kinds_are_told_apart_and_share_what_they_have_in_common() {
+        let oversized =
+            Oversized { time: 1.0, whose: whose(), size_bytes: 12_000_000, size_category: "huge" };
+        let high = HighRate {
+            time: 2.0,
+            whose: whose(),
+            messages: 500,
+            seconds: 2.5,
+            messages_per_second: 200.0,
+            limit_per_minute: 100,
+        };
+        let shown = [Event::Oversized(oversized), Event::HighRate(high)].map(|event| {
+            let json = serde_json::to_value(&event).expect("it is plain data");
+            (json, event.to_string())
+        });
+        for ((json, text), kind) in shown.iter().zip(["oversized", "high_rate"]) {
+            assert_eq!(json["kind"], kind);
+            assert_eq!((&json["process"], &json["pid"]), (&"chat\nd".into(), &7.into()));
+            assert_eq!((&json["local"], &json["remote"]), (&"10.0.0.1:80".into(), &"10.0.0.2:4000".into()));
+            assert!(text.ends_with(" received by chat\\nd (pid 7), 10.0.0.1:80 to 10.0.0.2:4000"), "{text}");
+        }
+        assert_eq!(shown[0].0["size_bytes"], 12_000_000);
+        assert!(shown[1].1.starts_with("high rate: 500 messages in 2.5 s (limit 100 a minute) "));
+    }
 }

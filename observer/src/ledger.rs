@@ -21,10 +21,12 @@ use observer_ebpf::layout::{Direction, Protocol, Role};
 use crate::address::{self, Hints};
 use crate::postgres;
 use crate::process::{Identity, Processes};
-use crate::rates::{Sample, Window};
+use crate::rates::minute::{Excess, Minute};
+use crate::rates::node::Node;
+use crate::rates::{Sample, Ticks, Window};
 use crate::redis;
 use crate::redis::keys::Keys;
-use crate::totals::{Sizes, Totals, close_code, messages};
+use crate::totals::{self, Sizes, Totals, close_code, messages};
 
 /// How long a connection's protocol may stay open before it counts as what it is then: without bytes, and
 /// with some.
@@ -59,6 +61,10 @@ struct Track {
     absorbed: [u64; 2],
     window: Option<Box<Window>>,
     last: Sample,
+    /// Ticks that it was there at, as far as they matter to a window.
+    ticks: u8,
+    /// Of a WebSocket.
+    minute: Option<Box<Minute>>,
     /// The server's end, where it is a label.
     server: Option<Rc<str>>,
 }
@@ -76,16 +82,12 @@ enum Slot {
 }
 
 /// An open connection, for those who look at single ones.
-#[derive(Clone, Debug)]
-pub struct Flow {
-    /// Its element.
-    pub index: u32,
-    /// The element's content.
-    pub connection: Connection,
+#[derive(Clone, Copy, Debug)]
+pub struct Flow<'a> {
     /// What it speaks.
     pub protocol: Protocol,
     /// Whose it is.
-    pub identity: Option<Rc<Identity>>,
+    pub identity: Option<&'a Rc<Identity>>,
     /// Bytes, then messages, a second, each by direction.
     pub rates: [f64; 4],
 }
@@ -102,12 +104,27 @@ pub struct Ledger {
     redis: HashMap<Served, redis::Totals>,
     keys: Keys,
     members: HashSet<Rc<Identity>>,
+    ticks: Ticks,
+    node: Node,
+    message_rate_limit: u64,
+}
+
+/// What rates are held against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Messages a minute of one user.
+    pub messages_per_minute: u64,
+    /// Messages a second on the node.
+    pub messages_per_second: u64,
 }
 
 impl Ledger {
-    /// An empty book.
-    pub fn new(processes: Processes, hints: Hints) -> Self {
+    /// An empty book, begun `now_ns`.
+    pub fn new(processes: Processes, hints: Hints, limits: Limits, now_ns: u64) -> Self {
         Self {
+            ticks: Ticks::new(now_ns),
+            node: Node::new(limits.messages_per_second, now_ns),
+            message_rate_limit: limits.messages_per_minute,
             processes,
             hints,
             slots: Vec::new(),
@@ -149,18 +166,20 @@ impl Ledger {
         }
     }
 
-    /// Takes the last look at an element whose connection is gone: from now on it may be used again.
-    pub fn close(&mut self, index: u32, connection: &Connection, now_ns: u64) {
+    /// Takes the last look at an element whose connection is gone: from now on it may be used again. Tells if
+    /// its user has gone over the limit since the last look.
+    pub fn close(&mut self, index: u32, connection: &Connection, now_ns: u64) -> Option<Excess> {
         if !self.observe(index, connection, now_ns) {
-            return;
+            return None;
         }
         self.absorb(index, connection, now_ns, true);
+        let excess = self.count_messages(index, connection, now_ns);
         let (identity, server) = match self.slot(index) {
             Slot::Tracked(track) => (track.identity.take(), track.server.take()),
             Slot::New | Slot::HandedBack(_) => (None, None),
         };
         *self.slot(index) = Slot::HandedBack(connection.id);
-        let Some(identity) = identity else { return };
+        let identity = identity?;
         let role = Role::from_u8(connection.role);
         let group = Group::of(&identity, role);
         self.totals.entry(group.clone()).or_default().add_counters(connection);
@@ -183,37 +202,89 @@ impl Ledger {
                 total.add(counters);
             }
         }
+        excess
     }
 
-    /// Takes a second's sample of an element that is in use.
-    pub fn tick(&mut self, index: u32, connection: &Connection) {
-        let Slot::Tracked(track) = self.slot(index) else { return };
+    /// Takes a second's sample of an element that is in use. Tells if its user has gone over the limit.
+    pub fn tick(&mut self, index: u32, connection: &Connection, now_ns: u64) -> Option<Excess> {
         let sample = sample(connection);
+        let excess = self.count_messages(index, connection, now_ns);
+        let Slot::Tracked(track) = self.slot(index) else { return None };
         if let Some(window) = &mut track.window {
             window.push(sample);
             if window.is_idle() {
                 track.window = None;
             }
         } else if sample != track.last {
-            let mut window = Window::new(track.last);
+            let mut window = Window::new(track.last, track.ticks);
             window.push(sample);
             track.window = Some(Box::new(window));
         }
         track.last = sample;
+        track.ticks = track.ticks.saturating_add(1);
+        excess
+    }
+
+    /// Takes note that every element was sampled, for a second is over.
+    pub fn end_tick(&mut self, now_ns: u64) {
+        self.ticks.push(now_ns);
+        self.node.tick(now_ns);
+    }
+
+    /// Counts the messages of an element since it was last sampled, for the node and for its user.
+    fn count_messages(&mut self, index: u32, connection: &Connection, now_ns: u64) -> Option<Excess> {
+        if Protocol::from_u8(connection.protocol) != Protocol::WebSocket {
+            return None;
+        }
+        let Slot::Tracked(track) = self.slots.get_mut(index as usize)? else { return None };
+        let [_, _, sent, received] = sample(connection);
+        let [_, _, sent_before, received_before] = track.last;
+        let more = [sent.saturating_sub(sent_before), received.saturating_sub(received_before)];
+        self.node.count(connection, more, now_ns);
+
+        let role = Role::from_u8(connection.role);
+        let minute = track.minute.get_or_insert_with(|| Box::new(Minute::new(connection.seen_ns, now_ns)));
+        let limit = self.message_rate_limit;
+        let look = minute.look([sent, received], role.request_direction(), limit, now_ns);
+        let is_open = Phase::from_u8(connection.phase) == Phase::Open;
+        let full = look.full.filter(|_| is_open);
+        if full.is_some() || look.excess.is_some() {
+            let totals = self.totals.entry(Group::of(track.identity.as_ref()?, role)).or_default();
+            for (minutes, messages) in totals.minutes.iter_mut().zip(full.into_iter().flatten()) {
+                minutes.add(messages);
+            }
+            totals.high_rate += u64::from(look.excess.is_some());
+        }
+        look.excess
+    }
+
+    /// Sizes of WebSocket messages on connections that are gone, in both directions.
+    pub fn sizes_of_gone(&self) -> Sizes {
+        let mut sum = Sizes::default();
+        self.sizes.values().flatten().for_each(|sizes| sum.merge(sizes));
+        sum
+    }
+
+    /// A Redis connection's counts of keys by prefix, when they were last read.
+    pub fn keys_of(&self, connection: u64) -> &[(u64, KeyCounts)] {
+        self.keys.of(connection)
+    }
+
+    /// The node's own rate.
+    pub const fn node(&self) -> &Node {
+        &self.node
     }
 
     /// An open connection with its rates.
-    pub fn flow(&self, index: u32, connection: &Connection) -> Option<Flow> {
+    pub fn flow(&self, index: u32, connection: &Connection) -> Option<Flow<'_>> {
         let Some(Slot::Tracked(track)) = self.slots.get(index as usize) else { return None };
         if Phase::from_u8(connection.phase) != Phase::Open {
             return None;
         }
         Some(Flow {
-            index,
-            connection: *connection,
             protocol: self.protocol(connection),
-            identity: track.identity.clone(),
-            rates: track.window.as_ref().map_or([0.0; 4], |window| window.rates()),
+            identity: track.identity.as_ref(),
+            rates: track.window.as_ref().map_or([0.0; 4], |window| window.rates(&self.ticks)),
         })
     }
 
@@ -293,7 +364,7 @@ impl Ledger {
 
     /// What session a connection is or will be: a Postgres client that is still connecting, and a Redis
     /// session that was open before the agent and has said nothing since, are told by the server's port.
-    fn session_protocol(&self, connection: &Connection) -> Protocol {
+    pub fn session_protocol(&self, connection: &Connection) -> Protocol {
         let protocol = Protocol::from_u8(connection.protocol);
         let hint = self.hints.protocol(address::server_port(connection)).unwrap_or_default();
         let is_adopted = connection.flags & FLAG_ADOPTED != 0;
@@ -380,7 +451,6 @@ impl Ledger {
 
 impl Track {
     fn new(connection: &Connection) -> Self {
-        let fresh = connection.flags & (FLAG_ADOPTED | FLAG_CONTINUATION) == 0;
         Self {
             id: connection.id,
             identity: None,
@@ -390,7 +460,10 @@ impl Track {
             absorbed: [0; 2],
             window: None,
             server: None,
-            last: if fresh { [0; 4] } else { sample(connection) },
+            // Every element counts from nothing.
+            last: [0; 4],
+            ticks: 0,
+            minute: None,
         }
     }
 }
@@ -411,7 +484,8 @@ fn sample(connection: &Connection) -> Sample {
     } else {
         [0; 2]
     };
-    [connection.bytes[0], connection.bytes[1], counts[0], counts[1]]
+    let bytes = totals::bytes(connection);
+    [bytes[0], bytes[1], counts[0], counts[1]]
 }
 
 #[cfg(test)]
@@ -422,14 +496,16 @@ mod tests {
     use observer_ebpf::layout::redis::{Command, CountKey, KeyCounts, State};
     use observer_ebpf::layout::{Protocol, Role};
 
-    use super::{Ledger, View};
+    use super::{Ledger, Limits, View};
     use crate::address::Hints;
     use crate::process::Processes;
 
     const SECOND: u64 = 1_000_000_000;
 
     fn ledger() -> Ledger {
-        Ledger::new(Processes::new(Path::new("/nonexistent")), Hints(vec![(Protocol::Redis, 6379)]))
+        let limits = Limits { messages_per_minute: 100, messages_per_second: 10_000 };
+        let hints = Hints(vec![(Protocol::Redis, 6379)]);
+        Ledger::new(Processes::new(Path::new("/nonexistent")), hints, limits, 0)
     }
 
     /// A Redis server's end of a connection that has had `commands`.

@@ -63,9 +63,6 @@ async fn observe(config: &Config) -> anyhow::Result<()> {
     }
     let agent = Rc::new(RefCell::new(Agent::new(loaded, config).context("cannot read the maps")?));
     return_memory();
-    if !config.unused.is_empty() {
-        log::warn!("this version has no use yet for: {}", config.unused.join(", "));
-    }
 
     let (stop, stopping) = watch::channel(false);
     let (shared, mut questions) = Shared::new();

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use observer_ebpf::layout::Protocol;
 use observer_ebpf::layout::connection::{Connection, Phase};
 use observer_ebpf::layout::websocket::{CLOSE_NONE, CLOSE_WITHOUT_CODE, Counters, SIZE_BUCKETS};
+use observer_ebpf::layout::{Direction, Protocol, Role};
+
+use crate::rates::minute;
 
 /// Upper bounds, in seconds, of the buckets of `observer_connect_seconds`.
 pub const CONNECT_BOUNDS: [f64; 10] = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
@@ -49,6 +51,20 @@ pub struct Sizes {
     pub oversized: [u64; 3],
 }
 
+/// Full minutes of WebSocket connections, in one direction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Minutes {
+    /// By messages in it, those above all bounds of [`minute::BOUNDS`] last.
+    pub counts: [u64; minute::BOUNDS.len() + 1],
+    /// Messages in all.
+    pub messages: u64,
+}
+
+/// How an application turns connections away, in the order of [`Totals::rate_limited`]: HTTP responses with
+/// status 429 (RFC 6585, section 4), and WebSocket connections that the server closed as breaking its policy or
+/// with the request to try again later (RFC 6455, section 7.4.1, and IANA's registry).
+pub const TURNED_AWAY: [&str; 3] = ["http_429", "ws_1008", "ws_1013"];
+
 /// What the connections of a process, or of several of one name, have done, in one role.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Totals {
@@ -68,6 +84,20 @@ pub struct Totals {
     pub websocket: [WebSocket; 2],
     /// WebSocket connections by how they closed: their code, or none.
     pub closes: BTreeMap<Option<u16>, u64>,
+    /// Full minutes of WebSocket connections by direction.
+    pub minutes: [Minutes; 2],
+    /// Minutes in which a user sent more than the limit.
+    pub high_rate: u64,
+    /// As in [`TURNED_AWAY`].
+    pub rate_limited: [u64; TURNED_AWAY.len()],
+}
+
+impl Minutes {
+    /// Adds one with so many messages.
+    pub fn add(&mut self, messages: u64) {
+        self.counts[minute::bucket(messages)] += 1;
+        self.messages += messages;
+    }
 }
 
 impl Sizes {
@@ -76,6 +106,13 @@ impl Sizes {
         add_all(&mut self.counts, &counters.message_sizes);
         self.bytes += counters.message_bytes;
         add_all(&mut self.oversized, &counters.oversized);
+    }
+
+    /// Adds all of another's.
+    pub fn merge(&mut self, other: &Self) {
+        add_all(&mut self.counts, &other.counts);
+        self.bytes += other.bytes;
+        add_all(&mut self.oversized, &other.oversized);
     }
 }
 
@@ -98,6 +135,7 @@ impl Totals {
     /// (see [`crate::ledger`]).
     pub fn add_counters(&mut self, connection: &Connection) {
         self.retransmits += u64::from(connection.retransmits);
+        add_all(&mut self.rate_limited, &turned_away(connection));
         if Protocol::from_u8(connection.protocol) == Protocol::WebSocket {
             for (total, counters) in self.websocket.iter_mut().zip(connection.websocket()) {
                 total.add(counters);
@@ -137,13 +175,17 @@ impl Totals {
                 add_all(total, counts);
             }
             add_all(&mut total.violations, &counts.violations);
-            add_all(&mut total.sizes.counts, &counts.sizes.counts);
-            total.sizes.bytes += counts.sizes.bytes;
-            add_all(&mut total.sizes.oversized, &counts.sizes.oversized);
+            total.sizes.merge(&counts.sizes);
         }
         for (&code, &count) in &other.closes {
             *self.closes.entry(code).or_default() += count;
         }
+        for (total, minutes) in self.minutes.iter_mut().zip(&other.minutes) {
+            add_all(&mut total.counts, &minutes.counts);
+            total.messages += minutes.messages;
+        }
+        self.high_rate += other.high_rate;
+        add_all(&mut self.rate_limited, &other.rate_limited);
     }
 }
 
@@ -153,6 +195,23 @@ pub fn close_code(connection: &Connection) -> Option<Option<u16>> {
     let seen = connection.websocket().iter().map(|counters| counters.close);
     let code = seen.filter(|&close| close != CLOSE_NONE).max()?;
     Some(if code == CLOSE_WITHOUT_CODE { None } else { u16::try_from(code).ok() })
+}
+
+/// How often the application turned the connection away, as in [`TURNED_AWAY`]: it is the server's own code
+/// that tells, not what a client says as it leaves.
+fn turned_away(connection: &Connection) -> [u32; TURNED_AWAY.len()] {
+    let server = match Role::from_u8(connection.role) {
+        Role::Client => Direction::Received,
+        Role::Server => Direction::Sent,
+    };
+    let code = connection.websocket()[server as usize].close;
+    [connection.too_many_requests, u32::from(code == 1008), u32::from(code == 1013)]
+}
+
+/// Payload bytes of a connection so far, by direction: those that calls moved, or those that TCP itself counts
+/// where that is more, as with `splice` and zero-copy receive.
+pub fn bytes(connection: &Connection) -> [u64; 2] {
+    [0, 1].map(|at| connection.bytes[at].max(connection.tcp_bytes[at]))
 }
 
 /// Data messages in a direction so far.

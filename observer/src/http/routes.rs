@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::page::PAGE;
 use crate::agent::Agent;
+use crate::flows;
 
 /// What an endpoint asks of the agent, which lives on one thread and answers one after the other.
 type Ask = Box<dyn FnOnce(&mut Agent) + Send>;
@@ -78,6 +79,7 @@ pub fn router(shared: Shared) -> Router {
         .route("/metrics", get(metrics))
         .route("/status", get(status))
         .route("/flows", get(flows))
+        .route("/processes", get(processes))
         .route("/events", get(events))
         .with_state(shared)
 }
@@ -110,22 +112,56 @@ async fn status(State(shared): State<Shared>) -> Response {
     json_or_unavailable(shared.ask(|agent| serde_json::to_value(agent.status())).await)
 }
 
-/// What `/flows` may be asked.
-#[derive(Debug, Deserialize)]
-struct FlowsQuery {
-    limit: Option<usize>,
-}
+/// A query's names and values.
+type Pairs = Query<Vec<(String, String)>>;
 
-async fn flows(State(shared): State<Shared>, Query(query): Query<FlowsQuery>) -> Response {
-    let limit = query.limit.unwrap_or(usize::MAX);
+async fn flows(State(shared): State<Shared>, Query(pairs): Pairs) -> Response {
+    let query = match flows::Query::parse(&pairs) {
+        Ok(query) => query,
+        Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    };
     let answer = shared.ask(move |agent| {
         // What is asked for is what is there now.
         if let Err(error) = agent.collect() {
             log::error!("cannot collect: {error}");
         }
-        serde_json::to_value(agent.flows(limit)).map(|flows| json!({ "flows": flows }))
+        list(agent.flows(&query))
     });
-    json_or_unavailable(answer.await)
+    encoded_or_unavailable(answer.await)
+}
+
+/// `{"flows":[…]}`, row by row: all of them at once, as data, would take several times the room of the text.
+fn list(rows: impl Iterator<Item = flows::Row>) -> serde_json::Result<Vec<u8>> {
+    let mut text = b"{\"flows\":[".to_vec();
+    for (place, row) in rows.enumerate() {
+        if place > 0 {
+            text.push(b',');
+        }
+        serde_json::to_writer(&mut text, &row)?;
+    }
+    text.extend_from_slice(b"]}");
+    Ok(text)
+}
+
+/// What `/processes` may be asked.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProcessesQuery {
+    limit: Option<usize>,
+}
+
+/// How many processes are listed unless asked for otherwise.
+const PROCESSES: usize = 100;
+
+async fn processes(State(shared): State<Shared>, Query(query): Query<ProcessesQuery>) -> Response {
+    let limit = query.limit.unwrap_or(PROCESSES);
+    let answer = shared.ask(move |agent| {
+        if let Err(error) = agent.collect_all() {
+            log::error!("cannot collect: {error}");
+        }
+        serde_json::to_vec(&agent.overview(limit))
+    });
+    encoded_or_unavailable(answer.await)
 }
 
 async fn events(State(shared): State<Shared>) -> Response {
@@ -139,6 +175,14 @@ async fn events(State(shared): State<Shared>) -> Response {
 fn json_or_unavailable(answer: Option<serde_json::Result<serde_json::Value>>) -> Response {
     match answer {
         Some(Ok(value)) => Json(value).into_response(),
+        Some(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+        None => unavailable(),
+    }
+}
+
+fn encoded_or_unavailable(answer: Option<serde_json::Result<Vec<u8>>>) -> Response {
+    match answer {
+        Some(Ok(text)) => ([(header::CONTENT_TYPE, "application/json")], text).into_response(),
         Some(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
         None => unavailable(),
     }

@@ -1,5 +1,6 @@
 //! The book at one moment: what connections that are gone have done, and what those that are there have.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -8,9 +9,10 @@ use observer_ebpf::layout::redis::KeyCounts;
 use observer_ebpf::layout::{Protocol, Role};
 
 use super::{Group, Ledger, Member, Served, Slot};
+use crate::rates::minute::Rate;
 use crate::redis::info::Info;
 use crate::redis::prefixes::Names;
-use crate::totals::{Sizes, Totals};
+use crate::totals::{Sizes, Totals, messages};
 use crate::{postgres, redis};
 
 /// Everything at one moment.
@@ -30,13 +32,15 @@ pub struct View {
     pub prefixes: Rc<Names>,
     /// Open connections by protocol.
     pub open: BTreeMap<(Group, Protocol), u64>,
+    /// Open WebSocket connections by [`Rate`].
+    pub users: BTreeMap<Group, [u64; Rate::ALL.len()]>,
     /// Connections out of step by protocol.
     pub lost: BTreeMap<Protocol, u64>,
 }
 
 impl Ledger {
     /// Everything, with `connections` as those in use.
-    pub fn view<'a>(&self, connections: impl Iterator<Item = (u32, &'a Connection)>) -> View {
+    pub fn view<C: Borrow<Connection>>(&self, connections: impl Iterator<Item = (u32, C)>) -> View {
         let mut view = View {
             totals: self.totals.iter().map(|(group, totals)| (group.clone(), totals.clone())).collect(),
             sizes: self.sizes.iter().map(|(member, sizes)| (member.clone(), sizes.clone())).collect(),
@@ -53,6 +57,7 @@ impl Ledger {
             ..View::default()
         };
         for (index, connection) in connections {
+            let connection = connection.borrow();
             let Some(Slot::Tracked(track)) = self.slots.get(index as usize) else { continue };
             let protocol = self.protocol(connection);
             let role = Role::from_u8(connection.role);
@@ -84,6 +89,16 @@ impl Ledger {
                 }
             }
             if Phase::from_u8(connection.phase) == Phase::Open {
+                if protocol == Protocol::WebSocket {
+                    let sofar = [0, 1].map(|at| messages(&connection.websocket()[at]));
+                    let limit = self.message_rate_limit;
+                    let rate = match &track.minute {
+                        Some(minute) => minute.rate(sofar, role.request_direction(), limit),
+                        // New since the last tick.
+                        None => Rate::of(sofar[role.request_direction() as usize], limit),
+                    };
+                    view.users.entry(group.clone()).or_default()[rate as usize] += 1;
+                }
                 *view.open.entry((group, protocol)).or_default() += 1;
                 let followed = matches!(
                     protocol,

@@ -7,6 +7,7 @@ pub mod family;
 pub mod flows;
 pub mod fold;
 pub mod postgres;
+pub mod rates;
 pub mod redis;
 pub mod websocket;
 

@@ -8,7 +8,7 @@ use super::{direction, role};
 use crate::ledger::View;
 
 /// As [`observer_ebpf::layout::websocket::SIZE_BOUNDS`].
-const BOUNDS: &[f64] = &[1e2, 1e3, 1e4, 1e5, 1e6, 1e7];
+pub const BOUNDS: &[f64] = &[1e2, 1e3, 1e4, 1e5, 1e6, 1e7];
 
 const MESSAGE_SIZE: Description = Description {
     name: "message_size_bytes",
