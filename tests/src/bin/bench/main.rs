@@ -4,6 +4,7 @@
 //! at a call's bytes) and with the agent, in turn, so that what a noisy machine does meets them all. Ratios
 //! are of medians.
 
+mod crowd;
 mod load;
 mod placement;
 mod postgres;
@@ -28,7 +29,7 @@ struct Arguments {
     /// Seconds of each run.
     #[arg(long, default_value_t = 0.5)]
     seconds: f64,
-    /// Measures only this: throughput, nanoseconds, postgres, redis or agent.
+    /// Measures only this: throughput, nanoseconds, postgres, redis, agent or crowd.
     #[arg(long)]
     only: Option<String>,
     /// Internal: one end of a load.
@@ -57,6 +58,9 @@ fn main() -> anyhow::Result<()> {
     }
     if wanted("agent") {
         agent_itself()?;
+    }
+    if wanted("crowd") {
+        crowd::crowd()?;
     }
     Ok(())
 }
