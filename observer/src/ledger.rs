@@ -211,13 +211,13 @@ impl Ledger {
         let excess = self.count_messages(index, connection, now_ns);
         let Slot::Tracked(track) = self.slot(index) else { return None };
         if let Some(window) = &mut track.window {
-            window.push(sample);
+            window.push(&track.last, &sample);
             if window.is_idle() {
                 track.window = None;
             }
         } else if sample != track.last {
-            let mut window = Window::new(track.last, track.ticks);
-            window.push(sample);
+            let mut window = Window::new(track.ticks);
+            window.push(&track.last, &sample);
             track.window = Some(Box::new(window));
         }
         track.last = sample;
@@ -291,6 +291,9 @@ impl Ledger {
     /// Takes all counts of Redis keys. Returns those that are to be removed from the map that holds them;
     /// [`Ledger::settle_keys`] must be told how that went.
     pub fn take_keys(&mut self, counts: &[(CountKey, KeyCounts)], now_ns: u64) -> Vec<(CountKey, KeyCounts)> {
+        if counts.is_empty() {
+            return self.keys.take(counts, &HashSet::new(), now_ns);
+        }
         let in_use = self.slots.iter().filter_map(|slot| match slot {
             Slot::Tracked(track) => Some(track.id),
             Slot::New | Slot::HandedBack(_) => None,
@@ -327,6 +330,7 @@ impl Ledger {
 
     /// Processes that are gone, and none of whose connections is in use.
     pub fn dead(&self) -> HashSet<Rc<Identity>> {
+        let mut seen = HashSet::new();
         let used: HashSet<&Rc<Identity>> = self
             .slots
             .iter()
@@ -334,6 +338,8 @@ impl Ledger {
                 Slot::Tracked(track) => track.identity.as_ref(),
                 Slot::New | Slot::HandedBack(_) => None,
             })
+            // Most are one of few, and where one is takes less to compare than what it is.
+            .filter(|identity| seen.insert(Rc::as_ptr(identity)))
             .collect();
         self.members
             .iter()

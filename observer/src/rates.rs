@@ -38,43 +38,41 @@ impl Ticks {
     }
 }
 
-/// A connection's totals at the last ticks.
+/// What a connection added at each of the last ticks.
 #[derive(Clone, Debug)]
 pub struct Window {
-    samples: [Sample; SECONDS + 1],
+    /// As much as matters to a rate: numbers up to 2^24 are exact, and greater ones to a ten-millionth. There is
+    /// one of these for each connection.
+    added: [[f32; 4]; SECONDS],
     newest: u8,
     filled: u8,
 }
 
 impl Window {
-    /// Starts with totals that were the same at the last `ticks` ticks, at least one.
-    pub fn new(first: Sample, ticks: u8) -> Self {
-        Self { samples: [first; SECONDS + 1], newest: 0, filled: ticks.clamp(1, SECONDS as u8) }
+    /// Starts before a tick, for a connection that nothing was added to at the last `ticks` ticks.
+    pub fn new(ticks: u8) -> Self {
+        Self { added: [[0.0; 4]; SECONDS], newest: 0, filled: ticks.min(SECONDS as u8) }
     }
 
-    /// Takes the totals at the next tick.
-    pub fn push(&mut self, sample: Sample) {
-        self.newest = (self.newest + 1) % self.samples.len() as u8;
-        self.samples[usize::from(self.newest)] = sample;
-        self.filled = (self.filled + 1).min(self.samples.len() as u8);
+    /// Takes what was added between the last tick and the next one.
+    pub fn push(&mut self, before: &Sample, now: &Sample) {
+        self.newest = (self.newest + 1) % SECONDS as u8;
+        self.added[usize::from(self.newest)] =
+            std::array::from_fn(|at| now[at].saturating_sub(before[at]) as f32);
+        self.filled = (self.filled + 1).min(SECONDS as u8);
     }
 
-    /// What was added a second, since the oldest tick held.
+    /// What was added a second.
     pub fn rates(&self, ticks: &Ticks) -> [f64; 4] {
-        let (newest, oldest) = (self.samples[usize::from(self.newest)], self.oldest());
-        let seconds = ticks.seconds(self.filled - 1);
-        std::array::from_fn(|at| newest[at].saturating_sub(oldest[at]) as f64 / seconds)
+        let seconds = ticks.seconds(self.filled);
+        // What was before the first tick is zero.
+        let sum = |at: usize| self.added.iter().map(|added| f64::from(added[at])).sum::<f64>();
+        std::array::from_fn(|at| sum(at) / seconds)
     }
 
     /// Whether nothing was added in all that time.
     pub fn is_idle(&self) -> bool {
-        usize::from(self.filled) == self.samples.len()
-            && self.samples[usize::from(self.newest)] == self.oldest()
-    }
-
-    fn oldest(&self) -> Sample {
-        let length = self.samples.len() as u8;
-        self.samples[usize::from((self.newest + length - (self.filled - 1)) % length)]
+        usize::from(self.filled) == SECONDS && self.added.iter().flatten().all(|&added| added == 0.0)
     }
 }
 
@@ -87,12 +85,13 @@ mod tests {
 
     #[test]
     fn a_rate_is_what_was_added_over_the_last_ten_ticks() {
-        let (mut window, mut ticks) = (Window::new([0; 4], 1), Ticks::new(0));
-        let mut now_ns = 0;
+        let (mut window, mut ticks) = (Window::new(0), Ticks::new(0));
+        let (mut now_ns, mut before) = (0, [0; 4]);
         let mut push = |window: &mut Window, sample| {
             now_ns += SECOND;
             ticks.push(now_ns);
-            window.push(sample);
+            window.push(&before, &sample);
+            before = sample;
             window.rates(&ticks)
         };
         for tick in 1..=4 {
@@ -117,20 +116,20 @@ mod tests {
         for tick in 1..=30 {
             ticks.push(tick * SECOND);
         }
-        let mut window = Window::new([7, 0, 0, 0], 30);
-        window.push([1007, 0, 0, 0]);
+        let mut window = Window::new(30);
+        window.push(&[7, 0, 0, 0], &[1007, 0, 0, 0]);
         assert_eq!(window.rates(&ticks)[0], 100.0);
-        let mut young = Window::new([0; 4], 3);
-        young.push([900, 0, 0, 0]);
+        let mut young = Window::new(2);
+        young.push(&[0; 4], &[900, 0, 0, 0]);
         assert_eq!(young.rates(&ticks)[0], 300.0);
     }
 
     #[test]
     fn ticks_that_came_late_count_for_their_time() {
-        let (mut window, mut ticks) = (Window::new([0; 4], 1), Ticks::new(0));
-        for (now_ns, total) in [(SECOND, 100), (4 * SECOND, 400), (5 * SECOND, 500)] {
+        let (mut window, mut ticks) = (Window::new(0), Ticks::new(0));
+        for (now_ns, before, total) in [(SECOND, 0, 100), (4 * SECOND, 100, 400), (5 * SECOND, 400, 500)] {
             ticks.push(now_ns);
-            window.push([total, 0, 0, 0]);
+            window.push(&[before, 0, 0, 0], &[total, 0, 0, 0]);
         }
         assert_eq!(window.rates(&ticks)[0], 100.0);
     }

@@ -1,6 +1,8 @@
 //! The program's maps as plain data: read straight from memory, while the program goes on writing.
 
 use std::io;
+use std::mem::{MaybeUninit, offset_of};
+use std::ops::Range;
 use std::os::fd::AsRawFd as _;
 use std::ptr;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
@@ -9,6 +11,7 @@ use aya::maps::MapData;
 use memmap2::{MmapOptions, MmapRaw};
 use observer_ebpf::layout::connection::{Connection, Phase};
 use observer_ebpf::layout::settings::Control;
+use observer_ebpf::layout::{Protocol, postgres, redis, websocket};
 
 /// Elements that are mapped together. Only as much is mapped as was ever used, so a host with few
 /// connections pays for few.
@@ -17,6 +20,10 @@ const CHUNK: u32 = 512;
 /// Bytes of an element in the map: the kernel rounds its size up to 8.
 const ELEMENT: usize = size_of::<Connection>();
 const _: () = assert!(ELEMENT.is_multiple_of(8));
+
+/// Words of an element before what its protocol counts.
+const DETAILS: usize = offset_of!(Connection, details) / 8;
+const _: () = assert!(offset_of!(Connection, details).is_multiple_of(8));
 
 /// The `CONNECTIONS` and `CONTROL` maps, in this process's memory.
 #[derive(Debug)]
@@ -138,11 +145,31 @@ impl Element<'_> {
         Phase::from_u8(phase.load(Ordering::Acquire))
     }
 
-    /// A copy of everything. Counters are copied one by one: each is whole, and one may be newer than
-    /// another.
+    /// A copy of everything that the connection's protocol has. Counters are copied one by one: each is whole,
+    /// and one may be newer than another.
     pub fn read(self) -> Connection {
-        // SAFETY: mapped as long as the arena lives, and integers only: whatever the program is writing, the
-        // copy is valid. Words of this size are copied whole on every processor that BPF runs on.
-        unsafe { ptr::read_volatile(self.at) }
+        // SAFETY: integers only, of which all may be zero.
+        let mut connection: Connection = unsafe { MaybeUninit::zeroed().assume_init() };
+        self.copy(&mut connection, 0..DETAILS);
+        // What the protocol does not count in is not looked at: of most connections that is all there is.
+        let words = match Protocol::from_u8(connection.protocol) {
+            Protocol::Unknown | Protocol::Http | Protocol::Tls => 0,
+            Protocol::WebSocket => size_of::<[websocket::Counters; 2]>() / 8,
+            Protocol::Postgres => size_of::<postgres::Counters>() / 8,
+            Protocol::Redis => size_of::<redis::Counters>() / 8,
+        };
+        self.copy(&mut connection, DETAILS..DETAILS + words);
+        connection
+    }
+
+    /// Copies words, each at once.
+    fn copy(self, connection: &mut Connection, words: Range<usize>) {
+        let to = ptr::from_mut(connection).cast::<u64>();
+        for word in words.start..words.end.min(ELEMENT / 8) {
+            // SAFETY: within both; the element is mapped as long as the arena lives. They are of integers only:
+            // whatever the program is writing, the copy is valid. Words of this size are copied whole on every
+            // processor that BPF runs on.
+            unsafe { to.add(word).write(ptr::read_volatile(self.at.cast::<u64>().add(word))) };
+        }
     }
 }

@@ -223,6 +223,38 @@ def splice_from(one, count):
     return count
 
 
+def splice_between(source, sink):
+    """Passes on what comes from one socket to another, without reading it, to its end. Tells how much."""
+    exit_end, entry = os.pipe()
+    total = 0
+    while moved := os.splice(source.fileno(), entry, 65536):
+        total += moved
+        while moved > 0:
+            moved -= os.splice(exit_end, sink.fileno(), moved)
+    for descriptor in (exit_end, entry):
+        os.close(descriptor)
+    return total
+
+
+def zero_copy_receive(one, count):
+    """Takes so many bytes from a socket with TCP_ZEROCOPY_RECEIVE, which no receive is (linux/tcp.h)."""
+    room = ctypes.create_string_buffer(65536)
+    left = count
+    while left > 0:
+        # address, length, recv_skip_hint, inq, err, copybuf_address, copybuf_len, flags, and three of none.
+        wanted = bytearray(struct.pack("=QIIIiQiIQQII", 0, 0, 0, 0, 0, ctypes.addressof(room),
+                                       min(left, len(room)), 0, 0, 0, 0, 0))
+        size = ctypes.c_uint(len(wanted))
+        place = (ctypes.c_char * len(wanted)).from_buffer(wanted)
+        if libc.getsockopt(one.fileno(), socket.IPPROTO_TCP, 35, place, ctypes.byref(size)) != 0:
+            raise OSError(ctypes.get_errno(), "TCP_ZEROCOPY_RECEIVE")
+        taken = struct.unpack_from("=i", wanted, 32)[0]
+        if taken == 0:
+            time.sleep(0.001)
+        left -= taken
+    return count
+
+
 def send_file(one, count):
     """Sends so many bytes of a file without reading them."""
     descriptor = os.memfd_create("payload")
@@ -309,6 +341,44 @@ def send_steadily(one, data, every, seconds):
         count += 1
         time.sleep(max(0.0, start + count * every - time.monotonic()))
     return [count, time.monotonic() - start]
+
+
+def talk_briefly(address, messages, every, seconds):
+    """Opens a WebSocket now and then, sends some messages on it and closes it. Tells how many in all, and in
+    how many seconds."""
+    start = time.monotonic()
+    count = 0
+    while time.monotonic() - start < seconds:
+        with connect(address) as one:
+            ask_upgrade(one)
+            finish_upgrade(one)
+            for _ in range(messages):
+                one.sendall(frame(5, True))
+        count += 1
+        time.sleep(max(0.0, start + count * every - time.monotonic()))
+    return [count * messages, time.monotonic() - start]
+
+
+def serve_briefly(listener, count):
+    """As a server, so many of those, each to its end. Tells bytes received."""
+    total = 0
+    for _ in range(count):
+        with listener.accept()[0] as one:
+            grant_upgrade(one)
+            total += receive_to_end(one)
+    return total
+
+
+def http_statuses(one, count):
+    """As a client, so many requests on one connection. Tells the status of each."""
+    statuses = []
+    for _ in range(count):
+        one.sendall(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+        head = receive_until(one, b"\r\n\r\n")
+        statuses.append(int(head.split()[1]))
+        length = [line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
+        receive([one], int(length[0].split(b":")[1]))
+    return statuses
 
 
 def set_last_pid(pid):

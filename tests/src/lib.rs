@@ -13,4 +13,5 @@ pub mod postgres;
 pub mod programs;
 pub mod puppet;
 pub mod redis;
+pub mod ss;
 pub mod websocket;

@@ -181,24 +181,34 @@ pub struct Nginx {
 impl Nginx {
     /// Starts it, with a worker or as one process.
     pub fn start(server: &str, worker: bool) -> anyhow::Result<Self> {
+        let upstream = server.trim_start_matches("ws://").trim_end_matches('/');
+        let location = format!(
+            "proxy_pass http://{upstream}; proxy_http_version 1.1;
+             proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;"
+        );
+        Self::with(&location, worker)
+    }
+
+    /// Starts one that serves a file, and turns clients away with status 429 after so many requests.
+    pub fn limiting(requests: u32) -> anyhow::Result<Self> {
+        let burst = requests - 1;
+        Self::with(&format!("limit_req zone=few burst={burst} nodelay; limit_req_status 429;"), false)
+    }
+
+    fn with(location: &str, worker: bool) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let port = crate::programs::free_port()?;
         let path = folder.path().display();
         let master = if worker { "on" } else { "off" };
-        let upstream = server.trim_start_matches("ws://").trim_end_matches('/');
+        std::fs::write(folder.path().join("index.html"), "here")?;
         let configuration = format!(
             "daemon off; master_process {master}; worker_processes 1; user root; pid {path}/pid; error_log {path}/errors;
              events {{ worker_connections 64; }}
              http {{
                access_log off; proxy_temp_path {path}/proxy; client_body_temp_path {path}/body;
                fastcgi_temp_path {path}/fastcgi; uwsgi_temp_path {path}/uwsgi; scgi_temp_path {path}/scgi;
-               server {{
-                 listen 127.0.0.1:{port};
-                 location / {{
-                   proxy_pass http://{upstream}; proxy_http_version 1.1;
-                   proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;
-                 }}
-               }}
+               limit_req_zone $server_port zone=few:1m rate=1r/m;
+               server {{ listen 127.0.0.1:{port}; root {path}; location / {{ {location} }} }}
              }}"
         );
         let file = folder.path().join("nginx.conf");
