@@ -374,3 +374,69 @@ proptest! {
         assert_counted(&observed, &wires, split);
     }
 }
+
+#[test]
+fn responses_that_turn_requests_away_count_however_they_are_split() {
+    let wires = frames();
+    let request = b"GET /chat HTTP/1.1\r\nHost: a\r\n\r\n".to_vec();
+    let responses = [
+        "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 420 Enhance\r\nContent-Length: 13\r\n\r\nHTTP/1.1 429 ",
+        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\n 429",
+        "HTTP/1.1 429 \r\nContent-Length: 2\r\n\r\nno",
+    ];
+    let mut turns = Turns::new();
+    for response in responses {
+        turns.push((true, request.clone()));
+        turns.push((false, response.as_bytes().to_vec()));
+    }
+    // Behind a split, a body that says so would be a response.
+    let quotes = |bytes: &[u8], cut: usize| cut > 0 && bytes[cut..].starts_with(b"HTTP/1.1 429");
+    turns.extend(handshake(Handshake::new(false), &wires[0], &wires[1]));
+    for role in ROLES {
+        for buffer in BUFFERS {
+            for split in 0..length(&turns) {
+                let mut start = 0;
+                let is_quoted = turns.iter().any(|(_, bytes)| {
+                    let cut = split.saturating_sub(start).min(bytes.len());
+                    start += bytes.len();
+                    quotes(bytes, cut)
+                });
+                if is_quoted {
+                    continue;
+                }
+                let mut observed = Observed::new(role).in_buffers_of(buffer);
+                feed(&mut observed, &turns, split);
+                assert_eq!(observed.connection.too_many_requests, 2, "{role:?} {buffer} {split}");
+                assert_counted(&observed, &wires, (role, buffer, split));
+            }
+        }
+    }
+}
+
+#[test]
+fn no_other_start_of_a_response_is_a_refusal() {
+    for text in ["HTTP/1.0 429 Too Many Requests\r\n\r\n", "HTTP/1.1 429 Too Many Requests\r\n\r\n"] {
+        let mut observed = Observed::new(Role::Client);
+        observed.client(b"GET / HTTP/1.1\r\n\r\n");
+        observed.server(text.as_bytes());
+        assert_eq!(observed.connection.too_many_requests, 1, "{text}");
+    }
+    for at in 0..12 {
+        for byte in (0..=u8::MAX).filter(|byte| byte != &b"HTTP/1.1 429"[at]) {
+            let mut response = b"HTTP/1.1 429 Too Many Requests\r\n\r\n".to_vec();
+            response[at] = byte;
+            // The version's last digit is not looked at where it is whole.
+            if at == 7 {
+                continue;
+            }
+            for size in [1, 5, 10, 11, 12, 40] {
+                let mut observed = Observed::new(Role::Server);
+                observed.client(b"GET / HTTP/1.1\r\n\r\n");
+                response.chunks(size).for_each(|part| observed.server(part));
+                assert_eq!(observed.connection.too_many_requests, 0, "{at} {byte} {size}");
+            }
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //! (RFC 6455, section 4): a byte at a time, so that it may be split anywhere.
 //!
 //! Heads of other messages are not searched: a head that neither starts `GET ` nor `HTTP/1.1 101` is not
-//! part of a handshake.
+//! part of a handshake. Of those that start `HTTP/1.1 429` (RFC 6585, section 4), that much is told.
 
 use super::detect::Pattern;
 
@@ -14,8 +14,13 @@ pub const RESPONSE: &[u8] = b"HTTP/1.1 101";
 /// [`REQUEST`], and [`RESPONSE`] in two, as patterns.
 pub(crate) const REQUEST_PATTERN: Pattern = Pattern::text(REQUEST);
 pub(crate) const RESPONSE_PATTERNS: [Pattern; 2] = [Pattern::text(b"HTTP/1.1"), Pattern::text(b" 101")];
-/// The second eight bytes of a response that turns a request away (RFC 6585, section 4).
-pub(crate) const TOO_MANY_REQUESTS: Pattern = Pattern::text(b" 429");
+/// What a response that turns a request away has behind its version, and where in the start line it differs
+/// from [`RESPONSE`].
+const REFUSAL: &[u8] = b" 429";
+const REFUSAL_DIFFERS: u8 = 9;
+pub(crate) const REFUSAL_PATTERN: Pattern = Pattern::text(REFUSAL);
+/// Bytes of a response's version and status.
+pub(crate) const STATUS_END: u32 = RESPONSE.len() as u32;
 /// The end of a head.
 pub(crate) const END: u32 = u32::from_le_bytes(*b"\r\n\r\n");
 
@@ -47,6 +52,8 @@ enum Place {
     UpgradeValue = 5,
     /// In the value of `Sec-WebSocket-Extensions`.
     ExtensionsValue = 6,
+    /// In the status of a response that may turn a request away.
+    Refusal = 7,
 }
 
 /// What a byte brought.
@@ -58,6 +65,8 @@ pub enum Progress {
     End,
     /// The start line is not a handshake's, after this many bytes as expected.
     Other(u8),
+    /// Nor is it a handshake's: it turns a request away.
+    Refused,
 }
 
 /// A head in progress.
@@ -86,7 +95,11 @@ impl Head {
             0 => {
                 let expected = if request { REQUEST } else { RESPONSE };
                 if expected.get(usize::from(self.at)) != Some(&byte) {
-                    return Progress::Other(self.at);
+                    if request || self.at != REFUSAL_DIFFERS || byte != REFUSAL[1] {
+                        return Progress::Other(self.at);
+                    }
+                    self.go(Place::Refusal, 2);
+                    return Progress::More;
                 }
                 self.at += 1;
                 if usize::from(self.at) == expected.len() {
@@ -108,6 +121,15 @@ impl Head {
             3 => self.name(UPGRADE, Place::UpgradeValue, lower),
             4 => self.name(EXTENSIONS, Place::ExtensionsValue, lower),
             5 => self.value(WEBSOCKET, FOUND_UPGRADE, lower),
+            7 => {
+                if REFUSAL.get(usize::from(self.at)) != Some(&byte) {
+                    return Progress::Other(REFUSAL_DIFFERS);
+                }
+                self.at += 1;
+                if usize::from(self.at) == REFUSAL.len() {
+                    return Progress::Refused;
+                }
+            }
             _ => self.value(DEFLATE, FOUND_DEFLATE, lower),
         }
         Progress::More

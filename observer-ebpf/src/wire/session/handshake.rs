@@ -83,12 +83,13 @@ impl Session {
         if direction as u8 != request as u8 {
             let [version, status] = http::RESPONSE_PATTERNS;
             let rest = Start::new(second, available.saturating_sub(8));
-            if start.may_be(version) && rest.may_be(status) {
+            let incomplete = available < http::STATUS_END && rest.may_be(http::REFUSAL_PATTERN);
+            if start.may_be(version) && (rest.may_be(status) || incomplete) {
                 stream.mode = Mode::Head as u8;
                 stream.head = Head::START;
             } else if detect::is_http_response(start) {
-                if rest.is(http::TOO_MANY_REQUESTS) {
-                    connection.too_many_requests = connection.too_many_requests.wrapping_add(1);
+                if rest.is(http::REFUSAL_PATTERN) {
+                    count_refusal(connection);
                 }
                 self.respond(connection);
             }
@@ -132,6 +133,7 @@ impl Session {
         let head = &mut self.streams[direction as usize].head;
         let mut ended = false;
         let mut other = u8::MAX;
+        let mut refused = false;
         let done = S::repeat(STEPS_MAX, || {
             let at = source.position();
             if at >= end {
@@ -153,8 +155,16 @@ impl Session {
                     other = matched;
                     false
                 }
+                Progress::Refused => {
+                    other = http::RESPONSE.len() as u8;
+                    refused = true;
+                    false
+                }
             }
         });
+        if refused {
+            count_refusal(connection);
+        }
         let found = head.found;
         let stream = &mut self.streams[direction as usize];
         if !done || other != u8::MAX {
@@ -208,4 +218,10 @@ impl Session {
             self.start_frames(direction.opposite());
         }
     }
+}
+
+/// Counts a response that turns a request away.
+#[inline(always)]
+fn count_refusal(connection: &mut Connection) {
+    connection.too_many_requests = connection.too_many_requests.wrapping_add(1);
 }
