@@ -34,6 +34,8 @@ const PASS_EVERY: Duration = Duration::from_millis(250);
 const PASSES_MISSED: u32 = 2;
 /// Processes that are gone and wait to be shown, at most: where nobody scrapes, they are forgotten unseen.
 const DEAD_KEPT: usize = 10_000;
+/// Flows that are read together.
+const BLOCK: usize = 1_000;
 /// How often sockets are looked for that nothing announces: idle UNIX connections, and accepted ones that
 /// nobody has used.
 const ADOPT_EVERY: Duration = Duration::from_secs(30);
@@ -120,7 +122,7 @@ impl Agent {
         }
         self.collect_with(self.ledger.keys_are_due(events::monotonic_now_ns()))?;
         self.ownerless_left = if looked { self.ownerless } else { self.ownerless_left.min(self.ownerless) };
-        self.sample();
+        self.sample()?;
         self.events.start_period(Instant::now());
         if self.ledger.members() > DEAD_KEPT {
             let dead = self.ledger.dead();
@@ -133,12 +135,11 @@ impl Agent {
     }
 
     /// Takes a second's sample of every connection.
-    fn sample(&mut self) {
+    fn sample(&mut self) -> io::Result<()> {
         let now_ns = events::monotonic_now_ns();
         let mut over = Vec::new();
         for &index in &self.in_use {
-            let Some(element) = self.probes.arena.element(index) else { continue };
-            let connection = element.read();
+            let Some(connection) = self.probes.arena.read(index)? else { continue };
             if let Some(excess) = self.ledger.tick(index, &connection, now_ns) {
                 over.push((index, connection, excess));
             }
@@ -147,11 +148,20 @@ impl Agent {
         for (index, connection, excess) in over {
             self.note_high_rate(index, &connection, excess, now_ns);
         }
+        Ok(())
     }
 
     /// The connections in use, as they are now.
     fn connections(&self) -> impl Iterator<Item = (u32, Connection)> {
-        self.in_use.iter().filter_map(|&index| Some((index, self.probes.arena.element(index)?.read())))
+        self.in_use.iter().filter_map(|&index| Some((index, self.connection(index)?)))
+    }
+
+    /// A connection in use, as it is now.
+    fn connection(&self, index: u32) -> Option<Connection> {
+        self.probes.arena.read(index).unwrap_or_else(|error| {
+            log::error!("cannot read a connection: {error}");
+            None
+        })
     }
 
     /// Brings the ledger up to date with the maps, but for the counts of Redis keys, which only a scrape needs.
@@ -227,24 +237,16 @@ impl Agent {
             retired.extend(u32::try_from(index).ok());
         }
         let used = self.probes.arena.used();
-        self.probes.arena.extend(used)?;
         for index in retired {
-            let Some(connection) = self.probes.arena.element(index).map(crate::snapshot::Element::read)
-            else {
-                continue;
-            };
+            let Some(connection) = self.probes.arena.read(index)? else { continue };
             self.hand_back(index, &connection, now_ns);
         }
         self.in_use.clear();
         self.ownerless = 0;
         let mut unseen = Vec::new();
         for index in 0..used {
-            let Some(element) = self.probes.arena.element(index) else { continue };
-            if element.phase() == Phase::Free {
-                continue;
-            }
-            let connection = element.read();
-            if !self.ledger.observe(index, &connection, now_ns) {
+            let Some(connection) = self.probes.arena.read(index)? else { continue };
+            if connection.phase == Phase::Free as u8 || !self.ledger.observe(index, &connection, now_ns) {
                 continue;
             }
             self.name_server(index, &connection);
@@ -379,12 +381,29 @@ impl Agent {
         }
         places.sort_unstable_by(|(one, _), (other, _)| one.order(other));
         let now_ns = events::monotonic_now_ns();
-        places.into_iter().filter_map(move |(_, index)| {
-            let connection = self.probes.arena.element(index)?.read();
-            let path = self.path(index, connection.family);
-            let ends = address::ends(&connection, path.as_ref());
-            Some(Row::new(&self.ledger.flow(index, &connection)?, &connection, ends, now_ns))
+        (0..places.len()).step_by(BLOCK).flat_map(move |start| {
+            let block = &places[start..places.len().min(start + BLOCK)];
+            self.rows(block, now_ns)
         })
+    }
+
+    /// The rows of flows in these places, in this order.
+    fn rows(&self, places: &[(Key, u32)], now_ns: u64) -> Vec<Row> {
+        // Read in the order in which they lie.
+        let mut order: Vec<usize> = (0..places.len()).collect();
+        order.sort_unstable_by_key(|&rank| places[rank].1);
+        let mut rows = vec![None; places.len()];
+        for rank in order {
+            rows[rank] = self.row(places[rank].1, now_ns);
+        }
+        rows.into_iter().flatten().collect()
+    }
+
+    fn row(&self, index: u32, now_ns: u64) -> Option<Row> {
+        let connection = self.connection(index)?;
+        let path = self.path(index, connection.family);
+        let ends = address::ends(&connection, path.as_ref());
+        Some(Row::new(&self.ledger.flow(index, &connection)?, &connection, ends, now_ns))
     }
 
     /// All but the flows, with at most so many processes. Counts of Redis keys are those of the last

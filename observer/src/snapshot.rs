@@ -1,5 +1,6 @@
 //! The program's maps as plain data: read straight from memory, while the program goes on writing.
 
+use std::cell::RefCell;
 use std::io;
 use std::mem::{MaybeUninit, offset_of};
 use std::ops::Range;
@@ -17,6 +18,10 @@ use observer_ebpf::layout::{Protocol, postgres, redis, websocket};
 /// connections pays for few.
 const CHUNK: u32 = 512;
 
+/// Chunks that stay mapped, for some 12,000 connections. What is mapped counts as this process's memory; mapping
+/// one anew takes some 20 µs.
+const KEPT: usize = 24;
+
 /// Bytes of an element in the map: the kernel rounds its size up to 8.
 const ELEMENT: usize = size_of::<Connection>();
 const _: () = assert!(ELEMENT.is_multiple_of(8));
@@ -32,7 +37,15 @@ pub struct Arena {
     control: MmapRaw,
     _control: MapData,
     capacity: u32,
-    chunks: Vec<MmapRaw>,
+    /// The first [`KEPT`], each from its first use on, and behind them one of the rest.
+    chunks: RefCell<Vec<Option<Chunk>>>,
+}
+
+/// Elements in memory.
+#[derive(Debug)]
+struct Chunk {
+    number: usize,
+    memory: MmapRaw,
 }
 
 impl Arena {
@@ -40,7 +53,7 @@ impl Arena {
     pub fn new(connections: MapData, control: MapData, capacity: u32) -> io::Result<Self> {
         let mapped =
             MmapOptions::new().len(page_up(size_of::<Control>())).map_raw(control.fd().as_raw_fd_of())?;
-        Ok(Self { connections, control: mapped, _control: control, capacity, chunks: Vec::new() })
+        Ok(Self { connections, control: mapped, _control: control, capacity, chunks: RefCell::default() })
     }
 
     fn control(&self) -> *const Control {
@@ -83,31 +96,39 @@ impl Arena {
         offset.store(offset_ns, Ordering::Relaxed);
     }
 
-    /// Makes the elements below `used` readable.
-    pub fn extend(&mut self, used: u32) -> io::Result<()> {
-        while (self.chunks.len() as u32) * CHUNK < used {
-            let first = self.chunks.len() * CHUNK as usize;
-            let elements = (CHUNK as usize).min(self.capacity as usize - first);
-            // A chunk's bytes are a multiple of the page size, so that each starts on a page.
-            let mapped = MmapOptions::new()
-                .offset((first * ELEMENT) as u64)
-                .len(elements * ELEMENT)
-                .map_raw_read_only(self.connections.fd().as_raw_fd_of())?;
-            self.chunks.push(mapped);
-        }
-        Ok(())
-    }
-
-    /// An element that [`Arena::extend`] has made readable, as far as it is read. Its fields may change at
-    /// any time.
-    pub fn element(&self, index: u32) -> Option<Element<'_>> {
-        let chunk = self.chunks.get((index / CHUNK) as usize)?;
+    /// What an element holds now; `None` if there is none of this number. Best asked for in the order of their
+    /// numbers: of those past the first chunks, only one chunk is mapped at a time.
+    pub fn read(&self, index: u32) -> io::Result<Option<Connection>> {
+        let number = (index / CHUNK) as usize;
         let at = (index % CHUNK) as usize * ELEMENT;
-        if at + ELEMENT > chunk.len() {
-            return None;
+        let mut chunks = self.chunks.borrow_mut();
+        let place = if number < KEPT { number } else { KEPT };
+        let length = chunks.len().max(place + 1);
+        chunks.resize_with(length, || None);
+        let chunk = match &mut chunks[place] {
+            Some(chunk) if chunk.number == number => chunk,
+            other => {
+                // One goes before the next one comes.
+                *other = None;
+                other.insert(Chunk { number, memory: self.map(number)? })
+            }
+        };
+        if at + ELEMENT > chunk.memory.len() {
+            return Ok(None);
         }
         // SAFETY: within the mapping, as just checked.
-        Some(Element { at: unsafe { chunk.as_ptr().add(at) }.cast(), _arena: self })
+        let element = Element { at: unsafe { chunk.memory.as_ptr().add(at) }.cast(), _chunk: chunk };
+        Ok(Some(element.read()))
+    }
+
+    fn map(&self, number: usize) -> io::Result<MmapRaw> {
+        let first = number * CHUNK as usize;
+        let elements = (CHUNK as usize).min((self.capacity as usize).saturating_sub(first));
+        // A chunk's bytes are a multiple of the page size, so that each starts on a page.
+        MmapOptions::new()
+            .offset((first * ELEMENT) as u64)
+            .len(elements * ELEMENT)
+            .map_raw_read_only(self.connections.fd().as_raw_fd_of())
     }
 }
 
@@ -129,17 +150,17 @@ impl AsRawFdOf for aya::maps::MapFd {
     }
 }
 
-/// One connection, where the program writes it.
+/// One connection, where the program writes it. Its fields may change at any time.
 #[derive(Clone, Copy, Debug)]
-pub struct Element<'a> {
+struct Element<'a> {
     at: *const Connection,
-    _arena: &'a Arena,
+    _chunk: &'a Chunk,
 }
 
 impl Element<'_> {
-    /// The phase, read before anything else: what was written before it is there.
-    pub fn phase(self) -> Phase {
-        // SAFETY: mapped as long as the arena lives; a byte is always whole.
+    /// The phase. To be read before anything else: what was written before it is there then.
+    fn phase(self) -> Phase {
+        // SAFETY: mapped as long as it is borrowed; a byte is always whole.
         let phase =
             unsafe { std::sync::atomic::AtomicU8::from_ptr((&raw const (*self.at).phase).cast_mut()) };
         Phase::from_u8(phase.load(Ordering::Acquire))
@@ -147,10 +168,12 @@ impl Element<'_> {
 
     /// A copy of everything that the connection's protocol has. Counters are copied one by one: each is whole,
     /// and one may be newer than another.
-    pub fn read(self) -> Connection {
+    fn read(self) -> Connection {
+        let phase = self.phase();
         // SAFETY: integers only, of which all may be zero.
         let mut connection: Connection = unsafe { MaybeUninit::zeroed().assume_init() };
         self.copy(&mut connection, 0..DETAILS);
+        connection.phase = phase as u8;
         // What the protocol does not count in is not looked at: of most connections that is all there is.
         let words = match Protocol::from_u8(connection.protocol) {
             Protocol::Unknown | Protocol::Http | Protocol::Tls => 0,
@@ -166,7 +189,7 @@ impl Element<'_> {
     fn copy(self, connection: &mut Connection, words: Range<usize>) {
         let to = ptr::from_mut(connection).cast::<u64>();
         for word in words.start..words.end.min(ELEMENT / 8) {
-            // SAFETY: within both; the element is mapped as long as the arena lives. They are of integers only:
+            // SAFETY: within both; the element is mapped as long as it is borrowed. They are of integers only:
             // whatever the program is writing, the copy is valid. Words of this size are copied whole on every
             // processor that BPF runs on.
             unsafe { to.add(word).write(ptr::read_volatile(self.at.cast::<u64>().add(word))) };

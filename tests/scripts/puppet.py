@@ -237,13 +237,13 @@ def splice_between(source, sink):
 
 
 def zero_copy_receive(one, count):
-    """Takes so many bytes from a socket with TCP_ZEROCOPY_RECEIVE, which no receive is (linux/tcp.h)."""
-    room = ctypes.create_string_buffer(65536)
+    """Takes so many bytes, of which there are no more, from a socket with TCP_ZEROCOPY_RECEIVE, which is no
+    receive (linux/tcp.h). What waits is copied as it is no more than there is room for."""
+    room = ctypes.create_string_buffer(count)
     left = count
     while left > 0:
         # address, length, recv_skip_hint, inq, err, copybuf_address, copybuf_len, flags, and three of none.
-        wanted = bytearray(struct.pack("=QIIIiQiIQQII", 0, 0, 0, 0, 0, ctypes.addressof(room),
-                                       min(left, len(room)), 0, 0, 0, 0, 0))
+        wanted = bytearray(struct.pack("=QIIIiQiIQQII", 0, 0, 0, 0, 0, ctypes.addressof(room), left, 0, 0, 0, 0, 0))
         size = ctypes.c_uint(len(wanted))
         place = (ctypes.c_char * len(wanted)).from_buffer(wanted)
         if libc.getsockopt(one.fileno(), socket.IPPROTO_TCP, 35, place, ctypes.byref(size)) != 0:
