@@ -1,5 +1,9 @@
 //! The agent: collects from the maps, and answers from what it has collected.
 
+mod shown;
+
+pub use shown::Status;
+
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
@@ -11,19 +15,17 @@ use observer_ebpf::layout::connection::{AF_UNIX, Connection, Phase, UnixPath};
 use observer_ebpf::layout::event;
 use observer_ebpf::layout::health::Health;
 use observer_ebpf::layout::{Direction, Role};
-use serde::Serialize;
 
 use crate::address;
 use crate::config::Config;
 use crate::events::{self, Event, Events, HighRate, Oversized, Whose};
-use crate::flows::{Key, Query, Row};
+use crate::flows::{Query, Row};
 use crate::ledger::Ledger;
 use crate::metrics::agent::{COLLECT_BOUNDS, Facts};
 use crate::metrics::fold::Folder;
 use crate::metrics::{self, encode};
-use crate::probes::{Probe, Probes};
+use crate::probes::Probes;
 use crate::process::{self, Processes};
-use crate::processes::Overview;
 use crate::rates::minute::Excess;
 use crate::redis::ask::Answer;
 use crate::redis::info::{self, Asked};
@@ -34,8 +36,6 @@ const PASS_EVERY: Duration = Duration::from_millis(250);
 const PASSES_MISSED: u32 = 2;
 /// Processes that are gone and wait to be shown, at most: where nobody scrapes, they are forgotten unseen.
 const DEAD_KEPT: usize = 10_000;
-/// Flows that are read together.
-const BLOCK: usize = 1_000;
 /// How often sockets are looked for that nothing announces: idle UNIX connections, and accepted ones that
 /// nobody has used.
 const ADOPT_EVERY: Duration = Duration::from_secs(30);
@@ -65,23 +65,6 @@ pub struct Agent {
     collect_seconds: f64,
     dead: HashSet<Rc<process::Identity>>,
     started: Instant,
-}
-
-/// What `/status` says.
-#[derive(Debug, Serialize)]
-pub struct Status<'a> {
-    version: &'static str,
-    uptime_seconds: f64,
-    probes: &'a [Probe],
-    tracked_connections: u64,
-    untracked_connections: u64,
-    processes: usize,
-    events_lost: u64,
-    missed_runs: u64,
-    handoffs_refused: u64,
-    unparsed_bytes: std::collections::BTreeMap<&'static str, u64>,
-    pid_namespace: &'static str,
-    redis_info: &'a [Asked],
 }
 
 impl Agent {
@@ -363,61 +346,6 @@ impl Agent {
         self.probes.unix_paths.get(&index, 0).ok().map(|value| value.0)
     }
 
-    /// The flows that are asked for.
-    pub fn flows(&self, query: &Query) -> impl Iterator<Item = Row> {
-        let mut places: Vec<(Key, u32)> = self
-            .connections()
-            .filter_map(|(index, connection)| {
-                let flow = self.ledger.flow(index, &connection)?;
-                query.wants(&flow, &connection).then(|| (query.sort.key(&flow, &connection), index))
-            })
-            .collect();
-        let limit = query.limit.unwrap_or(usize::MAX);
-        if limit < places.len() {
-            if limit > 0 {
-                places.select_nth_unstable_by(limit - 1, |(one, _), (other, _)| one.order(other));
-            }
-            places.truncate(limit);
-        }
-        places.sort_unstable_by(|(one, _), (other, _)| one.order(other));
-        let now_ns = events::monotonic_now_ns();
-        (0..places.len()).step_by(BLOCK).flat_map(move |start| {
-            let block = &places[start..places.len().min(start + BLOCK)];
-            self.rows(block, now_ns)
-        })
-    }
-
-    /// The rows of flows in these places, in this order.
-    fn rows(&self, places: &[(Key, u32)], now_ns: u64) -> Vec<Row> {
-        // Read in the order in which they lie.
-        let mut order: Vec<usize> = (0..places.len()).collect();
-        order.sort_unstable_by_key(|&rank| places[rank].1);
-        let mut rows = vec![None; places.len()];
-        for rank in order {
-            rows[rank] = self.row(places[rank].1, now_ns);
-        }
-        rows.into_iter().flatten().collect()
-    }
-
-    fn row(&self, index: u32, now_ns: u64) -> Option<Row> {
-        let connection = self.connection(index)?;
-        let path = self.path(index, connection.family);
-        let ends = address::ends(&connection, path.as_ref());
-        Some(Row::new(&self.ledger.flow(index, &connection)?, &connection, ends, now_ns))
-    }
-
-    /// All but the flows, with at most so many processes. Counts of Redis keys are those of the last
-    /// [`Agent::collect_all`].
-    pub fn overview(&self, limit: usize) -> Overview {
-        let time = events::wall_clock(events::monotonic_now_ns());
-        Overview::new(&self.ledger, self.connections(), limit, time)
-    }
-
-    /// The most recent events.
-    pub fn events(&self) -> Vec<&Event> {
-        self.events.recent().collect()
-    }
-
     /// Sums of what the kernel half could not do.
     fn health(&self) -> Health {
         let mut sum = Health::ZERO;
@@ -474,28 +402,6 @@ impl Agent {
         let text = encode::text(&families, &prometheus::gather())?;
         self.dead = dead;
         Ok(text)
-    }
-
-    /// What `/status` says.
-    pub fn status(&self) -> Status<'_> {
-        let health = self.health();
-        Status {
-            version: env!("CARGO_PKG_VERSION"),
-            uptime_seconds: self.started.elapsed().as_secs_f64(),
-            probes: &self.probes.probes,
-            tracked_connections: self.probes.arena.tracked(),
-            untracked_connections: health.untracked,
-            processes: self.ledger.members(),
-            events_lost: health.events_lost,
-            missed_runs: self.probes.missed_runs(),
-            handoffs_refused: health.handoffs_refused,
-            unparsed_bytes: observer_ebpf::layout::health::Unread::ALL
-                .into_iter()
-                .map(|reason| (metrics::agent::unread(reason), health.unread_bytes[reason as usize]))
-                .collect(),
-            pid_namespace: process::pid_namespace(),
-            redis_info: &self.redis_asked,
-        }
     }
 
     /// The rings by which the kernel half wakes the agent: events, and connections that are gone.

@@ -5,8 +5,10 @@
 //! protocol is not settled) is added once it is settled, connection by connection; what cannot (WebSocket
 //! counters) is the sum of those that are gone and those that are there.
 
+mod ticks;
 mod view;
 
+pub use ticks::Flow;
 pub use view::View;
 
 use std::collections::{HashMap, HashSet};
@@ -26,7 +28,7 @@ use crate::rates::node::Node;
 use crate::rates::{Sample, Ticks, Window};
 use crate::redis;
 use crate::redis::keys::Keys;
-use crate::totals::{self, Sizes, Totals, close_code, messages};
+use crate::totals::{Sizes, Totals, close_code};
 
 /// How long a connection's protocol may stay open before it counts as what it is then: without bytes, and
 /// with some.
@@ -79,17 +81,6 @@ enum Slot {
     Tracked(Box<Track>),
     /// Handed back; it still shows what it was, with this id, until it is used again.
     HandedBack(u64),
-}
-
-/// An open connection, for those who look at single ones.
-#[derive(Clone, Copy, Debug)]
-pub struct Flow<'a> {
-    /// What it speaks.
-    pub protocol: Protocol,
-    /// Whose it is.
-    pub identity: Option<&'a Rc<Identity>>,
-    /// Bytes, then messages, a second, each by direction.
-    pub rates: [f64; 4],
 }
 
 /// The book.
@@ -205,59 +196,6 @@ impl Ledger {
         excess
     }
 
-    /// Takes a second's sample of an element that is in use. Tells if its user has gone over the limit.
-    pub fn tick(&mut self, index: u32, connection: &Connection, now_ns: u64) -> Option<Excess> {
-        let sample = sample(connection);
-        let excess = self.count_messages(index, connection, now_ns);
-        let Slot::Tracked(track) = self.slot(index) else { return None };
-        if let Some(window) = &mut track.window {
-            window.push(&track.last, &sample);
-            if window.is_idle() {
-                track.window = None;
-            }
-        } else if sample != track.last {
-            let mut window = Window::new(track.ticks);
-            window.push(&track.last, &sample);
-            track.window = Some(Box::new(window));
-        }
-        track.last = sample;
-        track.ticks = track.ticks.saturating_add(1);
-        excess
-    }
-
-    /// Takes note that every element was sampled, for a second is over.
-    pub fn end_tick(&mut self, now_ns: u64) {
-        self.ticks.push(now_ns);
-        self.node.tick(now_ns);
-    }
-
-    /// Counts the messages of an element since it was last sampled, for the node and for its user.
-    fn count_messages(&mut self, index: u32, connection: &Connection, now_ns: u64) -> Option<Excess> {
-        if Protocol::from_u8(connection.protocol) != Protocol::WebSocket {
-            return None;
-        }
-        let Slot::Tracked(track) = self.slots.get_mut(index as usize)? else { return None };
-        let [_, _, sent, received] = sample(connection);
-        let [_, _, sent_before, received_before] = track.last;
-        let more = [sent.saturating_sub(sent_before), received.saturating_sub(received_before)];
-        self.node.count(connection, more, now_ns);
-
-        let role = Role::from_u8(connection.role);
-        let minute = track.minute.get_or_insert_with(|| Box::new(Minute::new(connection.seen_ns, now_ns)));
-        let limit = self.message_rate_limit;
-        let look = minute.look([sent, received], role.request_direction(), limit, now_ns);
-        let is_open = Phase::from_u8(connection.phase) == Phase::Open;
-        let full = look.full.filter(|_| is_open);
-        if full.is_some() || look.excess.is_some() {
-            let totals = self.totals.entry(Group::of(track.identity.as_ref()?, role)).or_default();
-            for (minutes, messages) in totals.minutes.iter_mut().zip(full.into_iter().flatten()) {
-                minutes.add(messages);
-            }
-            totals.high_rate += u64::from(look.excess.is_some());
-        }
-        look.excess
-    }
-
     /// Sizes of WebSocket messages on connections that are gone, in both directions.
     pub fn sizes_of_gone(&self) -> Sizes {
         let mut sum = Sizes::default();
@@ -268,24 +206,6 @@ impl Ledger {
     /// A Redis connection's counts of keys by prefix, when they were last read.
     pub fn keys_of(&self, connection: u64) -> &[(u64, KeyCounts)] {
         self.keys.of(connection)
-    }
-
-    /// The node's own rate.
-    pub const fn node(&self) -> &Node {
-        &self.node
-    }
-
-    /// An open connection with its rates.
-    pub fn flow(&self, index: u32, connection: &Connection) -> Option<Flow<'_>> {
-        let Some(Slot::Tracked(track)) = self.slots.get(index as usize) else { return None };
-        if Phase::from_u8(connection.phase) != Phase::Open {
-            return None;
-        }
-        Some(Flow {
-            protocol: self.protocol(connection),
-            identity: track.identity.as_ref(),
-            rates: track.window.as_ref().map_or([0.0; 4], |window| window.rates(&self.ticks)),
-        })
     }
 
     /// Takes all counts of Redis keys. Returns those that are to be removed from the map that holds them;
@@ -482,16 +402,6 @@ impl Group {
     fn nobody(role: Role) -> Self {
         Self { process: crate::process::NOBODY.to_owned(), container: String::new(), role }
     }
-}
-
-fn sample(connection: &Connection) -> Sample {
-    let counts = if Protocol::from_u8(connection.protocol) == Protocol::WebSocket {
-        [messages(&connection.websocket()[0]), messages(&connection.websocket()[1])]
-    } else {
-        [0; 2]
-    };
-    let bytes = totals::bytes(connection);
-    [bytes[0], bytes[1], counts[0], counts[1]]
 }
 
 #[cfg(test)]

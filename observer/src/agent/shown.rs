@@ -1,0 +1,113 @@
+//! What the agent answers besides metrics: flows, processes, events, and how it is.
+
+use std::collections::BTreeMap;
+
+use observer_ebpf::layout::health::Unread;
+use serde::Serialize;
+
+use super::Agent;
+use crate::events::{self, Event};
+use crate::flows::{Key, Query, Row};
+use crate::probes::Probe;
+use crate::processes::Overview;
+use crate::redis::info::Asked;
+use crate::{address, metrics, process};
+
+/// Flows that are read together.
+const BLOCK: usize = 1_000;
+
+/// What `/status` says.
+#[derive(Debug, Serialize)]
+pub struct Status<'a> {
+    version: &'static str,
+    uptime_seconds: f64,
+    probes: &'a [Probe],
+    tracked_connections: u64,
+    untracked_connections: u64,
+    processes: usize,
+    events_lost: u64,
+    missed_runs: u64,
+    handoffs_refused: u64,
+    unparsed_bytes: BTreeMap<&'static str, u64>,
+    pid_namespace: &'static str,
+    redis_info: &'a [Asked],
+}
+
+impl Agent {
+    /// The flows that are asked for.
+    pub fn flows(&self, query: &Query) -> impl Iterator<Item = Row> {
+        let mut places: Vec<(Key, u32)> = self
+            .connections()
+            .filter_map(|(index, connection)| {
+                let flow = self.ledger.flow(index, &connection)?;
+                query.wants(&flow, &connection).then(|| (query.sort.key(&flow, &connection), index))
+            })
+            .collect();
+        let limit = query.limit.unwrap_or(usize::MAX);
+        if limit < places.len() {
+            if limit > 0 {
+                places.select_nth_unstable_by(limit - 1, |(one, _), (other, _)| one.order(other));
+            }
+            places.truncate(limit);
+        }
+        places.sort_unstable_by(|(one, _), (other, _)| one.order(other));
+        let now_ns = events::monotonic_now_ns();
+        (0..places.len()).step_by(BLOCK).flat_map(move |start| {
+            let block = &places[start..places.len().min(start + BLOCK)];
+            self.rows(block, now_ns)
+        })
+    }
+
+    /// The rows of flows in these places, in this order.
+    fn rows(&self, places: &[(Key, u32)], now_ns: u64) -> Vec<Row> {
+        // Read in the order in which they lie.
+        let mut order: Vec<usize> = (0..places.len()).collect();
+        order.sort_unstable_by_key(|&rank| places[rank].1);
+        let mut rows = vec![None; places.len()];
+        for rank in order {
+            rows[rank] = self.row(places[rank].1, now_ns);
+        }
+        rows.into_iter().flatten().collect()
+    }
+
+    fn row(&self, index: u32, now_ns: u64) -> Option<Row> {
+        let connection = self.connection(index)?;
+        let path = self.path(index, connection.family);
+        let ends = address::ends(&connection, path.as_ref());
+        Some(Row::new(&self.ledger.flow(index, &connection)?, &connection, ends, now_ns))
+    }
+
+    /// All but the flows, with at most so many processes. Counts of Redis keys are those of the last
+    /// [`Agent::collect_all`].
+    pub fn overview(&self, limit: usize) -> Overview {
+        let time = events::wall_clock(events::monotonic_now_ns());
+        Overview::new(&self.ledger, self.connections(), limit, time)
+    }
+
+    /// The most recent events.
+    pub fn events(&self) -> Vec<&Event> {
+        self.events.recent().collect()
+    }
+
+    /// What `/status` says.
+    pub fn status(&self) -> Status<'_> {
+        let health = self.health();
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_seconds: self.started.elapsed().as_secs_f64(),
+            probes: &self.probes.probes,
+            tracked_connections: self.probes.arena.tracked(),
+            untracked_connections: health.untracked,
+            processes: self.ledger.members(),
+            events_lost: health.events_lost,
+            missed_runs: self.probes.missed_runs(),
+            handoffs_refused: health.handoffs_refused,
+            unparsed_bytes: Unread::ALL
+                .into_iter()
+                .map(|reason| (metrics::agent::unread(reason), health.unread_bytes[reason as usize]))
+                .collect(),
+            pid_namespace: process::pid_namespace(),
+            redis_info: &self.redis_asked,
+        }
+    }
+}
