@@ -24,4 +24,22 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show processes and flows on the terminal, live: what a running agent sees, or else this program itself
+    Top {
+        /// The agent to ask: http://[USER:PASSWORD@]HOST:PORT [default: the one at 127.0.0.1:9941, if there is one]
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+    },
+    /// Print the busiest flows once, as a running agent sees them
+    Flows {
+        /// As JSON, the way the agent's /flows gives it.
+        #[arg(long)]
+        json: bool,
+        /// At most so many.
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        limit: usize,
+        /// The agent to ask: http://[USER:PASSWORD@]HOST:PORT
+        #[arg(long, value_name = "URL", default_value_t = crate::top::default_url())]
+        url: String,
+    },
 }

@@ -1,7 +1,7 @@
 //! Settings of `observer run`: flags over a TOML file over defaults.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -13,6 +13,9 @@ use serde::Deserialize;
 use crate::address::Hints;
 use crate::ledger::Limits;
 use crate::redis::ask::Server;
+
+/// Where HTTP is served, and an agent looked for, if nothing else is said.
+pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9941);
 
 /// The most prefixes of Redis keys that may be told apart: each is a series for each process and server.
 const MAX_PREFIXES: i64 = 10_000;
@@ -242,7 +245,7 @@ impl Config {
         let redis_info = [flags.redis_info, file.redis_info].into_iter().find(|urls| !urls.is_empty());
         let hints = || Hints(vec![(Protocol::Postgres, 5432), (Protocol::Redis, 6379)]);
         Ok(Self {
-            listen: listen.unwrap_or_else(|| vec![SocketAddr::from(([127, 0, 0, 1], 9941))]),
+            listen: listen.unwrap_or_else(|| vec![DEFAULT_LISTEN]),
             log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
             log_level: flags.log_level.or(file.log_level).unwrap_or(log::LevelFilter::Info),
             thresholds: flags

@@ -1,12 +1,21 @@
 //! The agent's log, to stderr: for people, or one JSON object a line.
 
-use std::io::Write as _;
+use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::config::LogFormat;
 
 /// Starts the log.
 pub fn start(format: LogFormat, level: log::LevelFilter) {
+    builder(format, level).init();
+}
+
+/// Starts the log, for people, into something else: standard error may be a terminal that shows other things.
+pub fn start_into(lines: Box<dyn Write + Send>, level: log::LevelFilter) {
+    builder(LogFormat::Text, level).target(env_logger::Target::Pipe(lines)).init();
+}
+
+fn builder(format: LogFormat, level: log::LevelFilter) -> env_logger::Builder {
     let mut builder = env_logger::Builder::new();
     builder.filter_level(level);
     // Libraries log for their own developers.
@@ -26,5 +35,5 @@ pub fn start(format: LogFormat, level: log::LevelFilter) {
             writeln!(out, "{line}")
         }),
     };
-    builder.init();
+    builder
 }

@@ -5,17 +5,13 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use observer::cli::{Cli, Command};
 use observer::config::{Config, Flags};
-use observer::{check, logging, run};
+use observer::{check, list, logging, run, top};
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Run(flags) => match start(*flags) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("observer: {error:#}");
-                ExitCode::FAILURE
-            }
-        },
+        Command::Run(flags) => exit(start(*flags)),
+        Command::Top { url } => exit(top::run(url.as_deref())),
+        Command::Flows { json, limit, url } => exit(list::flows(&url, limit, json)),
         Command::Check { json } => {
             let report = check::check();
             if json {
@@ -24,6 +20,16 @@ fn main() -> ExitCode {
                 print!("{}", report.text());
             }
             if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn exit(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("observer: {error:#}");
+            ExitCode::FAILURE
         }
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::agent::Agent;
 use crate::config::Config;
-use crate::http::{Shared, router};
+use crate::http::{Questions, Shared, router};
 use crate::probes::{self, Settings, State};
 use crate::redis::ask;
 
@@ -45,24 +45,7 @@ async fn observe(config: &Config) -> anyhow::Result<()> {
         })?;
         listeners.push(listener);
     }
-    let settings = Settings {
-        max_connections: config.max_connections,
-        thresholds: config.thresholds,
-        redis_separator: config.redis_separator,
-        redis_max_prefixes: config.redis_max_prefixes,
-    };
-    let mut loaded = probes::load(&settings)?;
-    let program_log = start_program_log(&mut loaded);
-    for probe in loaded.probes.iter().filter(|probe| probe.state == State::Down) {
-        log::warn!(
-            "{} is down, so there is no {}: {}",
-            probe.name,
-            probe.gives,
-            probe.reason.as_deref().unwrap_or("")
-        );
-    }
-    let agent = Rc::new(RefCell::new(Agent::new(loaded, config).context("cannot read the maps")?));
-    return_memory();
+    let observing = Observing::start(config)?;
 
     let (stop, stopping) = watch::channel(false);
     let (shared, mut questions) = Shared::new();
@@ -79,41 +62,88 @@ async fn observe(config: &Config) -> anyhow::Result<()> {
     drop(shared);
 
     for (index, server) in config.redis_info.iter().cloned().enumerate() {
-        let agent = Rc::clone(&agent);
+        let agent = Rc::clone(&observing.agent);
         tokio::task::spawn_local(async move {
             ask::watch(&server, |outcome| agent.borrow_mut().note_redis_info(index, outcome)).await;
         });
     }
-    let wakeups = Wakeups::new(&agent.borrow())?;
-    let mut ticks = tokio::time::interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
+    let told = async {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = ticks.tick() => agent.borrow_mut().tick().context("cannot read the maps")?,
-            woken = wakeups.wait() => {
-                woken.context("cannot wait for the kernel half")?;
-                agent.borrow_mut().collect().context("cannot read the maps")?;
-            }
-            answered = questions.answer(&agent) => if !answered { break },
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
-    }
+    };
+    observing.answer_until(&mut questions, told).await?;
     log::info!("stopping");
     let _ = stop.send(true);
     let answering = async {
         loop {
             tokio::select! {
                 finished = servers.join_next() => if finished.is_none() { break },
-                answered = questions.answer(&agent) => if !answered { break },
+                answered = questions.answer(&observing.agent) => if !answered { break },
             }
         }
     };
     if tokio::time::timeout(STOP, answering).await.is_err() {
         log::warn!("clients that were still being answered were cut off");
     }
-    drop(program_log);
     Ok(())
+}
+
+/// An agent that observes, and what wakes it.
+pub(crate) struct Observing {
+    agent: Rc<RefCell<Agent>>,
+    wakeups: Wakeups,
+    _program_log: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Observing {
+    /// Loads and attaches everything, inside a runtime with a local set.
+    pub(crate) fn start(config: &Config) -> anyhow::Result<Self> {
+        let settings = Settings {
+            max_connections: config.max_connections,
+            thresholds: config.thresholds,
+            redis_separator: config.redis_separator,
+            redis_max_prefixes: config.redis_max_prefixes,
+        };
+        let mut loaded = probes::load(&settings)?;
+        let program_log = start_program_log(&mut loaded);
+        for probe in loaded.probes.iter().filter(|probe| probe.state == State::Down) {
+            log::warn!(
+                "{} is down, so there is no {}: {}",
+                probe.name,
+                probe.gives,
+                probe.reason.as_deref().unwrap_or("")
+            );
+        }
+        let agent = Agent::new(loaded, config).context("cannot read the maps")?;
+        return_memory();
+        let wakeups = Wakeups::new(&agent)?;
+        Ok(Self { agent: Rc::new(RefCell::new(agent)), wakeups, _program_log: program_log })
+    }
+
+    /// Collects once a second and whenever the kernel half says so, and answers, until `stop` comes or nobody
+    /// can ask any more.
+    pub(crate) async fn answer_until(
+        &self,
+        questions: &mut Questions,
+        stop: impl Future<Output = ()>,
+    ) -> anyhow::Result<()> {
+        let mut stop = std::pin::pin!(stop);
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = &mut stop => return Ok(()),
+                _ = ticks.tick() => self.agent.borrow_mut().tick().context("cannot read the maps")?,
+                woken = self.wakeups.wait() => {
+                    woken.context("cannot wait for the kernel half")?;
+                    self.agent.borrow_mut().collect().context("cannot read the maps")?;
+                }
+                answered = questions.answer(&self.agent) => if !answered { return Ok(()) },
+            }
+        }
+    }
 }
 
 /// The two rings by which the kernel half wakes the agent.

@@ -3,4 +3,4 @@
 mod page;
 mod routes;
 
-pub use routes::{Shared, router};
+pub use routes::{Questions, Shared, router};

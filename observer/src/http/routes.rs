@@ -42,14 +42,32 @@ impl Shared {
         &self,
         question: impl FnOnce(&mut Agent) -> T + Send + 'static,
     ) -> Option<T> {
-        let (answer, answered) = oneshot::channel();
-        let ask: Ask = Box::new(move |agent| {
-            // A client that has left wants no answer.
-            let _ = answer.send(question(agent));
-        });
+        let (ask, answered) = envelope(question);
         self.questions.send(ask).await.ok()?;
         answered.await.ok()
     }
+
+    /// The same, from a thread that may wait.
+    pub(crate) fn ask_and_wait<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Agent) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (ask, answered) = envelope(question);
+        self.questions.blocking_send(ask).ok()?;
+        answered.blocking_recv().ok()
+    }
+}
+
+/// A question, and where its answer arrives.
+fn envelope<T: Send + 'static>(
+    question: impl FnOnce(&mut Agent) -> T + Send + 'static,
+) -> (Ask, oneshot::Receiver<T>) {
+    let (answer, answered) = oneshot::channel();
+    let ask: Ask = Box::new(move |agent| {
+        // A client that has left wants no answer.
+        let _ = answer.send(question(agent));
+    });
+    (ask, answered)
 }
 
 /// Questions for the agent.

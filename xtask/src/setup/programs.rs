@@ -11,7 +11,7 @@ type Program = (&'static str, &'static str);
 /// Below it, Debian keeps a directory for each version of `PostgreSQL`: its server is not on `PATH`.
 const POSTGRESQL: &str = "/usr/lib/postgresql";
 
-const PROGRAMS: [Program; 13] = [
+const PROGRAMS: [Program; 15] = [
     ("nginx", "nginx-light"),
     ("promtool", "prometheus"),
     ("ip", "iproute2"),
@@ -25,6 +25,8 @@ const PROGRAMS: [Program; 13] = [
     ("redis-server", "redis-server"),
     ("redis-benchmark", "redis-tools"),
     ("openssl", "openssl"),
+    ("tmux", "tmux"),
+    ("chromium", "chromium"),
 ];
 /// After the others: some packages of `node` bring it along, and then conflict with this one.
 const NPM: [Program; 1] = [("npm", "npm")];
@@ -80,6 +82,7 @@ mod tests {
     #[test]
     fn a_package_is_named_once() {
         let expected = [
+            "chromium",
             "iproute2",
             "nginx-light",
             "nodejs",
@@ -89,6 +92,7 @@ mod tests {
             "prometheus",
             "redis-server",
             "redis-tools",
+            "tmux",
         ];
         assert_eq!(packages(&PROGRAMS), expected);
     }

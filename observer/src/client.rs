@@ -1,0 +1,232 @@
+//! A client of a running agent's HTTP endpoints.
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use ureq::http::Uri;
+
+use crate::flows::Flows;
+use crate::processes::Overview;
+
+/// How long an answer may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// The most that is read of an answer, in bytes: some 400 bytes a flow.
+const LONGEST: u64 = 256 << 20;
+
+/// What went wrong when an agent was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address is none.
+    #[error("--url {url}: {problem}; it is http://[USER:PASSWORD@]HOST:PORT")]
+    Url {
+        /// What was given, without a password.
+        url: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Nobody listens there.
+    #[error(
+        "no agent answers at {url}: {problem}; start one with `observer run`, or name another with --url"
+    )]
+    Nobody {
+        /// Who was asked.
+        url: String,
+        /// What the attempt to connect came to.
+        problem: String,
+    },
+    /// It answered with a failure.
+    #[error("GET {url}{path}: status {status}{}", advice(*.status))]
+    Status {
+        /// Who was asked.
+        url: String,
+        /// For what.
+        path: String,
+        /// The status it answered with.
+        status: u16,
+    },
+    /// It did not answer, not in time, or not with what was asked for.
+    #[error("GET {url}{path}: {problem}")]
+    Answer {
+        /// Who was asked.
+        url: String,
+        /// For what.
+        path: String,
+        /// What came instead.
+        problem: String,
+    },
+}
+
+const fn advice(status: u16) -> &'static str {
+    match status {
+        401 | 403 => "; give --url http://USER:PASSWORD@HOST:PORT",
+        404 => "; is an observer of this version listening there?",
+        _ => "",
+    }
+}
+
+/// Asks one agent. Connections are kept open between questions.
+#[derive(Debug)]
+pub struct Client {
+    agent: ureq::Agent,
+    /// In front of every path.
+    base: String,
+    /// The same without a password.
+    shown: String,
+}
+
+impl Client {
+    /// A client of the agent at `url`: `http://[USER:PASSWORD@]HOST:PORT`, of which `http://` may be left out.
+    pub fn new(url: &str) -> Result<Self, Error> {
+        let whole = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+        let base = whole.trim_end_matches('/').to_owned();
+        let shown = without_password(&base);
+        let wrong = |problem: &str| Error::Url { url: shown.clone(), problem: problem.to_owned() };
+        let uri: Uri = base.parse().map_err(|error| wrong(&format!("{error}")))?;
+        match uri.scheme_str() {
+            Some("http") => {}
+            Some("https") => return Err(wrong("this version asks without TLS only")),
+            _ => return Err(wrong("not a URL that agents are asked at")),
+        }
+        if uri.host().is_none_or(str::is_empty) || uri.query().is_some() {
+            return Err(wrong("not the address of an agent"));
+        }
+        let config = ureq::Agent::config_builder()
+            .timeout_global(Some(TIMEOUT))
+            // What the environment names is for others' traffic: an agent is near.
+            .proxy(None)
+            .max_redirects(0)
+            .user_agent(concat!("observer/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Ok(Self { agent: config.new_agent(), base, shown })
+    }
+
+    /// Who is asked, without a password.
+    pub fn url(&self) -> &str {
+        &self.shown
+    }
+
+    /// What `/processes` says of the busiest so many.
+    pub fn overview(&self, limit: usize) -> Result<Overview, Error> {
+        self.json(&format!("/processes?limit={limit}"))
+    }
+
+    /// The first so many flows in an order that `/flows` knows.
+    pub fn flows(&self, limit: usize, sort: &str) -> Result<Flows, Error> {
+        self.json(&format!("/flows?limit={limit}&sort={sort}"))
+    }
+
+    fn json<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        let text = self.text(path)?;
+        serde_json::from_str(&text).map_err(|error| {
+            self.answer(path, &format!("not what an observer of this version says: {error}"))
+        })
+    }
+
+    /// The body that a path answers with.
+    pub fn text(&self, path: &str) -> Result<String, Error> {
+        let mut answer =
+            self.agent.get(format!("{}{path}", self.base)).call().map_err(|error| match error {
+                ureq::Error::StatusCode(status) => {
+                    Error::Status { url: self.shown.clone(), path: path.to_owned(), status }
+                }
+                ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                    Error::Nobody { url: self.shown.clone(), problem: error.to_string() }
+                }
+                error @ (ureq::Error::HostNotFound | ureq::Error::ConnectionFailed) => {
+                    Error::Nobody { url: self.shown.clone(), problem: error.to_string() }
+                }
+                error => self.answer(path, &error.to_string()),
+            })?;
+        answer
+            .body_mut()
+            .with_config()
+            .limit(LONGEST)
+            .read_to_string()
+            .map_err(|error| self.answer(path, &error.to_string()))
+    }
+
+    fn answer(&self, path: &str, problem: &str) -> Error {
+        // What comes over the network may hold anything, and the message is one line.
+        let problem = crate::show::clean(problem).into_owned();
+        Error::Answer { url: self.shown.clone(), path: path.to_owned(), problem }
+    }
+}
+
+/// Others may look over one's shoulder.
+fn without_password(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+    let end = rest.find('/').unwrap_or(rest.len());
+    let host = rest[..end].rfind('@').map_or(0, |at| at + 1);
+    crate::show::clean(&format!("{scheme}://{}", &rest[host..])).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use super::{Client, Error};
+
+    /// Answers one request with this, and tells what was asked.
+    fn serve(answer: &'static str) -> std::io::Result<(String, std::thread::JoinHandle<String>)> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let url = listener.local_addr()?.to_string();
+        let asked = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a client comes");
+            let mut request = [0; 2048];
+            let length = stream.read(&mut request).unwrap_or_default();
+            stream.write_all(answer.as_bytes()).expect("it can be answered");
+            String::from_utf8_lossy(&request[..length]).into_owned()
+        });
+        Ok((url, asked))
+    }
+
+    #[test]
+    fn addresses_are_checked_and_passwords_kept() {
+        for (url, shown) in [
+            ("127.0.0.1:9941", "http://127.0.0.1:9941"),
+            ("http://[::1]:9941/", "http://[::1]:9941"),
+            ("http://me:secret@host:1", "http://host:1"),
+            ("me:secret@host:1", "http://host:1"),
+        ] {
+            let client = Client::new(url).expect(url);
+            assert_eq!(client.url(), shown);
+        }
+        for wrong in
+            ["https://me:secret@host:1", "ftp://host", "", "http://", "http://a b", "http://h/?x", "\x1b[2J"]
+        {
+            let error = Client::new(wrong).expect_err(wrong).to_string();
+            assert!(!error.contains("secret") && !error.contains('\x1b'), "{error}");
+            assert!(error.contains("--url") && error.lines().count() == 1, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_name_and_a_password_go_along() -> std::io::Result<()> {
+        let (address, asked) = serve("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nyes")?;
+        let client = Client::new(&format!("me:secret@{address}")).expect("a URL");
+        assert_eq!(client.text("/x").expect("an answer"), "yes");
+        let asked = asked.join().expect("it ends").to_ascii_lowercase();
+        assert!(asked.starts_with("get /x http/1.1\r\n"), "{asked}");
+        assert!(asked.contains("authorization: basic bwu6c2vjcmv0\r\n"), "{asked}");
+        Ok(())
+    }
+
+    #[test]
+    fn what_went_wrong_is_told_in_one_line() -> std::io::Result<()> {
+        let (address, _) = serve("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n")?;
+        let error = Client::new(&address).expect("a URL").text("/").expect_err("refused");
+        assert!(matches!(error, Error::Status { status: 401, .. }), "{error:?}");
+        assert!(error.to_string().contains("USER:PASSWORD"), "{error}");
+
+        let (address, _) = serve("HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n\"\x1b[2J\"")?;
+        let error = Client::new(&address).expect("a URL").overview(1).expect_err("no JSON").to_string();
+        assert!(error.lines().count() == 1 && !error.contains('\x1b'), "{error}");
+
+        let free = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+        let error = Client::new(&free).expect("a URL").text("/").expect_err("nobody");
+        assert!(matches!(error, Error::Nobody { .. }), "{error:?}");
+        assert!(error.to_string().contains("observer run"), "{error}");
+        Ok(())
+    }
+}

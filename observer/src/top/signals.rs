@@ -1,0 +1,43 @@
+//! Signals that end the program, taken note of, so that the terminal is given back first.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::{flag, low_level};
+
+/// Those.
+#[derive(Debug)]
+pub(super) struct Signals(Arc<AtomicUsize>);
+
+impl Signals {
+    /// Takes note of them from now on. A second one ends the program at once, in case it hangs.
+    pub(super) fn watch() -> io::Result<Self> {
+        let came = Arc::new(AtomicUsize::new(0));
+        let once = Arc::new(AtomicBool::new(false));
+        for signal in [SIGTERM, SIGINT, SIGHUP, SIGQUIT] {
+            flag::register_conditional_default(signal, Arc::clone(&once))?;
+            flag::register(signal, Arc::clone(&once))?;
+            flag::register_usize(signal, Arc::clone(&came), usize::try_from(signal).unwrap_or_default())?;
+        }
+        Ok(Self(came))
+    }
+
+    /// The one that has come.
+    pub(super) fn came(&self) -> Option<i32> {
+        let signal = i32::try_from(self.0.load(Ordering::Relaxed)).unwrap_or_default();
+        (signal != 0).then_some(signal)
+    }
+}
+
+/// Ends the process the way a signal does, so that whoever sent it sees that it did.
+pub(super) fn end_by(signal: i32) -> io::Result<()> {
+    low_level::emulate_default_handler(signal)
+}
+
+/// Stops the process, as Ctrl-Z does, until it is told to go on.
+pub(super) fn stop() {
+    // It cannot fail for a signal that exists.
+    let _ = low_level::raise(signal_hook::consts::SIGTSTP);
+}
