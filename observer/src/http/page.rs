@@ -1,22 +1,86 @@
-//! The page at `/`.
+//! The page at `/`: HTML, a style and a script of the agent's own, which asks the other endpoints. Nothing comes
+//! from elsewhere, nothing is built, and nothing that strangers choose is in it.
 
-/// What this is, and where the rest is.
-pub(super) const PAGE: &str = concat!(
-    "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n",
-    "<meta name=\"viewport\" content=\"width=device-width\">\n",
-    "<meta name=\"color-scheme\" content=\"light dark\">\n",
-    "<title>observer</title>\n",
-    "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:3rem auto;padding:0 1rem}",
-    "td{padding:.2rem 1.5rem .2rem 0;vertical-align:top}</style>\n",
-    "<h1>observer ",
-    env!("CARGO_PKG_VERSION"),
-    "</h1>\n<p>What the WebSocket, Postgres, Redis and other traffic of this host is doing, seen from the kernel.</p>\n",
-    "<table>\n",
-    "<tr><td><a href=\"/metrics\">/metrics</a><td>everything, for Prometheus\n",
-    "<tr><td><a href=\"/flows?limit=100\">/flows</a><td>open connections with their rates, the busiest first (<code>?limit=N</code>)\n",
-    "<tr><td><a href=\"/events\">/events</a><td>the most recent oversized messages\n",
-    "<tr><td><a href=\"/status\">/status</a><td>each program's state, and what could not be seen\n",
-    "<tr><td><a href=\"/healthz\">/healthz</a><td>200 while the agent lives\n",
-    "<tr><td><a href=\"/readyz\">/readyz</a><td>200 once it observes\n",
-    "</table>\n</html>\n"
-);
+use axum::http::{HeaderName, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get};
+
+/// Only what this agent serves may run, show, or be asked; nobody may put it into a frame.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+    base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// A file of the page.
+#[derive(Clone, Copy)]
+struct Part {
+    path: &'static str,
+    kind: &'static str,
+    text: &'static str,
+}
+
+const PARTS: [Part; 4] = [
+    Part { path: "/", kind: "text/html; charset=utf-8", text: include_str!("page/page.html") },
+    Part { path: "/page.css", kind: "text/css; charset=utf-8", text: include_str!("page/page.css") },
+    Part { path: "/page.js", kind: "text/javascript; charset=utf-8", text: include_str!("page/page.js") },
+    Part { path: "/icon.svg", kind: "image/svg+xml", text: include_str!("page/icon.svg") },
+];
+
+/// Paths, and what answers at them.
+pub(super) fn routes<S: Clone + Send + Sync + 'static>()
+-> impl Iterator<Item = (&'static str, MethodRouter<S>)> {
+    PARTS.into_iter().map(|part| (part.path, get(async move || part.answer())))
+}
+
+impl Part {
+    fn answer(self) -> Response {
+        const HEADERS: [(HeaderName, &str); 4] = [
+            (header::CONTENT_SECURITY_POLICY, POLICY),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (header::REFERRER_POLICY, "no-referrer"),
+            // Another version's page asks what this one does not answer.
+            (header::CACHE_CONTROL, "no-cache"),
+        ];
+        (HEADERS, [(header::CONTENT_TYPE, self.kind)], self.text).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PARTS;
+
+    fn part(path: &str) -> &'static str {
+        PARTS.iter().find(|part| part.path == path).map(|part| part.text).unwrap_or_default()
+    }
+
+    #[test]
+    fn the_page_needs_nothing_from_elsewhere_and_runs_nothing_inline() {
+        for part in PARTS {
+            // Names of XML are no addresses that anything is asked at.
+            let text = part.text.replace("http://www.w3.org/2000/svg", "");
+            for foreign in ["http://", "https://", "//cdn", "@import", "url("] {
+                assert!(!text.contains(foreign), "{}: {foreign}", part.path);
+            }
+        }
+        let page = part("/");
+        for inline in ["<style", " style=", "onclick", "onload", "javascript:", "<script>"] {
+            assert!(!page.contains(inline), "{inline}");
+        }
+        for (tag, named) in
+            [("<script src=\"", "/page.js"), ("<link rel=\"stylesheet\" href=\"", "/page.css")]
+        {
+            let path = page.split(tag).nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default();
+            assert_eq!(format!("/{path}"), named);
+        }
+    }
+
+    #[test]
+    fn the_script_sets_text_only() {
+        let script = part("/page.js");
+        for html in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", ".style"] {
+            assert!(!script.contains(html), "{html}");
+        }
+        // Every element that it looks for is there.
+        for id in script.split("byId(\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            assert!(part("/").contains(&format!("id=\"{id}\"")), "{id}");
+        }
+    }
+}

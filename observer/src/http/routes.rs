@@ -7,14 +7,14 @@ use axum::Json;
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
-use super::page::PAGE;
+use super::page;
 use crate::agent::Agent;
 use crate::flows;
 
@@ -90,9 +90,8 @@ impl Questions {
 
 /// All endpoints.
 pub fn router(shared: Shared) -> Router {
-    Router::new()
-        .route("/", get(|| async { Html(PAGE) }))
-        .route("/healthz", get(|| async { "ok\n" }))
+    let page = page::routes().fold(Router::new(), |router, (path, part)| router.route(path, part));
+    page.route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/status", get(status))

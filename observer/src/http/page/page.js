@@ -1,0 +1,381 @@
+"use strict";
+// Asks the agent's own endpoints every two seconds and draws what they say. Everything that came from them is set
+// as text, never as HTML: names of processes and paths of sockets are chosen by strangers.
+
+const EVERY = 2000;
+// Five minutes.
+const KEPT = 150;
+// Rows asked for: a filter looks through as many.
+const ASKED = 1000;
+const SVG = "http://www.w3.org/2000/svg";
+
+const byId = (id) => document.getElementById(id);
+
+// ---- numbers for people -------------------------------------------------------------------------------------------
+
+function scaled(number) {
+  let unit = 0;
+  let left = Math.max(number, 0);
+  while (left >= 999.5 && unit < 5) {
+    left /= 1000;
+    unit += 1;
+  }
+  const digits = left >= 99.95 || (unit === 0 && Number.isInteger(left)) ? 0 : left >= 9.995 || unit === 0 ? 1 : 2;
+  return left.toFixed(digits) + ["", "k", "M", "G", "T", "P"][unit];
+}
+
+function duration(seconds) {
+  if (seconds < 0.0009995) return (seconds * 1e6).toFixed(0) + " µs";
+  if (seconds < 0.9995) return (seconds * 1e3).toFixed(seconds < 0.0995 ? 1 : 0) + " ms";
+  if (seconds < 59.5) return seconds.toFixed(seconds < 9.95 ? 1 : 0) + " s";
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 60) return minutes + " min";
+  const hours = Math.floor(minutes / 60);
+  if (hours < 24) return `${hours} h ${minutes % 60} min`;
+  return `${Math.floor(hours / 24)} d ${hours % 24} h`;
+}
+
+function percent(part, all) {
+  if (all === 0) return "–";
+  const shown = part === all ? 100 : Math.min((part / all) * 100, 99.9);
+  return shown.toFixed(1) + " %";
+}
+
+// Control characters and those that reorder text, spelled out.
+function clean(text) {
+  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (one) => `\\u{${one.codePointAt(0).toString(16)}}`);
+}
+
+const sum = (counts) => Object.values(counts).reduce((all, one) => all + one, 0);
+const both = (pair) => pair.sent + pair.received;
+
+// ---- tables -------------------------------------------------------------------------------------------------------
+
+const text = (title, value) => ({ title, value, show: (row) => clean(value(row)), kind: "text" });
+const number = (title, value, show = scaled) => ({ title, value, show: (row) => show(value(row)), kind: "number" });
+// Less than any where there is none.
+const maybe = (title, value, show) => ({
+  title,
+  value: (row) => value(row) ?? -1,
+  show: (row) => (value(row) === null ? "–" : show(value(row))),
+  kind: "number",
+});
+const state = (name) => (row) => row.states[name] ?? 0;
+const hitRate = (row) => {
+  const all = row.cache_hits + row.cache_misses;
+  return all === 0 ? null : row.cache_hits / all;
+};
+
+const TABLES = {
+  processes: {
+    columns: [
+      text("process", (row) => row.process),
+      number("pid", (row) => row.pid, String),
+      text("container", (row) => row.container),
+      number("connections", (row) => sum(row.connections)),
+      number("active", state("active")),
+      number("idle", state("idle")),
+      number("in transaction", state("idle_in_transaction")),
+      number("waiting", state("waiting")),
+      number("sent B/s", (row) => row.bytes_per_second.sent),
+      number("received B/s", (row) => row.bytes_per_second.received),
+      number("sent msg/s", (row) => row.messages_per_second.sent),
+      number("received msg/s", (row) => row.messages_per_second.received),
+      number("oversized", (row) => row.oversized),
+      maybe("hits", hitRate, (rate) => percent(rate, 1)),
+      number("retransmits", (row) => row.retransmits),
+    ],
+    texts: (row) => [row.process, String(row.pid), row.container],
+    speaks: (row, protocol) => (row.connections[protocol] ?? 0) > 0,
+  },
+  flows: {
+    columns: [
+      text("process", (row) => row.process),
+      number("pid", (row) => row.pid, String),
+      text("container", (row) => row.container),
+      text("protocol", (row) => row.protocol),
+      text("role", (row) => row.role),
+      text("local", (row) => row.local),
+      text("remote", (row) => row.remote),
+      number("sent B/s", (row) => row.bytes_per_second.sent),
+      number("received B/s", (row) => row.bytes_per_second.received),
+      number("sent msg/s", (row) => row.messages_per_second.sent),
+      number("received msg/s", (row) => row.messages_per_second.received),
+      number("sent", (row) => row.bytes.sent),
+      number("received", (row) => row.bytes.received),
+      number("age", (row) => row.age_seconds, duration),
+      maybe("RTT", (row) => row.rtt_seconds ?? null, duration),
+      number("retransmits", (row) => row.retransmits),
+    ],
+    texts: (row) => [row.process, String(row.pid), row.container, row.protocol, row.local, row.remote],
+    speaks: (row, protocol) => row.protocol === protocol,
+  },
+};
+
+// A heading for each column; a button in it sorts by it, and again the other way round.
+function makeHead(name) {
+  const table = TABLES[name];
+  table.sort = null;
+  const line = document.createElement("tr");
+  table.heads = table.columns.map((column) => {
+    const head = document.createElement("th");
+    head.scope = "col";
+    head.className = column.kind;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = column.title;
+    button.addEventListener("click", () => {
+      const down = table.sort?.column === column ? !table.sort.down : column.kind === "number";
+      table.sort = { column, down };
+      for (const [at, other] of table.columns.entries()) {
+        if (other === column) table.heads[at].setAttribute("aria-sort", down ? "descending" : "ascending");
+        else table.heads[at].removeAttribute("aria-sort");
+      }
+      draw();
+    });
+    head.append(button);
+    line.append(head);
+    return head;
+  });
+  byId(name).tHead.append(line);
+}
+
+function compare(one, other) {
+  if (typeof one === "number") return one - other;
+  return one < other ? -1 : one > other ? 1 : 0;
+}
+
+// The rows that are wanted, in order. Equals stay in the agent's order, the busiest first.
+function wanted(name, rows) {
+  const table = TABLES[name];
+  const words = byId("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const protocol = byId("protocol").value;
+  const matches = (row) => {
+    const texts = table.texts(row).map((one) => one.toLowerCase());
+    return (
+      words.every((word) => texts.some((one) => one.includes(word))) &&
+      (protocol === "" || table.speaks(row, protocol))
+    );
+  };
+  const kept = rows.filter(matches);
+  if (table.sort !== null) {
+    const { column, down } = table.sort;
+    kept.sort((one, other) => compare(column.value(one), column.value(other)) * (down ? -1 : 1));
+  }
+  return kept;
+}
+
+// Cells are reused, so that a selection or a pointer over one stays.
+function cellsOf(line, count) {
+  while (line.cells.length > count) line.deleteCell(-1);
+  while (line.cells.length < count) line.insertCell();
+  return [...line.cells];
+}
+
+function drawTable(name, rows) {
+  const { columns } = TABLES[name];
+  const body = byId(name).tBodies[0];
+  const kept = wanted(name, rows);
+  const shown = kept.slice(0, Number(byId("limit").value));
+  while (body.rows.length > Math.max(shown.length, 1)) body.deleteRow(-1);
+  while (body.rows.length < Math.max(shown.length, 1)) body.insertRow();
+  if (shown.length === 0) {
+    const [cell] = cellsOf(body.rows[0], 1);
+    cell.colSpan = columns.length;
+    cell.className = "none";
+    cell.textContent = rows.length === 0 ? "nothing is open" : "nothing matches";
+  }
+  for (const [at, row] of shown.entries()) {
+    const cells = cellsOf(body.rows[at], columns.length);
+    for (const [place, column] of columns.entries()) {
+      const cell = cells[place];
+      const value = column.show(row);
+      cell.removeAttribute("colspan");
+      cell.className = value === "0" || value === "–" ? `${column.kind} zero` : column.kind;
+      if (cell.textContent !== value) cell.textContent = value;
+      if (column.kind === "text") cell.title = value;
+    }
+  }
+  byId(`${name}-count`).value = `${shown.length} of ${kept.length}`;
+}
+
+// ---- charts -------------------------------------------------------------------------------------------------------
+
+const past = { messages: [], bytes: [] };
+
+function drawLine(name) {
+  const samples = past[name];
+  const chart = byId(`${name}-chart`);
+  const [area, line] = chart.querySelectorAll("path");
+  const greatest = Math.max(...samples, 0);
+  const x = (at) => ((KEPT - samples.length + at) / (KEPT - 1)) * 300;
+  const y = (sample) => 78 - (greatest > 0 ? sample / greatest : 0) * 74;
+  const points = samples.map((sample, at) => `${x(at).toFixed(1)} ${y(sample).toFixed(1)}`);
+  line.setAttribute("d", points.length > 0 ? `M${points.join("L")}` : "");
+  area.setAttribute("d", points.length > 0 ? `M${x(0).toFixed(1)} 80L${points.join("L")}L300 80Z` : "");
+  byId(`${name}-span`).value = `5 minutes, at most ${scaled(greatest)}`;
+  chart.setAttribute("aria-label", `${name} a second: now ${scaled(samples.at(-1) ?? 0)}, at most ${scaled(greatest)}`);
+}
+
+// A table of labels, bars and counts.
+function drawBars(id, entries) {
+  const body = byId(id).tBodies[0];
+  const all = entries.reduce((total, [, count]) => total + count, 0);
+  while (body.rows.length > entries.length) body.deleteRow(-1);
+  while (body.rows.length < entries.length) {
+    const line = body.insertRow();
+    const head = document.createElement("th");
+    head.scope = "row";
+    const bar = document.createElementNS(SVG, "svg");
+    bar.setAttribute("viewBox", "0 0 100 10");
+    bar.setAttribute("preserveAspectRatio", "none");
+    bar.setAttribute("aria-hidden", "true");
+    const rect = document.createElementNS(SVG, "rect");
+    rect.setAttribute("height", "10");
+    bar.append(rect);
+    line.append(head);
+    line.insertCell().append(bar);
+    line.insertCell().className = "number";
+  }
+  for (const [at, [name, count]] of entries.entries()) {
+    const [head, bar, value] = body.rows[at].cells;
+    head.textContent = clean(name);
+    // Little is told from nothing.
+    const width = count === 0 ? 0 : Math.max((count / all) * 100, 0.7);
+    bar.querySelector("rect").setAttribute("width", width.toFixed(2));
+    value.textContent = scaled(count);
+    value.title = String(count);
+  }
+}
+
+const sizeLabel = (bucket, at, all) =>
+  bucket.le === null ? `> ${scaled(all[at - 1]?.le ?? 0)}B` : `≤ ${scaled(bucket.le)}B`;
+
+// ---- what was last heard ------------------------------------------------------------------------------------------
+
+let overview = null;
+let flows = [];
+let status = null;
+
+function setNumber(id, value, warn = false) {
+  byId(id).textContent = value;
+  byId(id).className = warn ? "warn" : "";
+}
+
+function draw() {
+  if (overview === null) return;
+  const { processes } = overview;
+  const total = (value) => processes.reduce((all, row) => all + value(row), 0);
+  const hits = total((row) => row.cache_hits);
+  const oversized = total((row) => row.oversized);
+  setNumber("connections", scaled(sum(overview.connections)));
+  setNumber("messages", scaled(overview.messages_per_second));
+  setNumber("bytes", scaled(total((row) => both(row.bytes_per_second))));
+  setNumber("active", `${scaled(total(state("active")))} of ${scaled(total((row) => sum(row.states)))}`);
+  setNumber("oversized", scaled(oversized), oversized > 0);
+  setNumber("hits", percent(hits, hits + total((row) => row.cache_misses)));
+  byId("version").textContent = overview.version;
+  drawLine("messages");
+  drawLine("bytes");
+  drawBars("sizes", overview.message_sizes.map((bucket, at, all) => [sizeLabel(bucket, at, all), bucket.count]));
+  const protocols = Object.entries(overview.connections);
+  protocols.sort(([, one], [, other]) => other - one);
+  drawBars("protocols", protocols);
+  offer(protocols.map(([protocol]) => protocol).sort());
+  drawTable("processes", processes);
+  drawTable("flows", flows);
+  drawProbes();
+}
+
+// The protocols to choose from; the chosen one stays, though none speaks it now.
+function offer(protocols) {
+  const select = byId("protocol");
+  const known = new Set([...select.options].map((option) => option.value));
+  for (const protocol of protocols.filter((one) => !known.has(one))) {
+    const option = document.createElement("option");
+    option.value = protocol;
+    option.textContent = clean(protocol);
+    select.append(option);
+  }
+}
+
+function drawProbes() {
+  if (status === null) return;
+  const body = byId("probes").tBodies[0];
+  while (body.rows.length > status.probes.length) body.deleteRow(-1);
+  while (body.rows.length < status.probes.length) body.insertRow();
+  for (const [at, probe] of status.probes.entries()) {
+    const [state, name, what] = cellsOf(body.rows[at], 3);
+    state.textContent = probe.state;
+    state.className = probe.state === "up" ? "good" : "bad";
+    name.textContent = probe.name;
+    what.textContent = probe.reason === null ? probe.gives : clean(`no ${probe.gives}: ${probe.reason}`);
+  }
+  const unparsed = sum(status.unparsed_bytes);
+  byId("losses").textContent =
+    `${status.tracked_connections} connections tracked, ${status.untracked_connections} not for want of room; ` +
+    `${status.events_lost} events lost; ${scaled(unparsed)}B counted but not readable; ` +
+    `running for ${duration(status.uptime_seconds)}.`;
+}
+
+// ---- asking -------------------------------------------------------------------------------------------------------
+
+let paused = false;
+
+async function ask(path) {
+  // Whatever the browser was let in with goes along: credentials of the page's own origin.
+  const answer = await fetch(path, { cache: "no-store", credentials: "same-origin" });
+  if (!answer.ok) throw new Error(`${path}: ${answer.status} ${answer.statusText}`);
+  return answer.json();
+}
+
+function say(words, kind) {
+  byId("state").textContent = words;
+  byId("state").className = kind;
+}
+
+async function refresh() {
+  const [processes, some, now] = await Promise.all([
+    ask(`processes?limit=${ASKED}`),
+    ask(`flows?limit=${ASKED}`),
+    ask("status"),
+  ]);
+  // What was on its way when the button was pressed is not shown.
+  if (paused) return;
+  overview = processes;
+  flows = some.flows;
+  status = now;
+  const push = (samples, sample) => {
+    samples.push(sample);
+    if (samples.length > KEPT) samples.shift();
+  };
+  push(past.messages, overview.messages_per_second);
+  push(past.bytes, overview.processes.reduce((all, row) => all + both(row.bytes_per_second), 0));
+  draw();
+  const down = status.probes.filter((probe) => probe.state !== "up").length;
+  say(down === 0 ? "live" : `live, but ${down} of ${status.probes.length} probes are down`, down === 0 ? "good" : "bad");
+}
+
+async function turn() {
+  // A page that nobody sees asks nothing.
+  if (!paused && !document.hidden) {
+    try {
+      await refresh();
+    } catch (error) {
+      say(`no answer: ${error.message}; trying again`, "bad");
+    }
+  }
+  setTimeout(turn, EVERY);
+}
+
+makeHead("processes");
+makeHead("flows");
+for (const id of ["filter", "protocol", "limit"]) byId(id).addEventListener("input", draw);
+byId("filters").addEventListener("submit", (event) => event.preventDefault());
+byId("pause").addEventListener("click", () => {
+  paused = !paused;
+  byId("pause").textContent = paused ? "Go on" : "Pause";
+  byId("pause").setAttribute("aria-pressed", String(paused));
+  if (paused) say("paused", "warn");
+});
+turn();
