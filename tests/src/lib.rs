@@ -4,6 +4,7 @@
 //! `cargo xtask test` provides all three. Without them a test fails and says so.
 
 pub mod agent;
+pub mod browser;
 pub mod crowd;
 pub mod ends;
 pub mod held;
@@ -14,4 +15,5 @@ pub mod programs;
 pub mod puppet;
 pub mod redis;
 pub mod ss;
+pub mod terminal;
 pub mod websocket;
