@@ -3,8 +3,9 @@
 // as text, never as HTML: names of processes and paths of sockets are chosen by strangers.
 
 const EVERY = 2000;
-// Five minutes.
+// Five minutes are kept, and a chart begins with one.
 const KEPT = 150;
+const FIRST = 30;
 // Rows asked for: a filter looks through as many.
 const ASKED = 1000;
 const SVG = "http://www.w3.org/2000/svg";
@@ -208,12 +209,13 @@ function drawLine(name) {
   const chart = byId(`${name}-chart`);
   const [area, line] = chart.querySelectorAll("path");
   const greatest = Math.max(...samples, 0);
-  const x = (at) => ((KEPT - samples.length + at) / (KEPT - 1)) * 300;
+  const span = Math.max(samples.length, FIRST);
+  const x = (at) => ((span - samples.length + at) / (span - 1)) * 300;
   const y = (sample) => 78 - (greatest > 0 ? sample / greatest : 0) * 74;
   const points = samples.map((sample, at) => `${x(at).toFixed(1)} ${y(sample).toFixed(1)}`);
   line.setAttribute("d", points.length > 0 ? `M${points.join("L")}` : "");
   area.setAttribute("d", points.length > 0 ? `M${x(0).toFixed(1)} 80L${points.join("L")}L300 80Z` : "");
-  byId(`${name}-span`).value = `5 minutes, at most ${scaled(greatest)}`;
+  byId(`${name}-span`).value = `${duration((span * EVERY) / 1000)}, at most ${scaled(greatest)}`;
   chart.setAttribute("aria-label", `${name} a second: now ${scaled(samples.at(-1) ?? 0)}, at most ${scaled(greatest)}`);
 }
 
