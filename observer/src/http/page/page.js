@@ -121,7 +121,7 @@ function makeHead(name) {
   table.heads = table.columns.map((column) => {
     const head = document.createElement("th");
     head.scope = "col";
-    head.className = column.kind;
+    head.className = `${column.kind} ${column.title === "container" ? "container" : ""}`;
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = column.title;
@@ -176,6 +176,8 @@ function cellsOf(line, count) {
 function drawTable(name, rows) {
   const { columns } = TABLES[name];
   const body = byId(name).tBodies[0];
+  // A host without containers needs no column of them.
+  byId(name).classList.toggle("bare", rows.every((row) => row.container === ""));
   const kept = wanted(name, rows);
   const shown = kept.slice(0, Number(byId("limit").value));
   while (body.rows.length > Math.max(shown.length, 1)) body.deleteRow(-1);
@@ -193,6 +195,7 @@ function drawTable(name, rows) {
       const value = column.show(row);
       cell.removeAttribute("colspan");
       cell.className = value === "0" || value === "–" ? `${column.kind} zero` : column.kind;
+      if (column.title === "container") cell.classList.add("container");
       if (cell.textContent !== value) cell.textContent = value;
       if (column.kind === "text") cell.title = value;
     }
