@@ -26,7 +26,7 @@ pub enum Command {
     },
     /// Show processes and flows on the terminal, live: what a running agent sees, or else this program itself
     Top {
-        /// The agent to ask: http://[USER:PASSWORD@]HOST:PORT [default: the one at 127.0.0.1:9941, if there is one]
+        /// The agent to ask, `http://HOST:PORT`; `USER:PASSWORD@` may go before the host [default: the one at 127.0.0.1:9941, if there is one]
         #[arg(long, value_name = "URL")]
         url: Option<String>,
     },
@@ -38,7 +38,7 @@ pub enum Command {
         /// At most so many.
         #[arg(long, value_name = "N", default_value_t = 20)]
         limit: usize,
-        /// The agent to ask: http://[USER:PASSWORD@]HOST:PORT
+        /// The agent to ask, `http://HOST:PORT`; `USER:PASSWORD@` may go before the host
         #[arg(long, value_name = "URL", default_value_t = crate::top::default_url())]
         url: String,
     },
