@@ -26,7 +26,8 @@ pub enum Command {
     },
     /// Show processes and flows on the terminal, live: what a running agent sees, or else this program itself
     Top {
-        /// The agent to ask, `http://HOST:PORT`; `USER:PASSWORD@` may go before the host [default: the one at 127.0.0.1:9941, if there is one]
+        /// The agent to ask, `http://HOST:PORT`; `USER:PASSWORD@` may go before the host [default: the one at
+        /// 127.0.0.1:9941, if there is one]
         #[arg(long, value_name = "URL")]
         url: Option<String>,
     },

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use ureq::http::Uri;
 
-use crate::flows::Flows;
+use crate::flows::{Flows, Sort};
 use crate::processes::Overview;
 
 /// How long an answer may take.
@@ -110,9 +110,9 @@ impl Client {
         self.json(&format!("/processes?limit={limit}"))
     }
 
-    /// The first so many flows in an order that `/flows` knows.
-    pub fn flows(&self, limit: usize, sort: &str) -> Result<Flows, Error> {
-        self.json(&format!("/flows?limit={limit}&sort={sort}"))
+    /// The first so many flows in an order.
+    pub fn flows(&self, limit: usize, sort: Sort) -> Result<Flows, Error> {
+        self.json(&format!("/flows?limit={limit}&sort={}", sort.name()))
     }
 
     fn json<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {

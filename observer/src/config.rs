@@ -78,7 +78,7 @@ pub struct Flags {
     /// Prefixes of Redis keys told apart; keys of more count as "other" [default: 100]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_PREFIXES))]
     pub redis_max_prefixes: Option<u32>,
-    /// Ask this Redis server for its memory and evictions, redis://[:PASSWORD@]HOST:PORT or the path of a UNIX
+    /// Ask this Redis server for its memory and evictions, `redis://[:PASSWORD@]HOST:PORT` or the path of a UNIX
     /// socket; may be given several times. Others can see flags: a password belongs in the file
     #[arg(long, value_name = "URL")]
     pub redis_info: Vec<String>,

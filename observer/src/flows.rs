@@ -136,6 +136,11 @@ impl Sort {
         ("retransmits", Self::Retransmits),
     ];
 
+    /// What it is asked for by.
+    pub fn name(self) -> &'static str {
+        Self::ALL.into_iter().find(|&(_, sort)| sort == self).map_or("", |(name, _)| name)
+    }
+
     /// What a flow is ordered by: the first number, then the second.
     pub fn key(self, flow: &Flow<'_>, connection: &Connection) -> Key {
         let [sent, received, sent_messages, received_messages] = flow.rates;

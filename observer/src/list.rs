@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use ratatui::crossterm::terminal;
 
 use crate::client::Client;
+use crate::flows::Sort;
 use crate::table::plain;
 
 /// Prints them as a table, of as many columns as a terminal has room for; or the JSON as the agent gives it.
@@ -17,7 +18,7 @@ pub fn flows(url: &str, limit: usize, json: bool) -> anyhow::Result<()> {
         text
     } else {
         let room = io::stdout().is_terminal().then(terminal::size).transpose().ok().flatten();
-        plain(&client.flows(limit, "bytes")?.flows, room.map(|(columns, _)| usize::from(columns)))
+        plain(&client.flows(limit, Sort::Bytes)?.flows, room.map(|(columns, _)| usize::from(columns)))
     };
     print(&text)?;
     Ok(())

@@ -6,7 +6,7 @@
 //! whether both ends are seen or one, in whichever order they are looked at, and whether one is gone already.
 //!
 //! Limits: where addresses are translated between two local processes, their ends are two links, and their
-//! messages count twice. So do those which a receiver leaves unread for longer than [`FORGET_NS`].
+//! messages count twice. So do those which a receiver leaves unread for longer than `FORGET_NS`.
 
 use std::collections::{HashMap, VecDeque};
 

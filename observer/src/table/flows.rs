@@ -1,7 +1,7 @@
 //! Columns of flows.
 
 use super::{Column, Kind, Listed, by_number};
-use crate::flows::Row;
+use crate::flows::{Row, Sort};
 use crate::show::{clean, count, duration, scaled};
 
 impl Listed for Row {
@@ -15,7 +15,7 @@ impl Listed for Row {
             rank: 2,
             cell: |row| row.pid.to_string(),
             order: |one, other| one.pid.cmp(&other.pid),
-            ask: "bytes",
+            ask: Sort::Bytes,
         },
         Column {
             key: 'n',
@@ -26,7 +26,7 @@ impl Listed for Row {
             rank: 0,
             cell: |row| clean(&row.process).into_owned(),
             order: |one, other| one.process.cmp(&other.process),
-            ask: "bytes",
+            ask: Sort::Bytes,
         },
         Column {
             key: 'k',
@@ -37,7 +37,7 @@ impl Listed for Row {
             rank: 9,
             cell: |row| clean(&row.container).into_owned(),
             order: |one, other| one.container.cmp(&other.container),
-            ask: "bytes",
+            ask: Sort::Bytes,
         },
         Column {
             key: 'l',
@@ -48,7 +48,7 @@ impl Listed for Row {
             rank: 1,
             cell: |row| clean(&row.protocol).into_owned(),
             order: |one, other| one.protocol.cmp(&other.protocol),
-            ask: "bytes",
+            ask: Sort::Bytes,
         },
         Column {
             key: 'o',
@@ -59,7 +59,7 @@ impl Listed for Row {
             rank: 6,
             cell: |row| clean(&row.role).into_owned(),
             order: |one, other| one.role.cmp(&other.role),
-            ask: "bytes",
+            ask: Sort::Bytes,
         },
         Column {
             key: 'c',
@@ -70,7 +70,7 @@ impl Listed for Row {
             rank: 0,
             cell: |row| clean(&row.local).into_owned(),
             order: |one, other| one.local.cmp(&other.local),
-            ask: "bytes",
+            ask: Sort::Bytes,
         },
         Column {
             key: 'e',
@@ -81,7 +81,7 @@ impl Listed for Row {
             rank: 0,
             cell: |row| clean(&row.remote).into_owned(),
             order: |one, other| one.remote.cmp(&other.remote),
-            ask: "bytes",
+            ask: Sort::Bytes,
         },
         Column {
             key: 's',
@@ -92,7 +92,7 @@ impl Listed for Row {
             rank: 0,
             cell: |row| scaled(row.bytes_per_second.sent),
             order: |one, other| by_number(one, other, |row| row.bytes_per_second.sent),
-            ask: "bytes",
+            ask: Sort::Bytes,
         },
         Column {
             key: 'r',
@@ -103,7 +103,7 @@ impl Listed for Row {
             rank: 0,
             cell: |row| scaled(row.bytes_per_second.received),
             order: |one, other| by_number(one, other, |row| row.bytes_per_second.received),
-            ask: "bytes",
+            ask: Sort::Bytes,
         },
         Column {
             key: 'S',
@@ -114,7 +114,7 @@ impl Listed for Row {
             rank: 3,
             cell: |row| scaled(row.messages_per_second.sent),
             order: |one, other| by_number(one, other, |row| row.messages_per_second.sent),
-            ask: "messages",
+            ask: Sort::Messages,
         },
         Column {
             key: 'R',
@@ -125,7 +125,7 @@ impl Listed for Row {
             rank: 3,
             cell: |row| scaled(row.messages_per_second.received),
             order: |one, other| by_number(one, other, |row| row.messages_per_second.received),
-            ask: "messages",
+            ask: Sort::Messages,
         },
         Column {
             key: 'b',
@@ -136,7 +136,7 @@ impl Listed for Row {
             rank: 5,
             cell: |row| count(row.bytes.sent),
             order: |one, other| one.bytes.sent.cmp(&other.bytes.sent),
-            ask: "bytes",
+            ask: Sort::Bytes,
         },
         Column {
             key: 'B',
@@ -147,7 +147,7 @@ impl Listed for Row {
             rank: 5,
             cell: |row| count(row.bytes.received),
             order: |one, other| one.bytes.received.cmp(&other.bytes.received),
-            ask: "bytes",
+            ask: Sort::Bytes,
         },
         Column {
             key: 'a',
@@ -158,7 +158,7 @@ impl Listed for Row {
             rank: 4,
             cell: |row| duration(row.age_seconds),
             order: |one, other| by_number(one, other, |row| row.age_seconds),
-            ask: "age",
+            ask: Sort::Age,
         },
         Column {
             key: 't',
@@ -169,7 +169,7 @@ impl Listed for Row {
             rank: 4,
             cell: |row| row.rtt_seconds.map_or_else(|| "-".to_owned(), duration),
             order: |one, other| by_number(one, other, |row| row.rtt_seconds.unwrap_or(-1.0)),
-            ask: "rtt",
+            ask: Sort::Rtt,
         },
         Column {
             key: 'x',
@@ -180,7 +180,7 @@ impl Listed for Row {
             rank: 7,
             cell: |row| count(u64::from(row.retransmits)),
             order: |one, other| one.retransmits.cmp(&other.retransmits),
-            ask: "retransmits",
+            ask: Sort::Retransmits,
         },
     ];
 

@@ -12,6 +12,8 @@ pub use layout::choose;
 pub use plain::plain;
 use ratatui::text::Span;
 
+use crate::flows::Sort;
+
 /// A column.
 #[derive(Debug)]
 pub struct Column<T: 'static> {
@@ -31,8 +33,8 @@ pub struct Column<T: 'static> {
     pub cell: fn(&T) -> String,
     /// How two rows compare in it.
     pub order: fn(&T, &T) -> Ordering,
-    /// What the agent's `sort` is to be for it, so that a list cut short has the rows that come first here.
-    pub ask: &'static str,
+    /// The order to ask an agent for, so that a list of flows cut short has those that come first here.
+    pub ask: Sort,
 }
 
 /// How a column is laid out.

@@ -1,6 +1,7 @@
 //! Columns of processes.
 
 use super::{Column, Kind, Listed, by_number};
+use crate::flows::Sort;
 use crate::processes::Process;
 use crate::show::{clean, count, percent, scaled};
 
@@ -38,7 +39,7 @@ impl Listed for Process {
             rank: 0,
             cell: |row| row.pid.to_string(),
             order: |one, other| one.pid.cmp(&other.pid),
-            ask: "",
+            ask: Sort::Bytes,
         },
         Column {
             key: 'n',
@@ -49,7 +50,7 @@ impl Listed for Process {
             rank: 0,
             cell: |row| clean(&row.process).into_owned(),
             order: |one, other| one.process.cmp(&other.process),
-            ask: "",
+            ask: Sort::Bytes,
         },
         Column {
             key: 'k',
@@ -60,7 +61,7 @@ impl Listed for Process {
             rank: 9,
             cell: |row| clean(&row.container).into_owned(),
             order: |one, other| one.container.cmp(&other.container),
-            ask: "",
+            ask: Sort::Bytes,
         },
         Column {
             key: 'c',
@@ -71,7 +72,7 @@ impl Listed for Process {
             rank: 0,
             cell: |row| count(row.open()),
             order: |one, other| one.open().cmp(&other.open()),
-            ask: "",
+            ask: Sort::Bytes,
         },
         Column {
             key: 'a',
@@ -82,7 +83,7 @@ impl Listed for Process {
             rank: 1,
             cell: |row| row.sessions("active"),
             order: |one, other| one.in_state("active").cmp(&other.in_state("active")),
-            ask: "",
+            ask: Sort::Bytes,
         },
         Column {
             key: 'i',
@@ -93,7 +94,7 @@ impl Listed for Process {
             rank: 4,
             cell: |row| row.sessions("idle"),
             order: |one, other| one.in_state("idle").cmp(&other.in_state("idle")),
-            ask: "",
+            ask: Sort::Bytes,
         },
         Column {
             key: 't',
@@ -106,7 +107,7 @@ impl Listed for Process {
             order: |one, other| {
                 one.in_state("idle_in_transaction").cmp(&other.in_state("idle_in_transaction"))
             },
-            ask: "",
+            ask: Sort::Bytes,
         },
         Column {
             key: 'w',
@@ -117,7 +118,7 @@ impl Listed for Process {
             rank: 5,
             cell: |row| row.sessions("waiting"),
             order: |one, other| one.in_state("waiting").cmp(&other.in_state("waiting")),
-            ask: "",
+            ask: Sort::Bytes,
         },
         Column {
             key: 's',
@@ -128,7 +129,7 @@ impl Listed for Process {
             rank: 0,
             cell: |row| scaled(row.bytes_per_second.sent),
             order: |one, other| by_number(one, other, |row| row.bytes_per_second.sent),
-            ask: "",
+            ask: Sort::Bytes,
         },
         Column {
             key: 'r',
@@ -139,7 +140,7 @@ impl Listed for Process {
             rank: 0,
             cell: |row| scaled(row.bytes_per_second.received),
             order: |one, other| by_number(one, other, |row| row.bytes_per_second.received),
-            ask: "",
+            ask: Sort::Bytes,
         },
         Column {
             key: 'S',
@@ -150,7 +151,7 @@ impl Listed for Process {
             rank: 1,
             cell: |row| scaled(row.messages_per_second.sent),
             order: |one, other| by_number(one, other, |row| row.messages_per_second.sent),
-            ask: "",
+            ask: Sort::Bytes,
         },
         Column {
             key: 'R',
@@ -161,7 +162,7 @@ impl Listed for Process {
             rank: 1,
             cell: |row| scaled(row.messages_per_second.received),
             order: |one, other| by_number(one, other, |row| row.messages_per_second.received),
-            ask: "",
+            ask: Sort::Bytes,
         },
         Column {
             key: 'o',
@@ -172,7 +173,7 @@ impl Listed for Process {
             rank: 2,
             cell: |row| count(row.oversized),
             order: |one, other| one.oversized.cmp(&other.oversized),
-            ask: "",
+            ask: Sort::Bytes,
         },
         Column {
             key: 'h',
@@ -183,7 +184,7 @@ impl Listed for Process {
             rank: 2,
             cell: |row| percent(row.cache_hits, row.cache_hits + row.cache_misses),
             order: |one, other| by_number(one, other, Self::hit_rate),
-            ask: "",
+            ask: Sort::Bytes,
         },
         Column {
             key: 'x',
@@ -194,7 +195,7 @@ impl Listed for Process {
             rank: 8,
             cell: |row| count(row.retransmits),
             order: |one, other| one.retransmits.cmp(&other.retransmits),
-            ask: "",
+            ask: Sort::Bytes,
         },
     ];
 

@@ -7,9 +7,8 @@ use anyhow::Context as _;
 
 use super::source::{Query, Sample, Source};
 use crate::config::Config;
-use crate::flows::Flows;
+use crate::flows::{self, Flows};
 use crate::http::Shared;
-use crate::processes::Overview;
 use crate::run::Observing;
 
 /// An agent in this process. Dropping it takes its programs down.
@@ -60,9 +59,12 @@ impl Source for Programs {
         let answer = self.shared.as_ref().and_then(|shared| {
             shared.ask_and_wait(move |agent| -> std::io::Result<Sample> {
                 // What is shown is what is there now.
-                agent.collect()?;
-                let flows = query.flows.map(|(limit, _)| Flows { flows: agent.flows(limit) });
-                Ok(Sample { overview: Overview::default(), flows })
+                agent.collect_all()?;
+                let flows = query.flows.map(|(limit, sort)| {
+                    let asked = flows::Query { limit: Some(limit), sort, ..flows::Query::default() };
+                    Flows { flows: agent.flows(&asked).collect() }
+                });
+                Ok(Sample { overview: agent.overview(query.processes), flows })
             })
         });
         match answer {

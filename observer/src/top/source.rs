@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Event;
 use crate::client::Client;
-use crate::flows::Flows;
+use crate::flows::{Flows, Sort};
 use crate::processes::Overview;
 
 /// How often.
@@ -18,7 +18,7 @@ pub(super) struct Query {
     /// At most so many processes.
     pub(super) processes: usize,
     /// At most so many flows, in this order; or none.
-    pub(super) flows: Option<(usize, &'static str)>,
+    pub(super) flows: Option<(usize, Sort)>,
 }
 
 /// An answer.
@@ -131,7 +131,7 @@ mod tests {
         let start = Instant::now();
         assert!(next().expect("an answer").flows.is_none());
         assert!(start.elapsed() > EVERY / 2, "{:?}", start.elapsed());
-        asking.change(Query { flows: Some((1, "age")), ..first });
+        asking.change(Query { flows: Some((1, Sort::Age)), ..first });
         let start = Instant::now();
         assert!(next().expect("an answer").flows.is_some());
         assert!(start.elapsed() < EVERY / 2, "{:?}", start.elapsed());

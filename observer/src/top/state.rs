@@ -12,7 +12,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use super::filter::Filter;
 use super::history::History;
 use super::source::{Query, Sample};
-use crate::flows::Row;
+use crate::flows::{Row, Sort};
 use crate::processes::Process;
 use crate::show::clean;
 use crate::table::{Kind, Listed};
@@ -120,7 +120,7 @@ impl State {
     /// What to ask for.
     pub(super) fn query(&self) -> Query {
         let limit = if self.filter.is_empty() { ROWS } else { ROWS_SEARCHED };
-        let sort = self.orders[View::Flows as usize].column.map_or("bytes", |at| Row::COLUMNS[at].ask);
+        let sort = self.orders[View::Flows as usize].column.map_or(Sort::Bytes, |at| Row::COLUMNS[at].ask);
         Query { processes: limit, flows: (self.view == View::Flows).then_some((limit, sort)) }
     }
 

@@ -11,7 +11,7 @@ use ratatui::style::Modifier;
 use super::draw::draw;
 use super::source::{Query, Sample};
 use super::state::{Outcome, State, View};
-use crate::flows::{Both, Flows, Row};
+use crate::flows::{Both, Flows, Row, Sort};
 use crate::processes::{Overview, Process};
 use crate::table::width;
 
@@ -189,13 +189,15 @@ fn flows_are_asked_for_when_they_are_looked_at() {
     assert_eq!(state.query().flows, None);
     press(&mut state, KeyCode::Tab);
     assert_eq!(state.view, View::Flows);
-    let Query { flows: Some((limit, "bytes")), .. } = state.query() else { panic!("{:?}", state.query()) };
+    let Query { flows: Some((limit, Sort::Bytes)), .. } = state.query() else {
+        panic!("{:?}", state.query())
+    };
     let lines = screen(100, 13, &mut state);
     assert!(lines[8].contains("app") && lines[8].contains("127.0.0.1:50000"), "{lines:#?}");
     assert!(lines[6].contains("2 of 9"), "{lines:#?}");
     // The agent's order is that of the column, where it has one.
     write(&mut state, "t");
-    assert_eq!(state.query().flows, Some((limit, "rtt")));
+    assert_eq!(state.query().flows, Some((limit, Sort::Rtt)));
     write(&mut state, "/50001");
     let lines = screen(100, 13, &mut state);
     assert!(lines[8].contains("web") && lines[8].contains("85µs") && lines[9].is_empty(), "{lines:#?}");
