@@ -24,7 +24,9 @@ fn host(filter: Option<&str>) -> Result<()> {
 /// The agent on this kernel. One test at a time: each watches the whole host.
 fn end_to_end(filter: Option<&str>) -> Result<()> {
     let mut cargo = cargo::same();
-    cargo.args(["test", "--release", "--package", "observer-tests"]).args(build::target_directory());
+    // A test that fails is no reason not to hear of others.
+    cargo.args(["test", "--release", "--no-fail-fast", "--package", "observer-tests"]);
+    cargo.args(build::target_directory());
     cargo.args(privilege::cargo_runner().context("end-to-end tests")?);
     cargo.args(["--", "--test-threads=1"]).args(filter).envs(environment());
     run(&mut cargo).context("end-to-end tests")
