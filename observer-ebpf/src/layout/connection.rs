@@ -5,7 +5,7 @@
 //! So no count is ever sent, and none can be lost on the way.
 
 use super::websocket::Counters;
-use super::{Protocol, postgres, redis};
+use super::{Protocol, Zeroes, postgres, redis};
 
 /// `AF_UNIX`, `AF_INET` and `AF_INET6` (`include/linux/socket.h`).
 pub const AF_UNIX: u16 = 1;
@@ -211,6 +211,9 @@ impl Details {
         redis redis_mut redis::Counters;
     }
 }
+
+// SAFETY: of integers only, without padding, as all views are.
+unsafe impl Zeroes for Details {}
 
 impl core::fmt::Debug for Details {
     fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {

@@ -103,3 +103,22 @@ impl Protocol {
         }
     }
 }
+
+/// What goes back to zeroes, which is how it starts.
+///
+/// # Safety
+///
+/// Of integers only, of which any may be zero, without padding, and of whole words.
+pub(crate) unsafe trait Zeroes: Sized {
+    /// Sets it to zeroes, word by word: the `memset` that a BPF program gets goes byte by byte, and the verifier
+    /// follows it through each.
+    #[inline(always)]
+    fn clear(&mut self) {
+        const { assert!(align_of::<Self>() == 8 && size_of::<Self>().is_multiple_of(8)) };
+        let words = core::ptr::from_mut(self).cast::<u64>();
+        for at in 0..size_of::<Self>() / 8 {
+            // SAFETY: within the value, whose words are integers.
+            unsafe { words.add(at).write_volatile(0) }
+        }
+    }
+}

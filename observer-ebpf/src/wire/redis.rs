@@ -23,6 +23,7 @@ use self::commands::Commands;
 use self::queue::Queue;
 use self::replies::Replies;
 use super::source::{STEPS_MAX, Source};
+use crate::layout::Zeroes as _;
 use crate::layout::connection::Connection;
 use crate::layout::health::Desync;
 use crate::layout::redis::State;
@@ -89,8 +90,8 @@ impl Redis {
 
     #[inline(always)]
     fn reset(&mut self, lost: u8) {
-        self.commands = Commands::START;
-        self.replies = Replies::START;
+        self.commands.clear();
+        self.replies.clear();
         self.queue.reset();
         self.lost = [lost; 2];
         self.unmatched = 0;
@@ -145,9 +146,9 @@ impl Redis {
     pub fn lose(&mut self, server: bool) {
         self.lost[usize::from(server)] = 1;
         if server {
-            self.replies = Replies::START;
+            self.replies.clear();
         } else {
-            self.commands = Commands::START;
+            self.commands.clear();
             self.unmatched = 1;
         }
     }

@@ -22,7 +22,8 @@ use super::postgres::Postgres;
 use super::redis::Redis;
 use super::source::Source;
 use super::websocket::{Deflate, Frames, Rules};
-use crate::layout::connection::{Connection, Details};
+use crate::layout::Zeroes as _;
+use crate::layout::connection::Connection;
 use crate::layout::health::Desync;
 use crate::layout::{Direction, Protocol, Role};
 
@@ -555,7 +556,7 @@ impl Session {
                 other.mode = mode as u8;
             }
             connection.lost = if mode as u8 == Mode::Lost as u8 { [1; 2] } else { [0; 2] };
-            connection.details = Details::ZERO;
+            connection.details.clear();
             self.matches = 0;
         }
     }
@@ -594,7 +595,7 @@ impl Session {
         self.protocol = Protocol::Postgres as u8;
         self.streams[0].mode = Mode::Postgres as u8;
         self.streams[1].mode = Mode::Postgres as u8;
-        connection.details = Details::ZERO;
+        connection.details.clear();
         connection.protocol = self.protocol;
     }
 
@@ -627,13 +628,13 @@ impl Session {
         self.protocol = Protocol::Redis as u8;
         self.streams[0].mode = Mode::Redis as u8;
         self.streams[1].mode = Mode::Redis as u8;
-        connection.details = Details::ZERO;
+        connection.details.clear();
     }
 
     /// It was no Redis after all.
     #[inline(always)]
     fn become_unknown(&mut self, connection: &mut Connection) {
-        connection.details = Details::ZERO;
+        connection.details.clear();
         self.become_other(Protocol::Unknown, connection);
     }
 

@@ -7,6 +7,7 @@ mod whole;
 
 pub(super) use self::kinds::{is_one, is_plainly_answered, is_subscription};
 use super::{COUNT_MAX, Head, Header, LENGTH_MAX, Part, Redis, text};
+use crate::layout::Zeroes;
 use crate::layout::connection::Connection;
 use crate::layout::health::Desync;
 use crate::layout::redis;
@@ -110,7 +111,11 @@ pub(super) struct Commands {
     reserved: [u8; 5],
 }
 
+// SAFETY: of integers only, without padding.
+unsafe impl Zeroes for Commands {}
+
 impl Commands {
+    /// All zeroes.
     pub(super) const START: Self = Self {
         head: Head::EMPTY,
         text: [0; 5],
@@ -204,7 +209,7 @@ impl Commands {
         });
         source.go_to(0);
         let whole = finished && sound && self.args == 0;
-        *self = Self::START;
+        self.clear();
         whole
     }
 }

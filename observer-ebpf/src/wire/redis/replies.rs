@@ -10,6 +10,7 @@ use self::line::{Line, is_bulk};
 use super::commands::{is_one, is_subscription};
 use super::queue::{ELEMENTS, KEYS, REPLIES, Run, TIMELESS, Transaction, UNKNOWN};
 use super::{Head, Part, Redis, text};
+use crate::layout::Zeroes;
 use crate::layout::connection::Connection;
 use crate::layout::health::Desync;
 use crate::layout::redis::{Command, CountKey, LATENCY_BOUNDS, State};
@@ -86,7 +87,11 @@ pub(super) struct Replies {
     line: Line,
 }
 
+// SAFETY: of integers only, without padding.
+unsafe impl Zeroes for Replies {}
+
 impl Replies {
+    /// All zeroes.
     pub(super) const START: Self = Self {
         head: Head::EMPTY,
         text: [0; 2],

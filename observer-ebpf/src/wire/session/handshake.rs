@@ -1,7 +1,8 @@
 //! From the first bytes of a connection over HTTP to the answer that makes it a WebSocket.
 
 use super::{Mode, Session, Stream};
-use crate::layout::connection::{Connection, Details};
+use crate::layout::Zeroes as _;
+use crate::layout::connection::Connection;
 use crate::layout::{Direction, Protocol, Role};
 use crate::wire::detect::{self, Detected, Start};
 use crate::wire::http::{self, FOUND_DEFLATE, FOUND_UPGRADE, Head, Progress};
@@ -116,7 +117,7 @@ impl Session {
         let request = &mut self.streams[Role::from_u8(self.role).request_direction() as usize];
         if request.is(Mode::Frames) {
             *request = Stream::new(Mode::Message);
-            connection.details = Details::ZERO;
+            connection.details.clear();
         }
     }
 

@@ -1,7 +1,8 @@
 //! Getting in step again.
 
+use super::Look;
 use super::line::{Line, is_bulk};
-use super::{Look, Replies};
+use crate::layout::Zeroes as _;
 use crate::layout::connection::Connection;
 use crate::wire::redis::{Redis, text};
 use crate::wire::source::{STEPS_MAX, Source};
@@ -14,7 +15,7 @@ impl Redis {
         source: &mut S,
         connection: &mut Connection,
     ) -> bool {
-        self.replies = Replies::START;
+        self.replies.clear();
         source.go_to(0);
         let mut sound = true;
         let finished = S::repeat(STEPS_MAX, || {
@@ -57,7 +58,7 @@ impl Redis {
         source.go_to(0);
         let whole = finished && sound && self.replies.left == 0 && self.replies.is(Look::Over);
         let replies = self.replies.whole;
-        self.replies = Replies::START;
+        self.replies.clear();
         let counters = connection.details.redis_mut();
         let awaited = counters.asked.wrapping_sub(counters.answered);
         if whole && replies == awaited {
