@@ -3,6 +3,7 @@
 //! Integers only, padding explicit, sizes asserted: both halves are built from these very definitions,
 //! so a layout cannot differ between them.
 
+pub(crate) mod buckets;
 pub mod connection;
 pub mod event;
 pub mod health;

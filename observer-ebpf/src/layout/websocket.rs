@@ -10,19 +10,6 @@ pub static SIZE_BOUNDS: [u64; 6] = [100, 1_000, 10_000, 100_000, 1_000_000, 10_0
 /// Buckets of a size histogram, the one above all bounds included.
 pub const SIZE_BUCKETS: usize = 7;
 
-/// The bucket that `size` falls in.
-#[inline(always)]
-pub fn size_bucket(size: u64) -> usize {
-    // The signs of the differences add up to it: straight-line code, which the verifier walks once, where
-    // comparisons would make it walk on once for each bucket. The bounds are read so that the compiler does
-    // not know them, or it would make comparisons of this.
-    // SAFETY: references are always readable.
-    let bounds = SIZE_BOUNDS.iter().map(|bound| unsafe { core::ptr::from_ref(bound).read_volatile() });
-    // A size without a sign; one that would need it is in the last bucket.
-    let size = size & (u64::MAX >> 1) | (size >> 63) << 62;
-    bounds.map(|bound| (bound.wrapping_sub(size) >> 63) as usize).sum()
-}
-
 /// Frame opcodes that RFC 6455, section 5.2, defines, in the order of the arrays here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]

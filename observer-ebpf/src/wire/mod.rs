@@ -4,6 +4,7 @@
 //! total: whatever the bytes, they count or fall out of step with a reason, in bounded work.
 
 pub mod detect;
+mod head;
 pub mod http;
 pub mod postgres;
 pub mod redis;

@@ -18,7 +18,8 @@ mod frontend;
 mod text;
 
 use self::text::Text;
-use super::source::{STEPS_MAX, Source, low_bytes};
+use super::head::Head;
+use super::source::{STEPS_MAX, Source};
 use crate::layout::connection::Connection;
 use crate::layout::health::Desync;
 use crate::layout::postgres::{QueryKind, State};
@@ -50,7 +51,7 @@ enum Mode {
 #[repr(C)]
 struct Stream {
     /// The first bytes of a message of which too few have come.
-    head: [u64; 2],
+    head: Head,
     /// Payload bytes of the message in progress that have not passed.
     skip: u32,
     /// How many bytes `head` holds.
@@ -64,7 +65,7 @@ struct Stream {
 
 impl Stream {
     const fn new(mode: Mode) -> Self {
-        Self { head: [0; 2], skip: 0, head_length: 0, mode: mode as u8, reserved: 0, text: Text::NONE }
+        Self { head: Head::EMPTY, skip: 0, head_length: 0, mode: mode as u8, reserved: 0, text: Text::NONE }
     }
 
     #[inline(always)]
@@ -72,23 +73,16 @@ impl Stream {
         self.mode == mode as u8
     }
 
-    /// The kept start of a message, with `available` bytes of `lo` and `hi` behind it: the words, and how
-    /// many of their bytes are there.
+    /// The kept start of a message, with `available` bytes of `lo` and `hi` behind it; see [`Head::join`].
     #[inline(always)]
     fn join(&self, lo: u64, hi: u64, available: u32) -> (u64, u64, u32) {
-        let kept = u32::from(self.head_length) & 15;
-        let bits = 8 * (kept & 7);
-        // A shift by 64 is split in two.
-        let carried = (lo >> 1) >> (63 - bits);
-        let (low, high) = if kept >= 8 { (0, lo << bits) } else { (lo << bits, hi << bits | carried) };
-        let have = kept + available;
-        (low | self.head[0], high | self.head[1], if have < 16 { have } else { 16 })
+        self.head.join(self.head_length, lo, hi, available)
     }
 
     /// Keeps the first `have` bytes of a message until more come.
     #[inline(always)]
     fn keep(&mut self, lo: u64, hi: u64, have: u32) {
-        self.head = [low_bytes(lo, have), if have > 8 { low_bytes(hi, have - 8) } else { 0 }];
+        self.head = Head::of(lo, hi, have);
         self.head_length = have as u8;
     }
 }

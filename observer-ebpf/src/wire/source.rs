@@ -80,6 +80,12 @@ pub(crate) const fn low_bytes(word: u64, length: u32) -> u64 {
     word & !((u64::MAX << (4 * length)) << (4 * length))
 }
 
+/// The first `length` bytes (at most 16) of two words, the rest zero.
+#[inline(always)]
+pub(crate) const fn low_of_two(lo: u64, hi: u64, length: u32) -> (u64, u64) {
+    if length < 8 { (low_bytes(lo, length), 0) } else { (lo, low_bytes(hi, length - 8)) }
+}
+
 /// Reads a field again, of which the compiler, and so the verifier, then knows nothing. Without it, each
 /// way through the header would be followed on its own to the end.
 #[inline(always)]

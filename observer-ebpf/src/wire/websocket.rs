@@ -17,10 +17,11 @@ mod tally;
 
 use self::rules::{CONTROL, FIN, MASK, RSV1};
 pub use self::rules::{Deflate, Rules, may_start};
-use self::tally::{Counting, Rehearsing, Tally, add, count_message, count_short};
+use self::tally::{Counting, Rehearsing, Tally, count_message, count_short};
 use super::source::{STEPS_MAX, Source, low_bytes, recall};
+use crate::layout::buckets::{add, bucket};
 use crate::layout::health::Desync;
-use crate::layout::websocket::{CLOSE_NONE, CLOSE_WITHOUT_CODE, Counters, Opcode, Violation, size_bucket};
+use crate::layout::websocket::{CLOSE_NONE, CLOSE_WITHOUT_CODE, Counters, Opcode, SIZE_BOUNDS, Violation};
 
 /// What the frame in progress is: an [`Opcode`], or from here on a [`Violation`].
 const IGNORED: u8 = 6;
@@ -353,7 +354,7 @@ impl Frames {
         if let Some(counters) = tally.counters() {
             let opcode = usize::from(opcode);
             if let Some(buckets) = counters.frames.get_mut(opcode) {
-                add(buckets, size_bucket(length));
+                add(buckets, bucket(&SIZE_BOUNDS, length));
             }
             if let Some(bytes) = counters.frame_bytes.get_mut(opcode) {
                 *bytes = bytes.saturating_add(length);

@@ -2,9 +2,11 @@
 
 use super::text::{self, Text};
 use super::{EXECUTED, KEPT, Postgres, UNTOLD, is_sound};
+use crate::layout::buckets::{add, bucket};
 use crate::layout::connection::Connection;
 use crate::layout::health::Desync;
 use crate::layout::postgres::{QUERY_BOUNDS, QueryKind, State, TRANSACTION_BOUNDS};
+use crate::wire::head::Head;
 use crate::wire::source::{Source, recall};
 
 impl Postgres {
@@ -52,7 +54,7 @@ impl Postgres {
             return Ok(());
         }
         stream.head_length = 0;
-        stream.head = [0; 2];
+        stream.head = Head::EMPTY;
         stream.text = if kind == b'E' { Text::FIELDS } else { Text::NONE };
         if kind == b'C' {
             if self.tag == UNTOLD {
@@ -111,21 +113,5 @@ impl Postgres {
             add(&mut postgres.transactions, bucket(&TRANSACTION_BOUNDS, took));
         }
         postgres.state = state as u8;
-    }
-}
-
-/// The bucket that a duration falls in; as [`crate::layout::websocket::size_bucket`] finds it.
-#[inline(always)]
-fn bucket<const N: usize>(bounds: &[u64; N], nanoseconds: u64) -> usize {
-    // SAFETY: references are always readable.
-    let bounds = bounds.iter().map(|bound| unsafe { core::ptr::from_ref(bound).read_volatile() });
-    let nanoseconds = nanoseconds & (u64::MAX >> 1);
-    bounds.map(|bound| (bound.wrapping_sub(nanoseconds) >> 63) as usize).sum()
-}
-
-#[inline(always)]
-fn add(counts: &mut [u32], index: usize) {
-    if let Some(count) = counts.get_mut(index) {
-        *count = count.wrapping_add(1);
     }
 }

@@ -5,6 +5,7 @@ use super::{EXECUTED, KEPT, Mode, Postgres, is_sound};
 use crate::layout::connection::Connection;
 use crate::layout::health::Desync;
 use crate::layout::postgres::{QueryKind, State};
+use crate::wire::head::Head;
 use crate::wire::source::Source;
 
 /// Codes of messages without a type.
@@ -49,7 +50,7 @@ impl Postgres {
         let has_statement = kind == b'Q' || kind == b'P';
         let wanted = if total < 16 { total } else { 16 };
         stream.head_length = 0;
-        stream.head = [0; 2];
+        stream.head = Head::EMPTY;
         stream.text = Text::NONE;
         let mut taken = 5;
         if has_statement {
@@ -118,7 +119,7 @@ impl Postgres {
             return Err(Desync::Header);
         }
         stream.head_length = 0;
-        stream.head = [0; 2];
+        stream.head = Head::EMPTY;
         if encryption {
             self.encryption = 1;
         } else {

@@ -6,11 +6,12 @@ mod kinds;
 mod whole;
 
 pub(super) use self::kinds::{is_one, is_plainly_answered, is_subscription};
-use super::{COUNT_MAX, Head, Header, LENGTH_MAX, Part, Redis, text};
+use super::{COUNT_MAX, Header, LENGTH_MAX, Part, Redis, text};
 use crate::layout::Zeroes;
 use crate::layout::connection::Connection;
 use crate::layout::health::Desync;
 use crate::layout::redis;
+use crate::wire::head::Head;
 use crate::wire::source::{STEPS_MAX, Source, low_bytes};
 
 /// The longest name, number or option that is looked at.
@@ -164,8 +165,7 @@ impl Commands {
     /// Keeps the first `have` bytes of a line until more come.
     #[inline(always)]
     pub(super) fn keep(&mut self, lo: u64, hi: u64, have: u32) {
-        let (lo, hi) = text::low_of_two(lo, hi, have);
-        self.head.bytes = [lo, hi];
+        self.head = Head::of(lo, hi, have);
         self.head_length = have as u8;
     }
 

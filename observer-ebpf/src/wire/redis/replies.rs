@@ -9,11 +9,13 @@ pub(in crate::wire) use self::line::is_type;
 use self::line::{Line, is_bulk};
 use super::commands::{is_one, is_subscription};
 use super::queue::{ELEMENTS, KEYS, REPLIES, Run, TIMELESS, Transaction, UNKNOWN};
-use super::{Head, Part, Redis, text};
+use super::{Part, Redis, text};
 use crate::layout::Zeroes;
+use crate::layout::buckets::{add, bucket};
 use crate::layout::connection::Connection;
 use crate::layout::health::Desync;
 use crate::layout::redis::{Command, CountKey, LATENCY_BOUNDS, State};
+use crate::wire::head::Head;
 use crate::wire::source::{Source, recall};
 
 /// What the next bytes are.
@@ -134,8 +136,7 @@ impl Replies {
 
     #[inline(always)]
     fn keep(&mut self, lo: u64, hi: u64, have: u32) {
-        let (lo, hi) = text::low_of_two(lo, hi, have);
-        self.head.bytes = [lo, hi];
+        self.head = Head::of(lo, hi, have);
         self.head_length = have as u8;
     }
 
@@ -533,18 +534,18 @@ impl Redis {
 fn count_error(lo: u64, hi: u64, connection: &mut Connection) {
     let kind = text::error_kind(lo, hi);
     let errors = &mut connection.details.redis_mut().errors;
-    super::add(errors, usize::from(recall(&kind)));
+    add(errors, usize::from(recall(&kind)));
 }
 
 #[inline(always)]
 fn count_latency(code: u8, nanoseconds: u64, connection: &mut Connection) {
     let counters = connection.details.redis_mut();
-    let place = super::bucket(&LATENCY_BOUNDS, nanoseconds);
+    let place = bucket(&LATENCY_BOUNDS, nanoseconds);
     if code == Command::Get as u8 {
         counters.get_ns = counters.get_ns.saturating_add(nanoseconds);
-        super::add(&mut counters.gets, place);
+        add(&mut counters.gets, place);
     } else {
         counters.set_ns = counters.set_ns.saturating_add(nanoseconds);
-        super::add(&mut counters.sets, place);
+        add(&mut counters.sets, place);
     }
 }

@@ -2,7 +2,7 @@
 //! over their bytes.
 
 use crate::layout::redis::{COMMANDS, Command, ERROR_KINDS, ErrorKind, PREFIX_MAX};
-use crate::wire::source::low_bytes;
+use crate::wire::source::{low_bytes, low_of_two};
 
 /// A byte in each place of a word.
 #[inline(always)]
@@ -70,12 +70,6 @@ pub(super) const fn shifted_down(word: u64, bytes: u32) -> u64 {
 #[inline(always)]
 const fn shifted_up(word: u64, bytes: u32) -> u64 {
     (word << (4 * bytes)) << (4 * bytes)
-}
-
-/// The first `length` bytes (at most 16) of two words, the rest zero.
-#[inline(always)]
-pub(super) const fn low_of_two(lo: u64, hi: u64, length: u32) -> (u64, u64) {
-    if length < 8 { (low_bytes(lo, length), 0) } else { (lo, low_bytes(hi, length - 8)) }
 }
 
 /// A text of at most 16 bytes as two words.

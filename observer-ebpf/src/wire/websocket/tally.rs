@@ -1,6 +1,7 @@
 //! Where what frames tell is counted.
 
-use crate::layout::websocket::{Counters, SIZE_BOUNDS, size_bucket};
+use crate::layout::buckets::{add, bucket};
+use crate::layout::websocket::{Counters, SIZE_BOUNDS};
 
 /// Where counts go.
 pub(super) trait Tally {
@@ -32,7 +33,7 @@ impl Tally for Rehearsing {
 #[inline(always)]
 pub(super) fn count_message(counters: &mut Counters, kind: usize, compressed: bool, size: u64) {
     counters.message_bytes = counters.message_bytes.saturating_add(size);
-    add(&mut counters.message_sizes, size_bucket(size));
+    add(&mut counters.message_sizes, bucket(&SIZE_BOUNDS, size));
     if let Some(by_compression) = counters.messages.get_mut(kind) {
         add(by_compression, usize::from(compressed));
     }
@@ -54,13 +55,5 @@ pub(super) fn count_short(counters: &mut Counters, kind: usize, length: u32) {
     add(&mut counters.message_sizes, bucket);
     if let Some(by_compression) = counters.messages.get_mut(kind) {
         add(by_compression, 0);
-    }
-}
-
-/// Adds one to an element that is there.
-#[inline(always)]
-pub(super) fn add(counts: &mut [u32], index: usize) {
-    if let Some(count) = counts.get_mut(index) {
-        *count = count.wrapping_add(1);
     }
 }

@@ -2,11 +2,12 @@
 
 use super::kinds::{is_key, is_left_alone, is_many, is_subscription, is_value, is_word, unit_of, waits};
 use super::{KEY_MAX, Look, SCAN_MAX, Unit, WORD_MAX, Wanted};
+use crate::layout::buckets::{add, bucket};
 use crate::layout::connection::Connection;
 use crate::layout::redis::{self, Command, PREFIX_NONE, PREFIX_OTHER, SIZE_BOUNDS, State, TTL_BOUNDS};
+use crate::wire::redis::Redis;
 use crate::wire::redis::queue::{ALONE, KEYS, Run};
 use crate::wire::redis::text::{self, Prefix};
-use crate::wire::redis::{Redis, add, bucket};
 use crate::wire::source::{Source, low_bytes, recall};
 
 impl Redis {

@@ -8,8 +8,9 @@ use super::{KEY_MAX, Look, WORD_MAX};
 use crate::layout::connection::Connection;
 use crate::layout::health::Desync;
 use crate::layout::redis::{Command, PREFIX_NONE, PREFIX_OTHER};
+use crate::wire::head::Head;
+use crate::wire::redis::Redis;
 use crate::wire::redis::text::{self, Prefix};
-use crate::wire::redis::{Head, Redis};
 use crate::wire::source::{Source, recall};
 
 impl Redis {

@@ -12,7 +12,7 @@ use crate::layout::connection::Connection;
 use crate::layout::redis::{Command, PREFIX_NONE, PREFIX_OTHER};
 use crate::wire::redis::text::{self, Prefix};
 use crate::wire::redis::{Header, LENGTH_MAX, Redis};
-use crate::wire::source::{Source, low_bytes};
+use crate::wire::source::{Source, low_bytes, low_of_two};
 
 /// How a plain command starts: counts of one digit.
 const SHAPE: u64 = u64::from_le_bytes(*b"*\0\r\n$\0\r\n");
@@ -132,8 +132,7 @@ impl Redis {
         let (first, second) = source.words(key.at);
         if known > 0 && known <= 16 && known < wanted {
             // A prefix has no separator in it: the first one is where that of the last key was.
-            let same =
-                text::low_of_two(first, second, known) == (self.commands.known[0], self.commands.known[1]);
+            let same = low_of_two(first, second, known) == (self.commands.known[0], self.commands.known[1]);
             if same && source.words(key.at + known).0 as u8 == source.separator() {
                 return Some(self.commands.known_number);
             }

@@ -7,7 +7,7 @@ use crate::layout::redis::{Command, State};
 use crate::wire::redis::commands::is_subscription;
 use crate::wire::redis::queue::REPLIES;
 use crate::wire::redis::{Redis, text};
-use crate::wire::source::{Source, recall};
+use crate::wire::source::{Source, low_of_two, recall};
 
 impl Redis {
     /// Bytes of a value that is looked at.
@@ -35,7 +35,7 @@ impl Redis {
             }
         } else if replies.is(Look::Word) {
             if replies.text_length == 0 && reach >= wanted {
-                (replies.text[0], replies.text[1]) = text::low_of_two(lo, hi, wanted);
+                (replies.text[0], replies.text[1]) = low_of_two(lo, hi, wanted);
                 taken = wanted;
                 over = true;
             } else {
