@@ -73,10 +73,7 @@ pub fn families(view: &View) -> Vec<Family> {
         for (reason, &count) in FAILURES.into_iter().zip(&totals.failures) {
             failed.count([name, container, role, reason], count);
         }
-        if totals.connects.counts.iter().any(|&count| count > 0) {
-            let value = Value::Histogram(totals.connects.counts.to_vec(), totals.connects.sum);
-            connect.push([name, container, role], value);
-        }
+        connect.observe([name, container, role], &totals.connects.counts, totals.connects.sum);
         retransmits.push([name, container, role], Value::Counter(totals.retransmits as f64));
     }
     vec![open, opened, closed, failed, connect, bytes, retransmits]

@@ -81,4 +81,11 @@ impl Family {
             self.push(labels, Value::Counter(count as f64));
         }
     }
+
+    /// Adds a histogram's row unless nothing was counted: counts by bucket, and the sum of what was counted.
+    pub fn observe<const N: usize>(&mut self, labels: [&str; N], counts: &[u64], sum: f64) {
+        if counts.iter().any(|&count| count > 0) {
+            self.push(labels, Value::Histogram(counts.to_vec(), sum));
+        }
+    }
 }

@@ -13,6 +13,14 @@ pub mod websocket;
 
 use observer_ebpf::layout::{Direction, Protocol, Role};
 
+/// Labels of what a process has to do with a server.
+const SERVER_LABELS: &[&str] = &["process", "container", "role", "server"];
+
+/// Nanoseconds as families tell them.
+const fn seconds(nanoseconds: u64) -> f64 {
+    nanoseconds as f64 / 1e9
+}
+
 /// A label's value for a role.
 pub const fn role(role: Role) -> &'static str {
     match role {

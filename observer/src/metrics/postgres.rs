@@ -3,7 +3,7 @@
 use observer_ebpf::layout::postgres::QueryKind;
 
 use super::family::{Description, Family, Kind, Value};
-use super::role;
+use super::{SERVER_LABELS as LABELS, role, seconds};
 use crate::ledger::View;
 use crate::postgres::ACQUIRE_BOUNDS;
 
@@ -11,8 +11,6 @@ use crate::postgres::ACQUIRE_BOUNDS;
 const QUERY_BOUNDS: [f64; 8] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
 /// As [`observer_ebpf::layout::postgres::TRANSACTION_BOUNDS`], in seconds.
 const TRANSACTION_BOUNDS: [f64; 10] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0];
-
-const LABELS: &[&str] = &["process", "container", "role", "server"];
 
 const ACTIVE: Description = Description {
     name: "db_connections_active",
@@ -85,22 +83,17 @@ pub fn families(view: &View) -> Vec<Family> {
         idle.push(labels, Value::Gauge(open.idle as f64));
         in_transaction.push(labels, Value::Gauge(open.in_transaction as f64));
         waiting.push(labels, Value::Gauge(open.waiting as f64));
-        let seconds = |nanoseconds: u64| nanoseconds as f64 / 1e9;
-        if totals.acquired.iter().any(|&count| count > 0) {
-            acquire.push(labels, Value::Histogram(totals.acquired.to_vec(), totals.acquire_seconds));
-        }
-        if totals.transactions.iter().any(|&count| count > 0) {
-            let value = Value::Histogram(totals.transactions.to_vec(), seconds(totals.transaction_ns));
-            transactions.push(labels, value);
-        }
+        acquire.observe(labels, &totals.acquired, totals.acquire_seconds);
+        transactions.observe(labels, &totals.transactions, seconds(totals.transaction_ns));
         let [process, container, role, server] = labels;
         for (kind, (counts, nanoseconds)) in
             QueryKind::ALL.into_iter().zip(totals.queries.iter().zip(totals.query_ns))
         {
-            if counts.iter().any(|&count| count > 0) {
-                let value = Value::Histogram(counts.to_vec(), seconds(nanoseconds));
-                queries.push([process, container, role, server, query_type(kind)], value);
-            }
+            queries.observe(
+                [process, container, role, server, query_type(kind)],
+                counts,
+                seconds(nanoseconds),
+            );
         }
         for (class, &count) in &totals.errors {
             let class = String::from_utf8_lossy(class);

@@ -72,10 +72,7 @@ pub fn families(view: &View, node: &Node) -> Vec<Family> {
     for (group, totals) in &view.totals {
         let (name, container, role) = (&*group.process, &*group.container, role(group.role));
         for (way, total) in Direction::ALL.into_iter().zip(&totals.minutes) {
-            if total.counts.iter().any(|&count| count > 0) {
-                let value = Value::Histogram(total.counts.to_vec(), total.messages as f64);
-                minutes.push([name, container, role, direction(way)], value);
-            }
+            minutes.observe([name, container, role, direction(way)], &total.counts, total.messages as f64);
         }
         // From 0 on where it may come to be counted: an alert on its increase must see the first one, too.
         let has_users = spoke(totals, Protocol::WebSocket) || view.users.contains_key(group);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use observer_ebpf::layout::redis::{Command, ErrorKind, KeyCounts};
 
 use super::family::{Description, Family, Kind, Value};
-use super::role;
+use super::{SERVER_LABELS as LABELS, role, seconds};
 use crate::ledger::View;
 use crate::redis::Totals;
 use crate::redis::info::Asked;
@@ -18,7 +18,6 @@ const SIZE_BOUNDS: [f64; 8] = [16.0, 64.0, 256.0, 1024.0, 4096.0, 16_384.0, 65_5
 /// As [`observer_ebpf::layout::redis::TTL_BOUNDS`], in seconds.
 const TTL_BOUNDS: [f64; 8] = [1.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 86_400.0];
 
-const LABELS: &[&str] = &["process", "container", "role", "server"];
 const PREFIX_LABELS: &[&str] = &["process", "container", "role", "server", "cache_key_prefix"];
 
 const ACTIVE: Description = Description {
@@ -127,11 +126,10 @@ pub fn families(view: &View) -> Vec<Family> {
             hits.count([process, container, role, server, prefix], counts.hits);
             misses.count([process, container, role, server, prefix], counts.misses);
         }
-        let seconds = |nanoseconds: u64| nanoseconds as f64 / 1e9;
-        observe(&mut gets, labels, &totals.gets, seconds(totals.get_ns));
-        observe(&mut sets, labels, &totals.sets, seconds(totals.set_ns));
-        observe(&mut sizes, labels, &totals.sizes, totals.value_bytes as f64);
-        observe(&mut ttls, labels, &totals.ttls, totals.ttl_ms as f64 / 1e3);
+        gets.observe(labels, &totals.gets, seconds(totals.get_ns));
+        sets.observe(labels, &totals.sets, seconds(totals.set_ns));
+        sizes.observe(labels, &totals.sizes, totals.value_bytes as f64);
+        ttls.observe(labels, &totals.ttls, totals.ttl_ms as f64 / 1e3);
         for (command, &count) in Command::ALL.into_iter().zip(&totals.commands) {
             commands.count([process, container, role, server, command.name()], count);
         }
@@ -191,13 +189,6 @@ fn by_prefix<'a>(totals: &Totals, names: &'a Names) -> BTreeMap<&'a str, KeyCoun
         }
     }
     sums
-}
-
-/// Adds a histogram's row, unless nothing was counted.
-fn observe(family: &mut Family, labels: [&str; 4], counts: &[u64], sum: f64) {
-    if counts.iter().any(|&count| count > 0) {
-        family.push(labels, Value::Histogram(counts.to_vec(), sum));
-    }
 }
 
 #[cfg(test)]

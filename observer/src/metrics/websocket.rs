@@ -99,10 +99,7 @@ pub fn families(view: &View) -> Vec<Family> {
         let (name, container, role) = (&*identity.name, &*identity.container, role(*member_role));
         for (way, total) in Direction::ALL.into_iter().zip(by_direction) {
             let way = direction(way);
-            if total.counts.iter().any(|&count| count > 0) {
-                let value = Value::Histogram(total.counts.to_vec(), total.bytes as f64);
-                sizes.push([name, &pid, container, role, way], value);
-            }
+            sizes.observe([name, &pid, container, role, way], &total.counts, total.bytes as f64);
             // From 0 on: an alert on their increase must see the first one, too.
             for (number, &count) in (0..).zip(&total.oversized) {
                 let labels = [name, &pid, container, role, way, category(number)];
@@ -117,10 +114,7 @@ pub fn families(view: &View) -> Vec<Family> {
             for (code, (counts, bytes)) in
                 Opcode::ALL.into_iter().zip(total.frames.iter().zip(total.frame_bytes))
             {
-                if counts.iter().any(|&count| count > 0) {
-                    let value = Value::Histogram(counts.to_vec(), bytes as f64);
-                    frames.push([name, container, role, way, opcode(code)], value);
-                }
+                frames.observe([name, container, role, way, opcode(code)], counts, bytes as f64);
             }
             for (kind, by_compression) in MessageType::ALL.into_iter().zip(&total.messages) {
                 for (compressed, &count) in ["false", "true"].into_iter().zip(by_compression) {
