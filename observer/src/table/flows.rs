@@ -1,187 +1,63 @@
 //! Columns of flows.
 
-use super::{Column, Kind, Listed, by_number};
+use super::{Column, Kind, Listed, Value};
 use crate::flows::{Row, Sort};
-use crate::show::{clean, count, duration, scaled};
 
 impl Listed for Row {
     const COLUMNS: &'static [Column<Self>] = &[
-        Column {
-            key: 'p',
-            title: "PID",
-            about: "thread-group id",
-            width: 7,
-            kind: Kind::Number,
-            rank: 2,
-            cell: |row| row.pid.to_string(),
-            order: |one, other| one.pid.cmp(&other.pid),
-            ask: Sort::Bytes,
-        },
-        Column {
-            key: 'n',
-            title: "PROCESS",
-            about: "command name",
-            width: 15,
-            kind: Kind::Text,
-            rank: 0,
-            cell: |row| clean(&row.process).into_owned(),
-            order: |one, other| one.process.cmp(&other.process),
-            ask: Sort::Bytes,
-        },
-        Column {
-            key: 'k',
-            title: "CONTAINER",
-            about: "its container's id",
-            width: 12,
-            kind: Kind::Text,
-            rank: 9,
-            cell: |row| clean(&row.container).into_owned(),
-            order: |one, other| one.container.cmp(&other.container),
-            ask: Sort::Bytes,
-        },
-        Column {
-            key: 'l',
-            title: "PROTOCOL",
-            about: "what is spoken",
-            width: 9,
-            kind: Kind::Text,
-            rank: 1,
-            cell: |row| clean(&row.protocol).into_owned(),
-            order: |one, other| one.protocol.cmp(&other.protocol),
-            ask: Sort::Bytes,
-        },
-        Column {
-            key: 'o',
-            title: "ROLE",
-            about: "client if the process connected, server if it accepted",
-            width: 6,
-            kind: Kind::Text,
-            rank: 6,
-            cell: |row| clean(&row.role).into_owned(),
-            order: |one, other| one.role.cmp(&other.role),
-            ask: Sort::Bytes,
-        },
-        Column {
-            key: 'c',
-            title: "LOCAL",
-            about: "this end",
-            width: 15,
-            kind: Kind::Address,
-            rank: 0,
-            cell: |row| clean(&row.local).into_owned(),
-            order: |one, other| one.local.cmp(&other.local),
-            ask: Sort::Bytes,
-        },
-        Column {
-            key: 'e',
-            title: "REMOTE",
-            about: "the other end",
-            width: 15,
-            kind: Kind::Address,
-            rank: 0,
-            cell: |row| clean(&row.remote).into_owned(),
-            order: |one, other| one.remote.cmp(&other.remote),
-            ask: Sort::Bytes,
-        },
-        Column {
-            key: 's',
-            title: "SENT/s",
-            about: "bytes sent a second, last 10 s",
-            width: 6,
-            kind: Kind::Number,
-            rank: 0,
-            cell: |row| scaled(row.bytes_per_second.sent),
-            order: |one, other| by_number(one, other, |row| row.bytes_per_second.sent),
-            ask: Sort::Bytes,
-        },
-        Column {
-            key: 'r',
-            title: "RCVD/s",
-            about: "bytes received a second, last 10 s",
-            width: 6,
-            kind: Kind::Number,
-            rank: 0,
-            cell: |row| scaled(row.bytes_per_second.received),
-            order: |one, other| by_number(one, other, |row| row.bytes_per_second.received),
-            ask: Sort::Bytes,
-        },
-        Column {
-            key: 'S',
-            title: "MSG OUT",
-            about: "WebSocket messages sent a second, last 10 s",
-            width: 7,
-            kind: Kind::Number,
-            rank: 3,
-            cell: |row| scaled(row.messages_per_second.sent),
-            order: |one, other| by_number(one, other, |row| row.messages_per_second.sent),
-            ask: Sort::Messages,
-        },
-        Column {
-            key: 'R',
-            title: "MSG IN",
-            about: "WebSocket messages received a second, last 10 s",
-            width: 6,
-            kind: Kind::Number,
-            rank: 3,
-            cell: |row| scaled(row.messages_per_second.received),
-            order: |one, other| by_number(one, other, |row| row.messages_per_second.received),
-            ask: Sort::Messages,
-        },
-        Column {
-            key: 'b',
-            title: "SENT",
-            about: "bytes sent in all",
-            width: 5,
-            kind: Kind::Number,
-            rank: 5,
-            cell: |row| count(row.bytes.sent),
-            order: |one, other| one.bytes.sent.cmp(&other.bytes.sent),
-            ask: Sort::Bytes,
-        },
-        Column {
-            key: 'B',
-            title: "RCVD",
-            about: "bytes received in all",
-            width: 5,
-            kind: Kind::Number,
-            rank: 5,
-            cell: |row| count(row.bytes.received),
-            order: |one, other| one.bytes.received.cmp(&other.bytes.received),
-            ask: Sort::Bytes,
-        },
-        Column {
-            key: 'a',
-            title: "AGE",
-            about: "since the connection was first seen",
-            width: 6,
-            kind: Kind::Number,
-            rank: 4,
-            cell: |row| duration(row.age_seconds),
-            order: |one, other| by_number(one, other, |row| row.age_seconds),
-            ask: Sort::Age,
-        },
-        Column {
-            key: 't',
-            title: "RTT",
-            about: "TCP's smoothed round-trip time",
-            width: 6,
-            kind: Kind::Number,
-            rank: 4,
-            cell: |row| row.rtt_seconds.map_or_else(|| "-".to_owned(), duration),
-            order: |one, other| by_number(one, other, |row| row.rtt_seconds.unwrap_or(-1.0)),
-            ask: Sort::Rtt,
-        },
-        Column {
-            key: 'x',
-            title: "RETX",
-            about: "TCP segments sent again",
-            width: 5,
-            kind: Kind::Number,
-            rank: 7,
-            cell: |row| count(u64::from(row.retransmits)),
-            order: |one, other| one.retransmits.cmp(&other.retransmits),
-            ask: Sort::Retransmits,
-        },
+        Column::new('p', "PID", "thread-group id", Kind::Number, 7, 2, |row| Value::Id(row.pid)),
+        Column::new('n', "PROCESS", "command name", Kind::Text, 15, 0, |row| Value::Text(&row.process)),
+        Column::new('k', "CONTAINER", "its container's id", Kind::Text, 12, 9, |row| {
+            Value::Text(&row.container)
+        }),
+        Column::new('l', "PROTOCOL", "what is spoken", Kind::Text, 9, 1, |row| Value::Text(&row.protocol)),
+        Column::new('o', "ROLE", "client if it connected, server if it accepted", Kind::Text, 6, 6, |row| {
+            Value::Text(&row.role)
+        }),
+        Column::new('c', "LOCAL", "this end", Kind::Address, 15, 0, |row| Value::Text(&row.local)),
+        Column::new('e', "REMOTE", "the other end", Kind::Address, 15, 0, |row| Value::Text(&row.remote)),
+        Column::new('s', "SENT/s", "bytes sent a second, last 10 s", Kind::Number, 6, 0, |row| {
+            Value::Rate(row.bytes_per_second.sent)
+        }),
+        Column::new('r', "RCVD/s", "bytes received a second, last 10 s", Kind::Number, 6, 0, |row| {
+            Value::Rate(row.bytes_per_second.received)
+        }),
+        Column::<Self>::new(
+            'S',
+            "MSG OUT",
+            "WebSocket messages sent a second, last 10 s",
+            Kind::Number,
+            7,
+            3,
+            |row| Value::Rate(row.messages_per_second.sent),
+        )
+        .asked(Sort::Messages),
+        Column::<Self>::new(
+            'R',
+            "MSG IN",
+            "WebSocket messages received a second, last 10 s",
+            Kind::Number,
+            6,
+            3,
+            |row| Value::Rate(row.messages_per_second.received),
+        )
+        .asked(Sort::Messages),
+        Column::new('b', "SENT", "bytes sent in all", Kind::Number, 5, 5, |row| Value::Count(row.bytes.sent)),
+        Column::new('B', "RCVD", "bytes received in all", Kind::Number, 5, 5, |row| {
+            Value::Count(row.bytes.received)
+        }),
+        Column::<Self>::new('a', "AGE", "since the connection was first seen", Kind::Number, 6, 4, |row| {
+            Value::Seconds(row.age_seconds)
+        })
+        .asked(Sort::Age),
+        Column::<Self>::new('t', "RTT", "TCP's smoothed round-trip time", Kind::Number, 6, 4, |row| {
+            row.rtt_seconds.map_or(Value::Nothing, Value::Seconds)
+        })
+        .asked(Sort::Rtt),
+        Column::<Self>::new('x', "RETX", "TCP segments sent again", Kind::Number, 5, 7, |row| {
+            Value::Count(u64::from(row.retransmits))
+        })
+        .asked(Sort::Retransmits),
     ];
 
     fn id(&self) -> String {

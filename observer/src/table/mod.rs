@@ -5,12 +5,12 @@ mod flows;
 mod layout;
 mod plain;
 mod processes;
-
-use std::cmp::Ordering;
+mod value;
 
 pub use layout::choose;
 pub use plain::plain;
 use ratatui::text::Span;
+pub use value::Value;
 
 use crate::flows::Sort;
 
@@ -23,18 +23,36 @@ pub struct Column<T: 'static> {
     pub title: &'static str,
     /// What it shows, in words.
     pub about: &'static str,
-    /// Characters that it needs.
-    pub width: u16,
     /// How it is laid out.
     pub kind: Kind,
+    /// Characters that it needs.
+    pub width: u16,
     /// Which go first where there is no room for all: the ones of the greatest rank.
     pub rank: u8,
-    /// What a row shows in it.
-    pub cell: fn(&T) -> String,
-    /// How two rows compare in it.
-    pub order: fn(&T, &T) -> Ordering,
+    /// What a row shows in it, and is sorted by.
+    pub value: fn(&T) -> Value<'_>,
     /// The order to ask an agent for, so that a list of flows cut short has those that come first here.
     pub ask: Sort,
+}
+
+impl<T> Column<T> {
+    /// A column; flows are asked for by their bytes.
+    const fn new(
+        key: char,
+        title: &'static str,
+        about: &'static str,
+        kind: Kind,
+        width: u16,
+        rank: u8,
+        value: fn(&T) -> Value<'_>,
+    ) -> Self {
+        Self { key, title, about, kind, width, rank, value, ask: Sort::Bytes }
+    }
+
+    /// The same, with flows asked for in its own order.
+    const fn asked(self, ask: Sort) -> Self {
+        Self { ask, ..self }
+    }
 }
 
 /// How a column is laid out.
@@ -93,11 +111,6 @@ pub fn fit(text: &str, room: usize, kind: Kind) -> String {
         kept.push('…');
     }
     kept.into_iter().collect()
-}
-
-/// Numbers in order; what is no number is less than any.
-fn by_number<T>(one: &T, other: &T, number: fn(&T) -> f64) -> Ordering {
-    number(one).total_cmp(&number(other))
 }
 
 #[cfg(test)]

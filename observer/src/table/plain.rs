@@ -8,7 +8,7 @@ pub fn plain<'a, T: Listed>(rows: impl IntoIterator<Item = &'a T>, room: Option<
     let heading = T::COLUMNS.iter().map(|column| column.title.to_owned()).collect();
     let cells = rows.into_iter().map(|row| {
         let cell = |cell: String| if cell.is_empty() { "-".to_owned() } else { cell };
-        T::COLUMNS.iter().map(|column| cell((column.cell)(row))).collect()
+        T::COLUMNS.iter().map(|column| cell((column.value)(row).text())).collect()
     });
     let lines: Vec<Vec<String>> = std::iter::once(heading).chain(cells).collect();
     let widest = |at: usize| lines.iter().map(|line| width(&line[at])).max().unwrap_or_default();

@@ -186,7 +186,7 @@ impl State {
         if let Some(column) = column.and_then(|at| T::COLUMNS.get(at)) {
             // Stable: equals stay in the agent's order, the busiest first.
             rows.sort_by(|one, other| {
-                let order = (column.order)(one, other);
+                let order = (column.value)(one).order((column.value)(other));
                 if descending { order.reverse() } else { order }
             });
         }

@@ -32,8 +32,10 @@ pub(super) fn draw<T: Listed>(
     let shown = &wanted[offset.min(count)..(offset + page).min(count)];
 
     let order = state.order();
-    let cells: Vec<Vec<String>> =
-        shown.iter().map(|row| T::COLUMNS.iter().map(|column| (column.cell)(row)).collect()).collect();
+    let cells: Vec<Vec<String>> = shown
+        .iter()
+        .map(|row| T::COLUMNS.iter().map(|column| (column.value)(row).text()).collect())
+        .collect();
     let layout = Widths::new::<T>(&cells, usize::from(area.width), order);
     let is_stale = matches!(state.connection, Connection::Lost { .. });
     let drawn = shown.iter().zip(&cells).enumerate().map(|(at, (row, cells))| {
