@@ -4,11 +4,12 @@ mod common;
 #[path = "common/postgres/mod.rs"]
 mod pg;
 
+use common::{Call, observe, parts};
 use observer_ebpf::layout::postgres::{QueryKind, State};
 use observer_ebpf::layout::{Direction, Protocol, Role};
 use pg::{
-    Call, Model, Outcome, RECORDED, Request, SEEN_NS, STATEMENTS, Script, Start, client, keyword, known,
-    observe, observed, outcome, parts, recorded, server,
+    Model, Outcome, RECORDED, Request, SEEN_NS, STATEMENTS, Script, Start, client, keyword, known, observed,
+    outcome, recorded, server,
 };
 use postgres_protocol::message::frontend;
 

@@ -4,12 +4,12 @@ mod common;
 #[path = "common/postgres/mod.rs"]
 mod pg;
 
-use common::Observed;
+use common::{Call, Observed, observe, parts};
 use observer_ebpf::layout::health::Desync;
 use observer_ebpf::layout::postgres::State;
 use observer_ebpf::layout::{Direction, Protocol, Role};
 use observer_ebpf::wire::source::STEPS_MAX;
-use pg::{Call, Request, Script, Start, client, known, observe, observed, outcome, parts, server};
+use pg::{Request, Script, Start, client, known, observed, outcome, server};
 use postgres_protocol::message::frontend;
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -4,13 +4,11 @@ mod common;
 #[path = "common/postgres/mod.rs"]
 mod pg;
 
+use common::{Call, observe, parts};
 use observer_ebpf::layout::Role;
 use observer_ebpf::layout::health::Desync;
 use observer_ebpf::layout::postgres::State;
-use pg::{
-    Call, Model, Request, SEEN_NS, STATEMENTS, Script, Start, keyword, observe, observed, outcome, parts,
-    server,
-};
+use pg::{Model, Request, SEEN_NS, STATEMENTS, Script, Start, keyword, observed, outcome, server};
 use postgres_protocol::message::frontend;
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -7,9 +7,10 @@ mod resp;
 
 use std::collections::BTreeMap;
 
+use common::{observe, parts};
 use observer_ebpf::layout::redis::{Command, Counters, ErrorKind, State};
 use observer_ebpf::layout::{Protocol, Role};
-use resp::{Outcome, RECORDED, observe, observed, outcome, parts, recorded};
+use resp::{Outcome, RECORDED, observed, outcome, recorded};
 
 fn whole(name: &str, role: Role) -> Outcome {
     let mut session = observed(role);

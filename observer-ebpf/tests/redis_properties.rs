@@ -7,13 +7,14 @@ mod resp;
 
 use std::collections::BTreeMap;
 
+use common::{Call, parts};
 use observer_ebpf::layout::redis::{Command, ErrorKind};
 use observer_ebpf::layout::{Protocol, Role};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use redis::{Value, parse_redis_value};
-use resp::{Call, command, observed, outcome, parts};
+use resp::{command, observed, outcome};
 
 /// A command, and what comes for it.
 #[derive(Clone, Debug)]

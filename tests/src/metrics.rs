@@ -88,14 +88,22 @@ fn sample(line: &str) -> Option<Sample> {
     Some(Sample { name: name.to_owned(), labels, value })
 }
 
+/// Whether a line of a scrape tells of something that could not be seen or parsed.
+pub fn is_loss(line: &str) -> bool {
+    ["desync", "unsynchronised", "unparsed", "unmatched", "events_lost"]
+        .iter()
+        .any(|what| line.contains(what))
+}
+
+/// Times that the agent lost its step in a protocol's streams.
+pub fn desyncs(metrics: &Metrics, protocol: &str) -> f64 {
+    metrics.sum("observer_desyncs_total", &[("protocol", protocol)])
+}
+
 /// Fails if the agent lost its step in a protocol's streams, or an event.
 pub fn nothing_lost(metrics: &Metrics, protocol: &str) -> anyhow::Result<()> {
-    let lost = [
-        metrics.sum("observer_desyncs_total", &[("protocol", protocol)]),
-        metrics.sum("observer_events_lost_total", &[]),
-    ];
-    let is_told = |line: &&str| line.contains("observer_desyncs_total") || line.contains("_unparsed_");
-    let told: Vec<&str> = metrics.text().lines().filter(is_told).collect();
+    let lost = [desyncs(metrics, protocol), metrics.sum("observer_events_lost_total", &[])];
+    let told: Vec<&str> = metrics.text().lines().filter(|line| is_loss(line)).collect();
     ensure!(lost.iter().sum::<f64>() < 1.0, "desyncs, lost events: {lost:?}\n{}", told.join("\n"));
     Ok(())
 }

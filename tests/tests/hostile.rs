@@ -1,12 +1,12 @@
 //! What nobody should send: the agent lives, stays small, and keeps count of everybody else.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use observer_tests::agent::Agent;
+use observer_tests::noise::{Chance, throw};
 use observer_tests::websocket::calls::{Pair, Receiving, Sending};
 use observer_tests::websocket::peers::{Peer, Runtime, Step, exchanged};
 use observer_tests::websocket::sides::settle;
@@ -49,41 +49,8 @@ impl Bystander {
     }
 }
 
-/// Bytes that look like noise, the same each time (xorshift64).
-struct Noise(u64);
-
-impl Noise {
-    fn bytes(&mut self, length: usize) -> Vec<u8> {
-        (0..length)
-            .map(|_| {
-                self.0 ^= self.0 << 13;
-                self.0 ^= self.0 >> 7;
-                self.0 ^= self.0 << 17;
-                (self.0 >> 24) as u8
-            })
-            .collect()
-    }
-}
-
-/// Sends something to a real server, which may end the connection at any time, and waits for the end.
-fn throw(target: SocketAddr, parts: &[&[u8]]) -> anyhow::Result<()> {
-    let mut stream = TcpStream::connect(target)?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    for part in parts {
-        // It need not take all of it.
-        if stream.write_all(part).is_err() {
-            break;
-        }
-    }
-    let _ = stream.shutdown(Shutdown::Write);
-    let mut answer = Vec::new();
-    // A reset is an end, too.
-    let _ = stream.read_to_end(&mut answer);
-    Ok(())
-}
-
 /// A real server is thrown noise, garbage that looks like HTTP, and frames that break every rule.
-fn throw_everything(target: SocketAddr, noise: &mut Noise) -> anyhow::Result<()> {
+fn throw_everything(target: SocketAddr, noise: &mut Chance) -> anyhow::Result<()> {
     for length in [1, 2, 7, 8, 9, 100, 5_000, 100_000] {
         throw(target, &[&noise.bytes(length)])?;
         throw(target, &[REQUEST, &noise.bytes(length)])?;
@@ -125,7 +92,7 @@ fn conspire(parts: impl Fn(&mut Wire), sending: Sending, receiving: Receiving) -
     Ok(())
 }
 
-fn conspire_in_everything(noise: &mut Noise) -> anyhow::Result<()> {
+fn conspire_in_everything(noise: &mut Chance) -> anyhow::Result<()> {
     // Fragments without an end.
     for sending in [WRITE, Sending::Send(3)] {
         conspire(
@@ -189,7 +156,7 @@ fn nothing_hostile_harms() -> anyhow::Result<()> {
     let mut bystander = Bystander::start()?;
     let (_python, python) = Peer::server(Runtime::Python, "tcp", "deflate")?;
     let (_node, node) = Peer::server(Runtime::Node, "tcp", "plain")?;
-    let mut noise = Noise(0x9E37_79B9_7F4A_7C15);
+    let mut noise = Chance::new(0);
     let mut own = Vec::new();
     for round in 1..=2 {
         for server in [&python, &node] {

@@ -11,19 +11,8 @@ use observer_tests::agent::{Agent, binary};
 use observer_tests::browser::Browser;
 use observer_tests::programs::free_port;
 use observer_tests::puppet::Puppet;
+use observer_tests::steady::Steady;
 use serde_json::{Value, json};
-
-/// A WebSocket connection between two processes, and for as many seconds fifty messages of 500 bytes a second.
-fn traffic(names: [&str; 2], seconds: u32) -> anyhow::Result<[Puppet; 2]> {
-    let (mut client, mut server) = (Puppet::start(names[0])?, Puppet::start(names[1])?);
-    let port = server.listen()?;
-    client.run(&format!("one = connect(('127.0.0.1', {port})); ask_upgrade(one)"))?;
-    server.run("one = listener.accept()[0]; grant_upgrade(one)")?;
-    client.run("finish_upgrade(one)")?;
-    server.tell("receive_to_end(one)")?;
-    client.tell(&format!("send_steadily(one, frame(492, True), 0.02, {seconds})"))?;
-    Ok([client, server])
-}
 
 const LIVE: &str = "document.getElementById('state').textContent === 'live'";
 
@@ -52,7 +41,7 @@ fn expect_quiet(browser: &mut Browser, origin: &str) -> anyhow::Result<()> {
 #[test]
 fn it_shows_what_is_going_on_and_filters_and_sorts() -> anyhow::Result<()> {
     let agent = Agent::start(&["--oversized", "medium=100000,large=200000,huge=300000"])?;
-    let [client, _server] = traffic(["pp-alpha", "pp-beta"], 60)?;
+    let traffic = Steady::start(["pp-alpha", "pp-beta"], 60)?;
     // A name that is HTML.
     let mut hostile = Puppet::start("hostile")?;
     hostile.run("name_process('<b id=x>a</b>\\x1b'); left, right = socket.socketpair(); send([left], 5)")?;
@@ -70,7 +59,7 @@ fn it_shows_what_is_going_on_and_filters_and_sorts() -> anyhow::Result<()> {
     // What the traffic was made of.
     let names = column(&mut browser, "processes", "process")?;
     let at = names.iter().position(|name| name == "pp-alpha").context("no pp-alpha")?;
-    assert_eq!(column(&mut browser, "processes", "pid")?[at], client.pid().to_string());
+    assert_eq!(column(&mut browser, "processes", "pid")?[at], traffic.client.pid().to_string());
     let rate: f64 = column(&mut browser, "processes", "sent msg/s")?[at].parse()?;
     assert!((45.0..55.0).contains(&rate), "{rate}");
     assert!(column(&mut browser, "flows", "protocol")?.iter().any(|one| one == "websocket"));
@@ -155,7 +144,7 @@ const CONTRAST: &str = "(() => {
 #[test]
 fn it_can_be_read_in_light_and_dark_and_on_a_phone() -> anyhow::Result<()> {
     let agent = Agent::start(&[])?;
-    let _traffic = traffic(["pp-alpha", "pp-beta"], 40)?;
+    let _traffic = Steady::start(["pp-alpha", "pp-beta"], 40)?;
     let origin = format!("http://{}/", agent.address());
     let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
     let mut backs = Vec::new();

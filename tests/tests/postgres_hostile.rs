@@ -1,12 +1,11 @@
 //! What no server and no client should send: no wrong state lasts, and everybody else is counted as before.
 
-use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, TcpStream};
-use std::time::Duration;
+use std::net::Shutdown;
 
 use anyhow::Context as _;
 use observer_tests::agent::Agent;
 use observer_tests::metrics::Metrics;
+use observer_tests::noise::{Chance, throw};
 use observer_tests::postgres::clients::{Clients, Library, State, sessions};
 use observer_tests::postgres::server::Server;
 use observer_tests::postgres::shown::{Queries, Sessions, View, desyncs, nothing_lost, queries};
@@ -353,33 +352,6 @@ fn beginnings_that_lead_nowhere() -> anyhow::Result<()> {
     bystanders.check(&agent)
 }
 
-/// Bytes that look like noise, the same each time (xorshift64).
-fn noise(seed: &mut u64, length: usize) -> Vec<u8> {
-    let mut next = || {
-        *seed ^= *seed << 13;
-        *seed ^= *seed >> 7;
-        *seed ^= *seed << 17;
-        (*seed >> 24) as u8
-    };
-    (0..length).map(|_| next()).collect()
-}
-
-/// Sends something to a real server, which may end the connection at any time, and waits for the end.
-fn throw(server: &Server, parts: &[&[u8]]) -> anyhow::Result<()> {
-    let mut stream = TcpStream::connect(server.tcp().label())?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    for part in parts {
-        // It need not take all of it.
-        if stream.write_all(part).is_err() {
-            break;
-        }
-    }
-    let _ = stream.shutdown(Shutdown::Write);
-    // A reset is an end, too.
-    let _ = stream.read_to_end(&mut Vec::new());
-    Ok(())
-}
-
 #[test]
 fn a_real_server_is_thrown_noise() -> anyhow::Result<()> {
     let _alone = alone();
@@ -388,15 +360,16 @@ fn a_real_server_is_thrown_noise() -> anyhow::Result<()> {
     let mut start = 0x0003_0000_u32.to_be_bytes().to_vec();
     start.extend(b"user\0postgres\0database\0postgres\0\0");
     let start = [(start.len() as u32 + 4).to_be_bytes().to_vec(), start].concat();
-    let mut seed = 0x9E37_79B9_7F4A_7C15;
+    let server = bystanders.server.tcp().label();
+    let mut chance = Chance::new(0);
     for length in [1, 4, 5, 8, 100, 9_000, 100_000] {
         for _ in 0..5 {
-            let bytes = noise(&mut seed, length);
-            throw(&bystanders.server, &[&bytes])?;
-            throw(&bystanders.server, &[&start, &bytes])?;
-            throw(&bystanders.server, &[&start, &query("SELECT 1"), &bytes])?;
-            throw(&bystanders.server, &[&start, &query("BEGIN"), &header(b'Q', length as u32), &bytes])?;
-            throw(&bystanders.server, &[&start[..length.min(start.len())]])?;
+            let bytes = chance.bytes(length);
+            throw(&server, &[&bytes])?;
+            throw(&server, &[&start, &bytes])?;
+            throw(&server, &[&start, &query("SELECT 1"), &bytes])?;
+            throw(&server, &[&start, &query("BEGIN"), &header(b'Q', length as u32), &bytes])?;
+            throw(&server, &[&start[..length.min(start.len())]])?;
         }
     }
     bystanders.check(&agent)?;

@@ -2,17 +2,18 @@
 //! is counted as before.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use observer_tests::agent::Agent;
+use observer_tests::noise::{Chance, throw};
 use observer_tests::redis::clients::{Clients, Library, Protocol};
 use observer_tests::redis::server::Server;
 use observer_tests::redis::shown::{Sessions, View, desyncs, nothing_lost};
 use observer_tests::redis::wire::{Ends, NIL, NULL, OK, bulk, command};
-use observer_tests::redis::work::{Chance, Prefixes, Tally, Work};
+use observer_tests::redis::work::{Prefixes, Tally, Work};
 use observer_tests::websocket::{alone, own_name};
 
 const IDLE: Sessions = Sessions { active: 0.0, idle: 1.0 };
@@ -423,9 +424,10 @@ fn http_at_a_redis_port_is_http() -> anyhow::Result<()> {
     let _alone = alone();
     let agent = Agent::start(&[])?;
     let mut bystanders = Bystanders::start()?;
+    let server = bystanders.server.target().label();
     for request in REQUESTS {
         for piece in [1, 5, usize::MAX] {
-            throw(&bystanders.server, &request.chunks(piece).collect::<Vec<_>>())?;
+            throw(&server, &request.chunks(piece).collect::<Vec<_>>())?;
         }
     }
     bystanders.check(&agent)?;
@@ -444,28 +446,12 @@ fn http_at_a_redis_port_is_http() -> anyhow::Result<()> {
     nothing_lost(&agent)
 }
 
-/// Sends something to a real server, which may end the connection at any time, and waits for the end.
-fn throw(server: &Server, parts: &[&[u8]]) -> anyhow::Result<()> {
-    let mut stream = TcpStream::connect(server.target().label())?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    for part in parts {
-        // It need not take all of it.
-        if stream.write_all(part).is_err() {
-            break;
-        }
-    }
-    let _ = stream.shutdown(Shutdown::Write);
-    // A reset is an end, too.
-    let _ = stream.read_to_end(&mut Vec::new());
-    Ok(())
-}
-
 #[test]
 fn a_real_server_is_thrown_noise() -> anyhow::Result<()> {
     let _alone = alone();
     let agent = Agent::start(&[])?;
     let mut bystanders = Bystanders::start()?;
+    let server = bystanders.server.target().label();
     let mut chance = Chance::new(1);
     let ping = command(&["PING"]);
     let mut resident = Vec::new();
@@ -477,16 +463,13 @@ fn a_real_server_is_thrown_noise() -> anyhow::Result<()> {
                 let line = [&words[..], b"\r\n"].concat();
                 let unsure: Vec<u8> =
                     bytes.iter().map(|byte| b"*$:+-_%\r\n0123456789"[*byte as usize % 19]).collect();
-                throw(&bystanders.server, &[&bytes])?;
-                throw(&bystanders.server, &[&line, &line])?;
-                throw(&bystanders.server, &[b"PING ", &line, &line])?;
-                throw(&bystanders.server, &[&unsure])?;
-                throw(&bystanders.server, &[&ping, &bytes])?;
-                throw(&bystanders.server, &[&ping, &unsure])?;
-                throw(
-                    &bystanders.server,
-                    &[b"*2\r\n$3\r\nGET\r\n", format!("${length}\r\n").as_bytes(), &bytes],
-                )?;
+                throw(&server, &[&bytes])?;
+                throw(&server, &[&line, &line])?;
+                throw(&server, &[b"PING ", &line, &line])?;
+                throw(&server, &[&unsure])?;
+                throw(&server, &[&ping, &bytes])?;
+                throw(&server, &[&ping, &unsure])?;
+                throw(&server, &[b"*2\r\n$3\r\nGET\r\n", format!("${length}\r\n").as_bytes(), &bytes])?;
             }
         }
         bystanders.check(&agent)?;

@@ -3,11 +3,13 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 #![allow(unused_imports, reason = "each test binary uses a part of it")]
 
+mod calls;
 mod observed;
 mod reference;
 mod source;
 mod wire;
 
+pub(crate) use calls::{Call, observe, parts, recorded};
 pub(crate) use observed::Observed;
 pub(crate) use reference::{Reference, refer};
 pub(crate) use source::{Buffers, Keys};

@@ -1,17 +1,13 @@
 //! What is said of sessions, by the server and by the agent.
 
 use std::collections::BTreeMap;
-use std::thread;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 
 use super::server::Server;
 use crate::agent::Agent;
 use crate::metrics::{self, Metrics};
-
-/// How long the agent and the server may take to agree.
-const PATIENCE: Duration = Duration::from_secs(5);
+use crate::shown::reach;
 
 /// Sessions by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -48,15 +44,7 @@ impl Server {
 
     /// Waits until its sessions are these.
     pub fn reach(&self, expected: Sessions) -> anyhow::Result<()> {
-        let start = Instant::now();
-        loop {
-            let sessions = self.sessions()?;
-            if sessions == expected {
-                return Ok(());
-            }
-            ensure!(start.elapsed() < PATIENCE, "the server has {sessions:?}, and not {expected:?}");
-            thread::sleep(Duration::from_millis(50));
-        }
+        reach(&expected, || self.sessions())
     }
 
     /// Forgets what it has counted.
@@ -102,34 +90,13 @@ pub fn queries(counts: &[(&str, u32)]) -> Queries {
 }
 
 /// One process's sessions with one server, on one of their sides.
-#[derive(Clone, Debug)]
-pub struct View {
-    labels: [(&'static str, String); 3],
-}
+pub type View = crate::shown::View<Postgres>;
+
+/// Of what a view tells.
+#[derive(Debug)]
+pub enum Postgres {}
 
 impl View {
-    /// A client's, which is called `process`.
-    pub fn client(process: &str, server: &str) -> Self {
-        Self::new(process, "client", server)
-    }
-
-    /// A server's, which is called `process`.
-    pub fn server(process: &str, server: &str) -> Self {
-        Self::new(process, "server", server)
-    }
-
-    fn new(process: &str, role: &str, server: &str) -> Self {
-        let labels = [("process", process), ("role", role), ("server", server)];
-        Self { labels: labels.map(|(name, value)| (name, value.to_owned())) }
-    }
-
-    /// The sum of a family's series of these sessions that have more labels.
-    pub fn sum(&self, metrics: &Metrics, name: &str, more: &[(&str, &str)]) -> f64 {
-        let labels = self.labels.iter().map(|(name, value)| (*name, value.as_str()));
-        let labels: Vec<(&str, &str)> = labels.chain(more.iter().copied()).collect();
-        metrics.sum(name, &labels)
-    }
-
     /// Sessions by state.
     pub fn sessions(&self, metrics: &Metrics) -> Sessions {
         Sessions {
@@ -167,43 +134,11 @@ impl View {
     pub fn acquired_within(&self, metrics: &Metrics, bound: &str) -> f64 {
         self.sum(metrics, "db_connection_acquire_seconds_bucket", &[("le", bound)])
     }
-
-    /// Waits until something is as expected, and still is a little later.
-    pub fn expect<T: PartialEq + std::fmt::Debug>(
-        &self,
-        agent: &Agent,
-        expected: &T,
-        of: impl Fn(&Self, &Metrics) -> T,
-    ) -> anyhow::Result<()> {
-        let start = Instant::now();
-        let mut before = false;
-        loop {
-            let metrics = agent.scrape()?;
-            let actual = of(self, &metrics);
-            let now = actual == *expected;
-            if now && before {
-                return Ok(());
-            }
-            if start.elapsed() > PATIENCE {
-                let interesting = |line: &&str| {
-                    let ours = self.labels.iter().all(|(_, value)| line.contains(value.as_str()));
-                    ours && !line.contains("_bucket")
-                        || line.contains("desync")
-                        || line.contains("postgres") && line.contains("unsynchronised")
-                };
-                let lines: Vec<&str> = metrics.text().lines().filter(interesting).collect();
-                let text = lines.join("\n");
-                bail!("{:?}: it says {actual:?}, and not {expected:?}\n{text}", self.labels);
-            }
-            before = now;
-            thread::sleep(Duration::from_millis(100));
-        }
-    }
 }
 
 /// Times that the agent lost its step in Postgres streams.
 pub fn desyncs(metrics: &Metrics) -> f64 {
-    metrics.sum("observer_desyncs_total", &[("protocol", "postgres")])
+    metrics::desyncs(metrics, "postgres")
 }
 
 /// Fails if the agent lost anything in Postgres streams.

@@ -7,7 +7,8 @@ use redis::{
 use serde_json::json;
 
 use super::Address;
-use super::work::{Chance, Tally, Work, spaces};
+use super::work::{Tally, Work, spaces};
+use crate::noise::Chance;
 use crate::puppet::Puppet;
 use crate::websocket::{own_name, unique_name};
 

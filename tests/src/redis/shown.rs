@@ -1,17 +1,12 @@
 //! What is said of sessions and commands, by the server and by the agent.
 
-use std::thread;
-use std::time::{Duration, Instant};
-
-use anyhow::{Context as _, bail, ensure};
+use anyhow::Context as _;
 
 use super::server::Server;
 use super::work::{Counts, Prefixes, Tally};
 use crate::agent::Agent;
-use crate::metrics::{Metrics, Sample};
-
-/// How long the agent and the server may take to agree.
-const PATIENCE: Duration = Duration::from_secs(5);
+use crate::metrics::{self, Metrics, Sample};
+use crate::shown::reach;
 
 /// The commands that are compared by name; the others are compared together.
 const NAMED: [&str; 24] = [
@@ -49,15 +44,7 @@ impl Server {
 
     /// Waits until its sessions are these.
     pub fn reach(&self, expected: Sessions) -> anyhow::Result<()> {
-        let start = Instant::now();
-        loop {
-            let sessions = self.sessions()?;
-            if sessions == expected {
-                return Ok(());
-            }
-            ensure!(start.elapsed() < PATIENCE, "the server has {sessions:?}, and not {expected:?}");
-            thread::sleep(Duration::from_millis(50));
-        }
+        reach(&expected, || self.sessions())
     }
 
     /// Keys found and not found.
@@ -108,57 +95,17 @@ fn fold(counts: &mut Counts, name: &str, count: f64) {
 }
 
 /// One process's sessions with one server, on one of their sides.
-#[derive(Clone, Debug)]
-pub struct View {
-    labels: Vec<(&'static str, String)>,
-}
+pub type View = crate::shown::View<Redis>;
+
+/// Of what a view tells.
+#[derive(Debug)]
+pub enum Redis {}
 
 impl View {
-    /// A client's, which is called `process`.
-    pub fn client(process: &str, server: &str) -> Self {
-        Self::new(process, "client", server)
-    }
-
-    /// A server's, which is called `process`.
-    pub fn server(process: &str, server: &str) -> Self {
-        Self::new(process, "server", server)
-    }
-
     /// Both sides of what a process has to do with a server.
     pub fn both(process: &str, server: &Server) -> [Self; 2] {
         let label = server.target().label();
         [Self::client(process, &label), Self::server(&server.process, &label)]
-    }
-
-    /// The same with any server, or over any of a server's addresses.
-    #[must_use]
-    pub fn anywhere(&self) -> Self {
-        Self { labels: self.labels.iter().filter(|(name, _)| *name != "server").cloned().collect() }
-    }
-
-    fn new(process: &str, role: &str, server: &str) -> Self {
-        let labels = [("process", process), ("role", role), ("server", server)];
-        Self { labels: labels.map(|(name, value)| (name, value.to_owned())).to_vec() }
-    }
-
-    fn series<'a>(&self, metrics: &'a Metrics, name: &str, more: &[(&str, &str)]) -> Vec<&'a Sample> {
-        let labels = self.labels.iter().map(|(name, value)| (*name, value.as_str()));
-        let labels: Vec<(&str, &str)> = labels.chain(more.iter().copied()).collect();
-        metrics.samples(name, &labels)
-    }
-
-    /// The sum of a family's series of these sessions that have more labels.
-    pub fn sum(&self, metrics: &Metrics, name: &str, more: &[(&str, &str)]) -> f64 {
-        self.series(metrics, name, more).iter().map(|sample| sample.value).sum()
-    }
-
-    /// A family's values by one of its labels, without those that are zero.
-    pub fn by(&self, metrics: &Metrics, name: &str, label: &str) -> Counts {
-        let mut counts = Counts::new();
-        for sample in self.series(metrics, name, &[]).iter().filter(|sample| sample.value != 0.0) {
-            *counts.entry(sample.labels.get(label).cloned().unwrap_or_default()).or_default() += sample.value;
-        }
-        counts
     }
 
     /// Sessions by state.
@@ -234,54 +181,14 @@ impl View {
         values.extend(["count", "sum"].map(|of| self.sum(metrics, &format!("{name}_{of}"), &[])));
         values
     }
-
-    /// Waits until something is as expected, and still is a little later.
-    pub fn expect<T: PartialEq + std::fmt::Debug>(
-        &self,
-        agent: &Agent,
-        expected: &T,
-        of: impl Fn(&Self, &Metrics) -> T,
-    ) -> anyhow::Result<()> {
-        let start = Instant::now();
-        let mut before = false;
-        loop {
-            let metrics = agent.scrape()?;
-            let actual = of(self, &metrics);
-            let now = actual == *expected;
-            if now && before {
-                return Ok(());
-            }
-            if start.elapsed() > PATIENCE {
-                let interesting = |line: &&str| {
-                    let ours = self.labels.iter().all(|(_, value)| line.contains(value.as_str()));
-                    ours && !line.contains("_bucket") || is_loss(line)
-                };
-                let lines: Vec<&str> = metrics.text().lines().filter(interesting).collect();
-                let text = lines.join("\n");
-                bail!("{:?}: it says\n{actual:?}, and not\n{expected:?}\n{text}", self.labels);
-            }
-            before = now;
-            thread::sleep(Duration::from_millis(100));
-        }
-    }
-}
-
-fn is_loss(line: &str) -> bool {
-    ["desync", "unsynchronised", "unparsed", "unmatched", "events_lost"]
-        .iter()
-        .any(|what| line.contains(what))
 }
 
 /// Times that the agent lost its step in Redis streams.
 pub fn desyncs(metrics: &Metrics) -> f64 {
-    metrics.sum("observer_desyncs_total", &[("protocol", "redis")])
+    metrics::desyncs(metrics, "redis")
 }
 
-/// Fails if the agent lost anything.
+/// Fails if the agent lost anything in Redis streams.
 pub fn nothing_lost(agent: &Agent) -> anyhow::Result<()> {
-    let metrics = agent.scrape().context("after the test")?;
-    let lost = [desyncs(&metrics), metrics.sum("observer_events_lost_total", &[])];
-    let told: Vec<&str> = metrics.text().lines().filter(|line| is_loss(line)).collect();
-    ensure!(lost.iter().sum::<f64>() < 1.0, "desyncs, lost events: {lost:?}\n{}", told.join("\n"));
-    Ok(())
+    metrics::nothing_lost(&agent.scrape().context("after the test")?, "redis")
 }

@@ -82,27 +82,3 @@ impl Tally {
         self.commands.values().sum()
     }
 }
-
-/// Numbers that look like noise, the same each time (xorshift64).
-#[derive(Debug)]
-pub struct Chance(u64);
-
-impl Chance {
-    /// Others for others.
-    pub fn new(seed: u32) -> Self {
-        Self(0x9E37_79B9_7F4A_7C15 ^ u64::from(seed))
-    }
-
-    /// One below a bound.
-    pub fn below(&mut self, bound: u32) -> u32 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 32) as u32 % bound
-    }
-
-    /// So many bytes.
-    pub fn bytes(&mut self, length: usize) -> Vec<u8> {
-        (0..length).map(|_| self.below(256) as u8).collect()
-    }
-}

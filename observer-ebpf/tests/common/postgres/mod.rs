@@ -11,7 +11,7 @@ pub(crate) mod server;
 mod session;
 
 pub(crate) use model::{Model, keyword};
-pub(crate) use observe::{Outcome, SEEN_NS, observe, observed, outcome, parts};
+pub(crate) use observe::{Outcome, SEEN_NS, observed, outcome};
 pub(crate) use recorded::{RECORDED, recorded};
-pub(crate) use script::{Call, Script, client};
+pub(crate) use script::{Script, client};
 pub(crate) use session::{Request, STATEMENTS, Start, known};

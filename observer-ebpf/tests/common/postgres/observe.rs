@@ -3,7 +3,6 @@
 use observer_ebpf::layout::postgres::Counters;
 use observer_ebpf::layout::{Protocol, Role};
 
-use super::Call;
 use crate::common::Observed;
 
 /// When every connection of the tests was first seen.
@@ -33,26 +32,4 @@ pub(crate) fn observed(role: Role) -> Observed {
     observed.connection.seen_ns = SEEN_NS;
     observed.connection.pending = 1;
     observed
-}
-
-/// Feeds a call, in parts of these lengths and then the rest.
-pub(crate) fn parts(observed: &mut Observed, call: &Call, lengths: &[usize]) {
-    observed.now_ns = call.now_ns;
-    let mut rest = &call.bytes[..];
-    for &length in lengths.iter().chain([&usize::MAX]) {
-        let (part, behind) = rest.split_at(length.min(rest.len()));
-        if call.server {
-            observed.server(part);
-        } else {
-            observed.client(part);
-        }
-        rest = behind;
-    }
-}
-
-/// Feeds all calls whole.
-pub(crate) fn observe(observed: &mut Observed, calls: &[Call]) {
-    for call in calls {
-        parts(observed, call, &[]);
-    }
 }

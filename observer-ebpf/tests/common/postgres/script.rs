@@ -3,14 +3,12 @@
 use bytes::BytesMut;
 use postgres_protocol::message::backend::Message;
 
-/// What one call moved, and when.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Call {
-    /// Whether the server wrote it.
-    pub(crate) server: bool,
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) now_ns: u64,
-}
+use crate::common::Call;
+
+/// When a session's first call is, but for one step.
+pub(super) const START_NS: u64 = super::SEEN_NS + 7;
+/// What goes by from one call to the next.
+pub(super) const STEP_NS: u64 = 1_003;
 
 /// Messages of a client, as `postgres-protocol` writes them.
 pub(crate) fn client(write: impl FnOnce(&mut BytesMut)) -> Vec<u8> {
@@ -29,7 +27,7 @@ pub(crate) struct Script {
 
 impl Script {
     pub(crate) fn new() -> Self {
-        Self { calls: Vec::new(), now_ns: super::SEEN_NS + 7 }
+        Self { calls: Vec::new(), now_ns: START_NS }
     }
 
     /// Time goes by.
@@ -62,7 +60,7 @@ impl Script {
     }
 
     fn call(&mut self, server: bool, bytes: &[u8]) -> &mut Self {
-        self.wait(1_003);
+        self.wait(STEP_NS);
         self.calls.push(Call { server, bytes: bytes.to_vec(), now_ns: self.now_ns });
         self
     }

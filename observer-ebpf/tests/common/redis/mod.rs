@@ -5,5 +5,5 @@
 mod observe;
 mod recorded;
 
-pub(crate) use observe::{Call, Outcome, command, observe, observed, outcome, parts};
+pub(crate) use observe::{Outcome, command, observed, outcome};
 pub(crate) use recorded::{RECORDED, recorded};

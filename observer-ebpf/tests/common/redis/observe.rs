@@ -8,15 +8,6 @@ use observer_ebpf::layout::{Protocol, Role};
 
 use crate::common::Observed;
 
-/// What one call moved, and when.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Call {
-    /// Whether the server wrote it.
-    pub(crate) server: bool,
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) now_ns: u64,
-}
-
 /// A command as clients write it.
 pub(crate) fn command(words: &[&[u8]]) -> Vec<u8> {
     let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
@@ -57,26 +48,4 @@ pub(crate) fn observed(role: Role) -> Observed {
     observed.connection.id = 7;
     observed.connection.pending = 1;
     observed
-}
-
-/// Feeds a call, in parts of these lengths and then the rest.
-pub(crate) fn parts(observed: &mut Observed, call: &Call, lengths: &[usize]) {
-    observed.now_ns = call.now_ns;
-    let mut rest = &call.bytes[..];
-    for &length in lengths.iter().chain([&usize::MAX]) {
-        let (part, behind) = rest.split_at(length.min(rest.len()));
-        if call.server {
-            observed.server(part);
-        } else {
-            observed.client(part);
-        }
-        rest = behind;
-    }
-}
-
-/// Feeds all calls whole.
-pub(crate) fn observe(observed: &mut Observed, calls: &[Call]) {
-    for call in calls {
-        parts(observed, call, &[]);
-    }
 }

@@ -1,0 +1,116 @@
+//! What the agent shows of a process's sessions with a server, and waiting until it is what it should be.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::marker::PhantomData;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, ensure};
+
+use crate::agent::Agent;
+use crate::metrics::{Metrics, Sample, is_loss};
+
+/// How long the agent and a server may take to agree.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// One process's sessions with one server, on one of their sides, in a protocol's words.
+#[derive(Debug)]
+pub struct View<P> {
+    labels: Vec<(&'static str, String)>,
+    protocol: PhantomData<P>,
+}
+
+impl<P> Clone for View<P> {
+    fn clone(&self) -> Self {
+        Self { labels: self.labels.clone(), protocol: PhantomData }
+    }
+}
+
+impl<P> View<P> {
+    /// A client's, which is called `process`.
+    pub fn client(process: &str, server: &str) -> Self {
+        Self::new(process, "client", server)
+    }
+
+    /// A server's, which is called `process`.
+    pub fn server(process: &str, server: &str) -> Self {
+        Self::new(process, "server", server)
+    }
+
+    fn new(process: &str, role: &str, server: &str) -> Self {
+        let labels = [("process", process), ("role", role), ("server", server)];
+        Self { labels: labels.map(|(name, value)| (name, value.to_owned())).to_vec(), protocol: PhantomData }
+    }
+
+    /// The same with any server, or over any of a server's addresses.
+    #[must_use]
+    pub fn anywhere(&self) -> Self {
+        let labels = self.labels.iter().filter(|(name, _)| *name != "server").cloned().collect();
+        Self { labels, protocol: PhantomData }
+    }
+
+    /// A family's series of these sessions that have more labels.
+    pub fn series<'a>(&self, metrics: &'a Metrics, name: &str, more: &[(&str, &str)]) -> Vec<&'a Sample> {
+        let labels = self.labels.iter().map(|(name, value)| (*name, value.as_str()));
+        let labels: Vec<(&str, &str)> = labels.chain(more.iter().copied()).collect();
+        metrics.samples(name, &labels)
+    }
+
+    /// The sum of these series.
+    pub fn sum(&self, metrics: &Metrics, name: &str, more: &[(&str, &str)]) -> f64 {
+        self.series(metrics, name, more).iter().map(|sample| sample.value).sum()
+    }
+
+    /// A family's values by one of its labels, without those that are zero.
+    pub fn by(&self, metrics: &Metrics, name: &str, label: &str) -> BTreeMap<String, f64> {
+        let mut counts = BTreeMap::new();
+        for sample in self.series(metrics, name, &[]).iter().filter(|sample| sample.value != 0.0) {
+            *counts.entry(sample.labels.get(label).cloned().unwrap_or_default()).or_default() += sample.value;
+        }
+        counts
+    }
+
+    /// Waits until something is as expected, and still is a little later.
+    pub fn expect<T: PartialEq + Debug>(
+        &self,
+        agent: &Agent,
+        expected: &T,
+        of: impl Fn(&Self, &Metrics) -> T,
+    ) -> anyhow::Result<()> {
+        let start = Instant::now();
+        let mut before = false;
+        loop {
+            let metrics = agent.scrape()?;
+            let actual = of(self, &metrics);
+            let now = actual == *expected;
+            if now && before {
+                return Ok(());
+            }
+            if start.elapsed() > PATIENCE {
+                let interesting = |line: &&str| {
+                    let ours = self.labels.iter().all(|(_, value)| line.contains(value.as_str()));
+                    ours && !line.contains("_bucket") || is_loss(line)
+                };
+                let lines: Vec<&str> = metrics.text().lines().filter(interesting).collect();
+                let text = lines.join("\n");
+                bail!("{:?}: it says\n{actual:?}, and not\n{expected:?}\n{text}", self.labels);
+            }
+            before = now;
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+/// Waits until a server says what is expected.
+pub fn reach<T: PartialEq + Debug>(expected: &T, ask: impl Fn() -> anyhow::Result<T>) -> anyhow::Result<()> {
+    let start = Instant::now();
+    loop {
+        let said = ask()?;
+        if said == *expected {
+            return Ok(());
+        }
+        ensure!(start.elapsed() < PATIENCE, "the server has {said:?}, and not {expected:?}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
