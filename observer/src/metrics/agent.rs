@@ -3,7 +3,7 @@
 use observer_ebpf::layout::Protocol;
 use observer_ebpf::layout::health::{Desync, Health, Unread};
 
-use super::family::{Description, Family, Kind, Value};
+use super::family::{Description, Family, Value};
 use super::fold::Folder;
 use super::protocol;
 use crate::ledger::View;
@@ -27,11 +27,45 @@ pub struct Facts<'a> {
     pub collects: (&'a [u64], f64),
 }
 
-macro_rules! describe {
-    ($name:literal, $kind:expr, $labels:expr, $help:expr) => {
-        Description { name: $name, help: $help, kind: $kind, labels: $labels }
-    };
-}
+const BUILD: Description =
+    Description::gauge("observer_build_info", &["version"], "The agent's version; always 1.");
+const PROBES: Description =
+    Description::gauge("observer_probe_up", &["probe"], "Whether a BPF program is attached.");
+const TRACKED: Description =
+    Description::gauge("observer_tracked_connections", &[], "Connections tracked now.");
+const COLLECT: Description = Description::histogram(
+    "observer_collect_seconds",
+    &COLLECT_BOUNDS,
+    &[],
+    "Time that the agent took to collect.",
+);
+const UNTRACKED: Description = Description::counter(
+    "observer_untracked_connections_total",
+    &[],
+    "Connections past the limit, of which nothing is known.",
+);
+const EVENTS_LOST: Description = Description::counter(
+    "observer_events_lost_total",
+    &[],
+    "Records that found no room, and calls that the kernel did not show to a busy program.",
+);
+const UNSYNCHRONISED: Description = Description::gauge(
+    "observer_unsynchronised_connections",
+    &["protocol"],
+    "Connections seen in the middle, or lost, and not yet in step with their parser.",
+);
+const DESYNCS: Description = Description::counter(
+    "observer_desyncs_total",
+    &["protocol", "reason"],
+    "Streams that fell out of step with their parser.",
+);
+const UNPARSED: Description =
+    Description::counter("observer_unparsed_bytes_total", &["reason"], "Bytes counted but not readable.");
+const FOLDED: Description = Description::counter(
+    "observer_series_folded_total",
+    &["family"],
+    "Series added up under process=\"other\", past the limit of their family.",
+);
 
 /// The families of the agent.
 pub fn families(facts: &Facts<'_>, view: &View, folder: &Folder) -> Vec<Family> {
@@ -50,47 +84,30 @@ fn single(description: Description, value: Value) -> Family {
 
 /// What the agent is and holds.
 fn state(facts: &Facts<'_>) -> Vec<Family> {
-    let help = "The agent's version; always 1.";
-    let mut build = Family::new(describe!("observer_build_info", Kind::Gauge, &["version"], help));
+    let mut build = Family::new(BUILD);
     build.push([env!("CARGO_PKG_VERSION")], Value::Gauge(1.0));
-
-    let help = "Whether a BPF program is attached.";
-    let mut probes = Family::new(describe!("observer_probe_up", Kind::Gauge, &["probe"], help));
+    let mut probes = Family::new(PROBES);
     for probe in facts.probes {
         probes.push([probe.name], Value::Gauge(if probe.state == State::Up { 1.0 } else { 0.0 }));
     }
-
-    let help = "Connections tracked now.";
-    let tracked = describe!("observer_tracked_connections", Kind::Gauge, &[], help);
-    let help = "Time that the agent took to collect.";
-    let collect = describe!("observer_collect_seconds", Kind::Histogram(&COLLECT_BOUNDS), &[], help);
     let (counts, seconds) = facts.collects;
     vec![
         build,
         probes,
-        single(tracked, Value::Gauge(facts.tracked as f64)),
-        single(collect, Value::Histogram(counts.to_vec(), seconds)),
+        single(TRACKED, Value::Gauge(facts.tracked as f64)),
+        single(COLLECT, Value::Histogram(counts.to_vec(), seconds)),
     ]
 }
 
 /// What could not be seen or parsed.
 fn losses(health: &Health, missed_runs: u64, view: &View) -> Vec<Family> {
-    let help = "Connections past the limit, of which nothing is known.";
-    let untracked = describe!("observer_untracked_connections_total", Kind::Counter, &[], help);
-    let help = "Records that found no room, and calls that the kernel did not show to a busy program.";
-    let events = describe!("observer_events_lost_total", Kind::Counter, &[], help);
-
-    let help = "Connections seen in the middle, or lost, and not yet in step with their parser.";
-    let lost = describe!("observer_unsynchronised_connections", Kind::Gauge, &["protocol"], help);
-    let mut lost = Family::new(lost);
+    let mut lost = Family::new(UNSYNCHRONISED);
     for spoken in [Protocol::Unknown, Protocol::WebSocket, Protocol::Postgres, Protocol::Redis] {
         let count = view.lost.get(&spoken).copied().unwrap_or_default();
         lost.push([protocol(spoken)], Value::Gauge(count as f64));
     }
 
-    let help = "Streams that fell out of step with their parser.";
-    let desyncs = describe!("observer_desyncs_total", Kind::Counter, &["protocol", "reason"], help);
-    let mut desyncs = Family::new(desyncs);
+    let mut desyncs = Family::new(DESYNCS);
     for spoken in Protocol::ALL {
         for reason in Desync::ALL {
             let count = health.desyncs[spoken as usize][reason as usize];
@@ -98,27 +115,23 @@ fn losses(health: &Health, missed_runs: u64, view: &View) -> Vec<Family> {
         }
     }
 
-    let help = "Bytes counted but not readable.";
-    let bytes = describe!("observer_unparsed_bytes_total", Kind::Counter, &["reason"], help);
-    let mut bytes = Family::new(bytes);
+    let mut bytes = Family::new(UNPARSED);
     for reason in Unread::ALL {
         let count = health.unread_bytes[reason as usize];
         bytes.push([unread(reason)], Value::Counter(count as f64));
     }
     vec![
-        single(untracked, Value::Counter(health.untracked as f64)),
+        single(UNTRACKED, Value::Counter(health.untracked as f64)),
         lost,
         desyncs,
         bytes,
-        single(events, Value::Counter((health.events_lost + missed_runs) as f64)),
+        single(EVENTS_LOST, Value::Counter((health.events_lost + missed_runs) as f64)),
     ]
 }
 
 /// What could not be stored apart.
 fn folded(folder: &Folder) -> Family {
-    let help = "Series added up under process=\"other\", past the limit of their family.";
-    let series = describe!("observer_series_folded_total", Kind::Counter, &["family"], help);
-    let mut series = Family::new(series);
+    let mut series = Family::new(FOLDED);
     for (family, count) in folder.folded() {
         series.count([family], count);
     }

@@ -2,53 +2,47 @@
 
 use observer_ebpf::layout::{Direction, Protocol};
 
-use super::family::{Description, Family, Kind, Value};
+use super::family::{Description, Family, Value};
 use super::{direction, protocol, role};
 use crate::ledger::View;
 use crate::totals::{CONNECT_BOUNDS, FAILURES};
 
-const OPEN: Description = Description {
-    name: "observer_connections",
-    help: "Connections open now, those opened before the agent started included.",
-    kind: Kind::Gauge,
-    labels: &["process", "container", "role", "protocol"],
-};
-const OPENED: Description = Description {
-    name: "observer_connections_opened_total",
-    help: "Connections that opened, by the protocol first told.",
-    kind: Kind::Counter,
-    labels: &["process", "container", "role", "protocol"],
-};
-const CLOSED: Description = Description {
-    name: "observer_connections_closed_total",
-    help: "Connections that closed, by the protocol last told.",
-    kind: Kind::Counter,
-    labels: &["process", "container", "role", "protocol"],
-};
-const FAILED: Description = Description {
-    name: "observer_connect_failures_total",
-    help: "TCP connects that failed after the SYN was sent.",
-    kind: Kind::Counter,
-    labels: &["process", "container", "role", "reason"],
-};
-const CONNECT: Description = Description {
-    name: "observer_connect_seconds",
-    help: "Time from SYN sent to established.",
-    kind: Kind::Histogram(&CONNECT_BOUNDS),
-    labels: &["process", "container", "role"],
-};
-const BYTES: Description = Description {
-    name: "observer_bytes_total",
-    help: "Payload bytes through socket calls.",
-    kind: Kind::Counter,
-    labels: &["process", "container", "role", "protocol", "direction"],
-};
-const RETRANSMITS: Description = Description {
-    name: "observer_retransmits_total",
-    help: "TCP segments sent again.",
-    kind: Kind::Counter,
-    labels: &["process", "container", "role"],
-};
+const OPEN: Description = Description::gauge(
+    "observer_connections",
+    &["process", "container", "role", "protocol"],
+    "Connections open now, those opened before the agent started included.",
+);
+const OPENED: Description = Description::counter(
+    "observer_connections_opened_total",
+    &["process", "container", "role", "protocol"],
+    "Connections that opened, by the protocol first told.",
+);
+const CLOSED: Description = Description::counter(
+    "observer_connections_closed_total",
+    &["process", "container", "role", "protocol"],
+    "Connections that closed, by the protocol last told.",
+);
+const FAILED: Description = Description::counter(
+    "observer_connect_failures_total",
+    &["process", "container", "role", "reason"],
+    "TCP connects that failed after the SYN was sent.",
+);
+const CONNECT: Description = Description::histogram(
+    "observer_connect_seconds",
+    &CONNECT_BOUNDS,
+    &["process", "container", "role"],
+    "Time from SYN sent to established.",
+);
+const BYTES: Description = Description::counter(
+    "observer_bytes_total",
+    &["process", "container", "role", "protocol", "direction"],
+    "Payload bytes through socket calls.",
+);
+const RETRANSMITS: Description = Description::counter(
+    "observer_retransmits_total",
+    &["process", "container", "role"],
+    "TCP segments sent again.",
+);
 
 /// The families of a view.
 pub fn families(view: &View) -> Vec<Family> {

@@ -85,16 +85,12 @@ fn histogram(bounds: &[f64], counts: &[u64], sum: f64) -> proto::Histogram {
 #[cfg(test)]
 mod tests {
     use super::text;
-    use crate::metrics::family::{Description, Family, Kind, Value};
+    use crate::metrics::family::{Description, Family, Value};
 
     #[test]
     fn families_read_as_prometheus_expects() {
-        let mut sizes = Family::new(Description {
-            name: "size_bytes",
-            help: "Sizes.",
-            kind: Kind::Histogram(&[100.0, 10_000_000.0]),
-            labels: &["process"],
-        });
+        let mut sizes =
+            Family::new(Description::histogram("size_bytes", &[100.0, 10_000_000.0], &["process"], "Sizes."));
         sizes.push(["a\"b\n"], Value::Histogram(vec![2, 1, 1], 20_000_003.0));
         let text = text(&[sizes], &[]).map(String::from_utf8);
         let expected = "# HELP size_bytes Sizes.\n# TYPE size_bytes histogram\n\

@@ -51,6 +51,28 @@ pub struct Description {
     pub labels: &'static [&'static str],
 }
 
+impl Description {
+    /// Of a family of counters.
+    pub const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Self {
+        Self { name, help, kind: Kind::Counter, labels }
+    }
+
+    /// Of a family of gauges.
+    pub const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Self {
+        Self { name, help, kind: Kind::Gauge, labels }
+    }
+
+    /// Of a family of histograms, with these upper bounds.
+    pub const fn histogram(
+        name: &'static str,
+        bounds: &'static [f64],
+        labels: &'static [&'static str],
+        help: &'static str,
+    ) -> Self {
+        Self { name, help, kind: Kind::Histogram(bounds), labels }
+    }
+}
+
 /// Values of a family's labels.
 pub type Labels = Vec<String>;
 

@@ -3,23 +3,21 @@
 use observer_ebpf::layout::Direction;
 
 use super::direction;
-use super::family::{Description, Family, Kind, Value};
+use super::family::{Description, Family, Value};
 use crate::flows::Row;
 
 const LABELS: &[&str] = &["process", "pid", "container", "role", "local", "remote", "protocol", "direction"];
 
-const BYTES: Description = Description {
-    name: "observer_flow_bytes_per_second",
-    help: "Payload bytes a second of the busiest connections over the last 10 seconds.",
-    kind: Kind::Gauge,
-    labels: LABELS,
-};
-const MESSAGES: Description = Description {
-    name: "observer_flow_messages_per_second",
-    help: "WebSocket data messages a second of the busiest connections over the last 10 seconds.",
-    kind: Kind::Gauge,
-    labels: LABELS,
-};
+const BYTES: Description = Description::gauge(
+    "observer_flow_bytes_per_second",
+    LABELS,
+    "Payload bytes a second of the busiest connections over the last 10 seconds.",
+);
+const MESSAGES: Description = Description::gauge(
+    "observer_flow_messages_per_second",
+    LABELS,
+    "WebSocket data messages a second of the busiest connections over the last 10 seconds.",
+);
 
 /// The families of these flows. Two flows of one process between the same two ends (UNIX sockets) are one
 /// row.

@@ -2,7 +2,7 @@
 
 use observer_ebpf::layout::postgres::QueryKind;
 
-use super::family::{Description, Family, Kind, Value};
+use super::family::{Description, Family, Value};
 use super::{SERVER_LABELS as LABELS, role, seconds};
 use crate::ledger::View;
 use crate::postgres::ACQUIRE_BOUNDS;
@@ -12,54 +12,46 @@ const QUERY_BOUNDS: [f64; 8] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
 /// As [`observer_ebpf::layout::postgres::TRANSACTION_BOUNDS`], in seconds.
 const TRANSACTION_BOUNDS: [f64; 10] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0];
 
-const ACTIVE: Description = Description {
-    name: "db_connections_active",
-    help: "Postgres sessions with a query in progress.",
-    kind: Kind::Gauge,
-    labels: LABELS,
-};
-const IDLE: Description = Description {
-    name: "db_connections_idle",
-    help: "Postgres sessions that wait for a query outside a transaction.",
-    kind: Kind::Gauge,
-    labels: LABELS,
-};
-const IN_TRANSACTION: Description = Description {
-    name: "observer_db_connections_idle_in_transaction",
-    help: "Postgres sessions that wait for a query inside a transaction, open or failed.",
-    kind: Kind::Gauge,
-    labels: LABELS,
-};
-const WAITING: Description = Description {
-    name: "db_connections_waiting",
-    help: "Postgres connections before their first ReadyForQuery.",
-    kind: Kind::Gauge,
-    labels: LABELS,
-};
-const ACQUIRE: Description = Description {
-    name: "db_connection_acquire_seconds",
-    help: "Time from connect to the first ReadyForQuery.",
-    kind: Kind::Histogram(&ACQUIRE_BOUNDS),
-    labels: LABELS,
-};
-const QUERIES: Description = Description {
-    name: "db_query_duration_seconds",
-    help: "Time from a request's first byte to its ReadyForQuery.",
-    kind: Kind::Histogram(&QUERY_BOUNDS),
-    labels: &["process", "container", "role", "server", "query_type"],
-};
-const TRANSACTIONS: Description = Description {
-    name: "observer_db_transaction_seconds",
-    help: "Time from the ReadyForQuery that enters a transaction to the one that leaves it.",
-    kind: Kind::Histogram(&TRANSACTION_BOUNDS),
-    labels: LABELS,
-};
-const ERRORS: Description = Description {
-    name: "observer_db_errors_total",
-    help: "ErrorResponse messages by SQLSTATE class.",
-    kind: Kind::Counter,
-    labels: &["process", "container", "role", "server", "sqlstate_class"],
-};
+const ACTIVE: Description =
+    Description::gauge("db_connections_active", LABELS, "Postgres sessions with a query in progress.");
+const IDLE: Description = Description::gauge(
+    "db_connections_idle",
+    LABELS,
+    "Postgres sessions that wait for a query outside a transaction.",
+);
+const IN_TRANSACTION: Description = Description::gauge(
+    "observer_db_connections_idle_in_transaction",
+    LABELS,
+    "Postgres sessions that wait for a query inside a transaction, open or failed.",
+);
+const WAITING: Description = Description::gauge(
+    "db_connections_waiting",
+    LABELS,
+    "Postgres connections before their first ReadyForQuery.",
+);
+const ACQUIRE: Description = Description::histogram(
+    "db_connection_acquire_seconds",
+    &ACQUIRE_BOUNDS,
+    LABELS,
+    "Time from connect to the first ReadyForQuery.",
+);
+const QUERIES: Description = Description::histogram(
+    "db_query_duration_seconds",
+    &QUERY_BOUNDS,
+    &["process", "container", "role", "server", "query_type"],
+    "Time from a request's first byte to its ReadyForQuery.",
+);
+const TRANSACTIONS: Description = Description::histogram(
+    "observer_db_transaction_seconds",
+    &TRANSACTION_BOUNDS,
+    LABELS,
+    "Time from the ReadyForQuery that enters a transaction to the one that leaves it.",
+);
+const ERRORS: Description = Description::counter(
+    "observer_db_errors_total",
+    &["process", "container", "role", "server", "sqlstate_class"],
+    "ErrorResponse messages by SQLSTATE class.",
+);
 
 const fn query_type(kind: QueryKind) -> &'static str {
     match kind {

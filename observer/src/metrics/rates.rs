@@ -2,49 +2,44 @@
 
 use observer_ebpf::layout::{Direction, Protocol};
 
-use super::family::{Description, Family, Kind, Value};
+use super::family::{Description, Family, Value};
 use super::{direction, role};
 use crate::ledger::View;
 use crate::rates::minute::{BOUNDS, Rate};
 use crate::rates::node::Node;
 use crate::totals::{TURNED_AWAY, Totals};
 
-const GLOBAL: Description = Description {
-    name: "global_message_rate_per_second",
-    help: "WebSocket data messages a second on the node over the last 10 seconds, those between two local processes once.",
-    kind: Kind::Gauge,
-    labels: &[],
-};
-const SPIKES: Description = Description {
-    name: "message_rate_spike_total",
-    help: "Times that the node's message rate rose above the threshold.",
-    kind: Kind::Counter,
-    labels: &[],
-};
-const MINUTES: Description = Description {
-    name: "user_messages_per_minute",
-    help: "Data messages of each open WebSocket connection in each of its full minutes.",
-    kind: Kind::Histogram(&BOUNDS),
-    labels: &["process", "container", "role", "direction"],
-};
-const USERS: Description = Description {
-    name: "active_users_by_rate",
-    help: "WebSocket connections open now, by the messages of their client in the current or the last minute.",
-    kind: Kind::Gauge,
-    labels: &["process", "container", "role", "rate_bucket"],
-};
-const HIGH: Description = Description {
-    name: "high_rate_users_total",
-    help: "Minutes in which the client of a WebSocket connection sent more messages than the limit.",
-    kind: Kind::Counter,
-    labels: &["process", "container", "role"],
-};
-const LIMITED: Description = Description {
-    name: "rate_limited_connections_total",
-    help: "Connections that the application turned away.",
-    kind: Kind::Counter,
-    labels: &["process", "container", "role", "reason"],
-};
+const GLOBAL: Description = Description::gauge(
+    "global_message_rate_per_second",
+    &[],
+    "WebSocket data messages a second on the node over the last 10 seconds, those between two local processes once.",
+);
+const SPIKES: Description = Description::counter(
+    "message_rate_spike_total",
+    &[],
+    "Times that the node's message rate rose above the threshold.",
+);
+const MINUTES: Description = Description::histogram(
+    "user_messages_per_minute",
+    &BOUNDS,
+    &["process", "container", "role", "direction"],
+    "Data messages of each open WebSocket connection in each of its full minutes.",
+);
+const USERS: Description = Description::gauge(
+    "active_users_by_rate",
+    &["process", "container", "role", "rate_bucket"],
+    "WebSocket connections open now, by the messages of their client in the current or the last minute.",
+);
+const HIGH: Description = Description::counter(
+    "high_rate_users_total",
+    &["process", "container", "role"],
+    "Minutes in which the client of a WebSocket connection sent more messages than the limit.",
+);
+const LIMITED: Description = Description::counter(
+    "rate_limited_connections_total",
+    &["process", "container", "role", "reason"],
+    "Connections that the application turned away.",
+);
 
 /// A label's value for a rate.
 const fn bucket(rate: Rate) -> &'static str {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use observer_ebpf::layout::redis::{Command, ErrorKind, KeyCounts};
 
-use super::family::{Description, Family, Kind, Value};
+use super::family::{Description, Family, Value};
 use super::{SERVER_LABELS as LABELS, role, seconds};
 use crate::ledger::View;
 use crate::redis::Totals;
@@ -20,96 +20,76 @@ const TTL_BOUNDS: [f64; 8] = [1.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 86_40
 
 const PREFIX_LABELS: &[&str] = &["process", "container", "role", "server", "cache_key_prefix"];
 
-const ACTIVE: Description = Description {
-    name: "redis_connections_active",
-    help: "Redis connections with an unanswered command.",
-    kind: Kind::Gauge,
-    labels: LABELS,
-};
-const IDLE: Description = Description {
-    name: "redis_connections_idle",
-    help: "Redis connections without an unanswered command.",
-    kind: Kind::Gauge,
-    labels: LABELS,
-};
-const HITS: Description = Description {
-    name: "redis_cache_hits_total",
-    help: "Keys found, by the replies to GET, MGET, HGET, GETEX, GETDEL and EXISTS.",
-    kind: Kind::Counter,
-    labels: PREFIX_LABELS,
-};
-const MISSES: Description = Description {
-    name: "redis_cache_misses_total",
-    help: "Keys not found, by the replies to GET, MGET, HGET, GETEX, GETDEL and EXISTS.",
-    kind: Kind::Counter,
-    labels: PREFIX_LABELS,
-};
-const GETS: Description = Description {
-    name: "redis_get_latency_seconds",
-    help: "Time from a GET to its reply.",
-    kind: Kind::Histogram(&LATENCY_BOUNDS),
-    labels: LABELS,
-};
-const SETS: Description = Description {
-    name: "redis_set_latency_seconds",
-    help: "Time from a SET to its reply.",
-    kind: Kind::Histogram(&LATENCY_BOUNDS),
-    labels: LABELS,
-};
-const COMMANDS: Description = Description {
-    name: "observer_redis_commands_total",
-    help: "Commands sent to the server.",
-    kind: Kind::Counter,
-    labels: &["process", "container", "role", "server", "command"],
-};
-const ERRORS: Description = Description {
-    name: "observer_redis_errors_total",
-    help: "Error replies by the first word of the message.",
-    kind: Kind::Counter,
-    labels: &["process", "container", "role", "server", "kind"],
-};
-const SIZES: Description = Description {
-    name: "redis_key_size_bytes",
-    help: "Length of the values that SET and its kin write.",
-    kind: Kind::Histogram(&SIZE_BOUNDS),
-    labels: LABELS,
-};
-const TTLS: Description = Description {
-    name: "redis_ttl_seconds",
-    help: "Times to live given, with a write or by EXPIRE and its kin.",
-    kind: Kind::Histogram(&TTL_BOUNDS),
-    labels: LABELS,
-};
-const WITHOUT_TTL: Description = Description {
-    name: "observer_redis_writes_without_ttl_total",
-    help: "Values written without a time to live.",
-    kind: Kind::Counter,
-    labels: LABELS,
-};
-const UNMATCHED: Description = Description {
-    name: "observer_redis_unmatched_replies_total",
-    help: "Replies past the limit of commands in flight, whose hits, misses and latencies are left out.",
-    kind: Kind::Counter,
-    labels: LABELS,
-};
-const MEMORY: Description = Description {
-    name: "redis_memory_used_bytes",
-    help: "used_memory in the server's newest reply to INFO.",
-    kind: Kind::Gauge,
-    labels: LABELS,
-};
-const EVICTIONS: Description = Description {
-    name: "redis_evictions_total",
-    help: "evicted_keys in the server's newest reply to INFO.",
-    kind: Kind::Gauge,
-    labels: LABELS,
-};
-const INFO_UP: Description = Description {
-    name: "observer_redis_info_up",
-    help: "Whether a server of --redis-info answered when it was last asked.",
-    kind: Kind::Gauge,
-    labels: &["server"],
-};
+const ACTIVE: Description =
+    Description::gauge("redis_connections_active", LABELS, "Redis connections with an unanswered command.");
+const IDLE: Description =
+    Description::gauge("redis_connections_idle", LABELS, "Redis connections without an unanswered command.");
+const HITS: Description = Description::counter(
+    "redis_cache_hits_total",
+    PREFIX_LABELS,
+    "Keys found, by the replies to GET, MGET, HGET, GETEX, GETDEL and EXISTS.",
+);
+const MISSES: Description = Description::counter(
+    "redis_cache_misses_total",
+    PREFIX_LABELS,
+    "Keys not found, by the replies to GET, MGET, HGET, GETEX, GETDEL and EXISTS.",
+);
+const GETS: Description = Description::histogram(
+    "redis_get_latency_seconds",
+    &LATENCY_BOUNDS,
+    LABELS,
+    "Time from a GET to its reply.",
+);
+const SETS: Description = Description::histogram(
+    "redis_set_latency_seconds",
+    &LATENCY_BOUNDS,
+    LABELS,
+    "Time from a SET to its reply.",
+);
+const COMMANDS: Description = Description::counter(
+    "observer_redis_commands_total",
+    &["process", "container", "role", "server", "command"],
+    "Commands sent to the server.",
+);
+const ERRORS: Description = Description::counter(
+    "observer_redis_errors_total",
+    &["process", "container", "role", "server", "kind"],
+    "Error replies by the first word of the message.",
+);
+const SIZES: Description = Description::histogram(
+    "redis_key_size_bytes",
+    &SIZE_BOUNDS,
+    LABELS,
+    "Length of the values that SET and its kin write.",
+);
+const TTLS: Description = Description::histogram(
+    "redis_ttl_seconds",
+    &TTL_BOUNDS,
+    LABELS,
+    "Times to live given, with a write or by EXPIRE and its kin.",
+);
+const WITHOUT_TTL: Description = Description::counter(
+    "observer_redis_writes_without_ttl_total",
+    LABELS,
+    "Values written without a time to live.",
+);
+const UNMATCHED: Description = Description::counter(
+    "observer_redis_unmatched_replies_total",
+    LABELS,
+    "Replies past the limit of commands in flight, whose hits, misses and latencies are left out.",
+);
+const MEMORY: Description = Description::gauge(
+    "redis_memory_used_bytes",
+    LABELS,
+    "used_memory in the server's newest reply to INFO.",
+);
+const EVICTIONS: Description =
+    Description::gauge("redis_evictions_total", LABELS, "evicted_keys in the server's newest reply to INFO.");
+const INFO_UP: Description = Description::gauge(
+    "observer_redis_info_up",
+    &["server"],
+    "Whether a server of --redis-info answered when it was last asked.",
+);
 
 /// The families of a view.
 pub fn families(view: &View) -> Vec<Family> {

@@ -3,55 +3,50 @@
 use observer_ebpf::layout::websocket::{MessageType, Opcode, Violation};
 use observer_ebpf::layout::{Direction, Protocol};
 
-use super::family::{Description, Family, Kind, Value};
+use super::family::{Description, Family, Value};
 use super::{direction, role};
 use crate::ledger::View;
 
 /// As [`observer_ebpf::layout::websocket::SIZE_BOUNDS`].
 pub const BOUNDS: &[f64] = &[1e2, 1e3, 1e4, 1e5, 1e6, 1e7];
 
-const MESSAGE_SIZE: Description = Description {
-    name: "message_size_bytes",
-    help: "Payload of complete WebSocket data messages, as on the wire.",
-    kind: Kind::Histogram(BOUNDS),
-    labels: &["process", "pid", "container", "role", "direction"],
-};
-const FRAME_SIZE: Description = Description {
-    name: "observer_websocket_frame_size_bytes",
-    help: "Payload of complete WebSocket frames.",
-    kind: Kind::Histogram(BOUNDS),
-    labels: &["process", "container", "role", "direction", "opcode"],
-};
-const MESSAGES: Description = Description {
-    name: "observer_websocket_messages_total",
-    help: "Complete WebSocket data messages.",
-    kind: Kind::Counter,
-    labels: &["process", "container", "role", "direction", "type", "compressed"],
-};
-const OVERSIZED: Description = Description {
-    name: "oversized_message_total",
-    help: "WebSocket messages at or above a threshold, each in the category of its full size.",
-    kind: Kind::Counter,
-    labels: &["process", "pid", "container", "role", "direction", "size_category"],
-};
-const CONNECTIONS: Description = Description {
-    name: "observer_websocket_connections",
-    help: "WebSocket connections open now.",
-    kind: Kind::Gauge,
-    labels: &["process", "container", "role"],
-};
-const CLOSES: Description = Description {
-    name: "observer_websocket_closes_total",
-    help: "WebSocket connections that closed, by the code of the close frame.",
-    kind: Kind::Counter,
-    labels: &["process", "container", "role", "code"],
-};
-const VIOLATIONS: Description = Description {
-    name: "observer_websocket_violations_total",
-    help: "WebSocket frames that break RFC 6455.",
-    kind: Kind::Counter,
-    labels: &["process", "container", "role", "kind"],
-};
+const MESSAGE_SIZE: Description = Description::histogram(
+    "message_size_bytes",
+    BOUNDS,
+    &["process", "pid", "container", "role", "direction"],
+    "Payload of complete WebSocket data messages, as on the wire.",
+);
+const FRAME_SIZE: Description = Description::histogram(
+    "observer_websocket_frame_size_bytes",
+    BOUNDS,
+    &["process", "container", "role", "direction", "opcode"],
+    "Payload of complete WebSocket frames.",
+);
+const MESSAGES: Description = Description::counter(
+    "observer_websocket_messages_total",
+    &["process", "container", "role", "direction", "type", "compressed"],
+    "Complete WebSocket data messages.",
+);
+const OVERSIZED: Description = Description::counter(
+    "oversized_message_total",
+    &["process", "pid", "container", "role", "direction", "size_category"],
+    "WebSocket messages at or above a threshold, each in the category of its full size.",
+);
+const CONNECTIONS: Description = Description::gauge(
+    "observer_websocket_connections",
+    &["process", "container", "role"],
+    "WebSocket connections open now.",
+);
+const CLOSES: Description = Description::counter(
+    "observer_websocket_closes_total",
+    &["process", "container", "role", "code"],
+    "WebSocket connections that closed, by the code of the close frame.",
+);
+const VIOLATIONS: Description = Description::counter(
+    "observer_websocket_violations_total",
+    &["process", "container", "role", "kind"],
+    "WebSocket frames that break RFC 6455.",
+);
 
 /// A size category by its number.
 pub const fn category(category: u32) -> &'static str {
