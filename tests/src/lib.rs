@@ -4,6 +4,7 @@
 //! `cargo xtask test` provides all three. Without them a test fails and says so.
 
 pub mod agent;
+pub mod bpf;
 pub mod browser;
 pub mod crowd;
 pub mod ends;

@@ -9,6 +9,7 @@ mod llvm;
 mod privilege;
 mod run;
 mod setup;
+mod soak;
 mod test;
 mod toolchain;
 mod workspace;
@@ -56,6 +57,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Run everything at once for long, the agent killed and started again in the middle of it
+    Soak {
+        /// How long
+        #[arg(long, default_value_t = 10)]
+        minutes: u32,
+    },
     /// Do what CI does: formatting, lints, documentation, dependencies, then every test
     Ci {
         /// Leave the tests out
@@ -71,6 +78,7 @@ fn main() -> ExitCode {
         Task::Run { args } => run::command(args),
         Task::Test { filter } => test::command(filter.as_deref()),
         Task::Bench { args } => bench::command(args),
+        Task::Soak { minutes } => soak::command(minutes),
         Task::Ci { no_test } => ci::command(no_test),
     };
     match done {

@@ -1,5 +1,7 @@
 //! `cargo xtask test`: first what needs no kernel, then the agent against real servers and clients.
 
+use std::process::Command;
+
 use anyhow::{Context as _, Result};
 
 use crate::command::run;
@@ -11,7 +13,7 @@ pub(crate) fn command(filter: Option<&str>) -> Result<()> {
     setup::ensure(Needs::Everything)?;
     build::everything()?;
     host(filter)?;
-    end_to_end(filter)
+    run(end_to_end(&[])?.args(filter)).context("end-to-end tests")
 }
 
 /// Unit, documentation and parser tests. No root, no kernel.
@@ -21,15 +23,15 @@ fn host(filter: Option<&str>) -> Result<()> {
     run(cargo.args(filter)).context("tests on the host")
 }
 
-/// The agent on this kernel. One test at a time: each watches the whole host.
-fn end_to_end(filter: Option<&str>) -> Result<()> {
+/// The agent on this kernel, in all or some of the test binaries. One test at a time: each watches the whole host.
+pub(crate) fn end_to_end(which: &[&str]) -> Result<Command> {
     let mut cargo = cargo::same();
     // A test that fails is no reason not to hear of others.
-    cargo.args(["test", "--release", "--no-fail-fast", "--package", "observer-tests"]);
+    cargo.args(["test", "--release", "--no-fail-fast", "--package", "observer-tests"]).args(which);
     cargo.args(build::target_directory());
     cargo.args(privilege::cargo_runner().context("end-to-end tests")?);
-    cargo.args(["--", "--test-threads=1"]).args(filter).envs(environment());
-    run(&mut cargo).context("end-to-end tests")
+    cargo.args(["--", "--test-threads=1"]).envs(environment());
+    Ok(cargo)
 }
 
 /// What the end-to-end tests and the benchmark find things by.

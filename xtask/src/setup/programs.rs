@@ -11,7 +11,7 @@ type Program = (&'static str, &'static str);
 /// Below it, Debian keeps a directory for each version of `PostgreSQL`: its server is not on `PATH`.
 const POSTGRESQL: &str = "/usr/lib/postgresql";
 
-const PROGRAMS: [Program; 15] = [
+const PROGRAMS: [Program; 16] = [
     ("nginx", "nginx-light"),
     ("promtool", "prometheus"),
     ("ip", "iproute2"),
@@ -24,6 +24,7 @@ const PROGRAMS: [Program; 15] = [
     ("pgbouncer", "pgbouncer"),
     ("redis-server", "redis-server"),
     ("redis-benchmark", "redis-tools"),
+    ("bpftool", "bpftool"),
     ("openssl", "openssl"),
     ("tmux", "tmux"),
     ("chromium", "chromium"),
@@ -82,6 +83,7 @@ mod tests {
     #[test]
     fn a_package_is_named_once() {
         let expected = [
+            "bpftool",
             "chromium",
             "iproute2",
             "nginx-light",
