@@ -18,7 +18,9 @@ pub fn alone() -> MutexGuard<'static, ()> {
 /// A process name that nothing else has, at most 15 characters long.
 pub fn unique_name(prefix: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    format!("{prefix}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+    let name = format!("{prefix}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    assert!(name.len() < 16, "the kernel would cut {name}, and others like it");
+    name
 }
 
 /// What the agent calls this process.

@@ -23,7 +23,7 @@ use observer_tests::websocket::traffic::Opcode;
 use observer_tests::websocket::unique_name;
 
 /// How long it takes where `OBSERVER_SOAK_SECONDS` does not say.
-const BRIEF: u64 = 40;
+const BRIEF: u64 = 15;
 /// How much of the agent's own memory may come while nothing but time passes.
 const GROWTH: u64 = 2 << 20;
 /// WebSocket connections that stay open.
@@ -113,7 +113,7 @@ fn loads<'scope>(
         // Processes that come, say something, and go.
         scope.spawn(move || {
             while goes_on() {
-                let mut traffic = Steady::start([&unique_name("comes"), &unique_name("goes")], 1)?;
+                let mut traffic = Steady::start([&unique_name("co"), &unique_name("go")], 1)?;
                 traffic.client.answer()?;
                 traffic.client.finish()?;
                 traffic.server.answer()?;
@@ -124,7 +124,7 @@ fn loads<'scope>(
         // Many connections that speak now and then, and large messages.
         scope.spawn(move || {
             let mut crowd = Crowd::open(CROWD)?;
-            let mut loud = Steady::start([&unique_name("loud"), &unique_name("hears")], 0)?;
+            let mut loud = Steady::start([&unique_name("lo"), &unique_name("he")], 0)?;
             while goes_on() {
                 crowd.speak()?;
                 loud.client.answer()?;
@@ -137,8 +137,8 @@ fn loads<'scope>(
 
 /// New processes do a known number of things; the agent says just that.
 fn newcomers(agent: &Agent, servers: &Servers) -> anyhow::Result<()> {
-    let mut sender = Puppet::start(&unique_name("new"))?;
-    let name = unique_name("new-srv");
+    let mut sender = Puppet::start(&unique_name("nc"))?;
+    let name = unique_name("ns");
     let mut receiver = Puppet::start(&name)?;
     let port = receiver.listen()?;
     sender.run(&format!("one = connect(('127.0.0.1', {port})); ask_upgrade(one)"))?;
@@ -175,7 +175,7 @@ fn newcomers(agent: &Agent, servers: &Servers) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An agent's life, of so long at least; every few seconds its counts are looked at. Tells what memory of its own it
+/// An agent's life, of so long at least; every second or so its counts are looked at. Tells what memory of its own it
 /// had at each look.
 fn live(agent: &Agent, servers: &mut Servers, long: Duration) -> anyhow::Result<Vec<u64>> {
     let start = Instant::now();

@@ -44,7 +44,7 @@ impl Benchmark {
     /// Does nothing yet.
     pub fn new(target: &Address) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
-        let process = unique_name("rbench");
+        let process = unique_name("rb");
         std::os::unix::fs::symlink("/usr/bin/redis-benchmark", directory.path().join(&process))?;
         Ok(Self { directory, process, target: target.clone() })
     }
