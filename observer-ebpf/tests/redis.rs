@@ -165,7 +165,9 @@ fn info() {
     assert_quiet(&outcome);
     assert_eq!(outcome.counters.memory_used, told("used_memory:"));
     assert_eq!(outcome.counters.evicted_keys, told("evicted_keys:"));
-    assert_eq!([outcome.counters.memory_ns, outcome.counters.evicted_ns], [calls[1].now_ns, calls[3].now_ns]);
+    let Counters { memory_ns, limit_ns, evicted_ns, .. } = outcome.counters;
+    assert_eq!([memory_ns, limit_ns, evicted_ns], [calls[1].now_ns, calls[1].now_ns, calls[3].now_ns]);
+    assert_eq!(outcome.counters.memory_limit, told("maxmemory:"));
 }
 
 #[test]

@@ -144,7 +144,7 @@ mod tests {
     use observer_ebpf::layout::connection::{Connection, Phase};
     use observer_ebpf::layout::redis::{Command, KeyCounts, PREFIX_OTHER, State};
 
-    use super::info::Told;
+    use super::info::{Info, Told};
     use super::{Open, Totals};
 
     fn session() -> Connection {
@@ -165,6 +165,7 @@ mod tests {
         counters.get_ns = 500_000;
         (counters.hits_other, counters.misses_other) = (3, 4);
         (counters.memory_ns, counters.memory_used) = (9, 1024);
+        (counters.limit_ns, counters.memory_limit) = (9, 4096);
         (counters.evicted_ns, counters.evicted_keys) = (7, 5);
         let mut totals = Totals::default();
         totals.add(&connection);
@@ -174,7 +175,8 @@ mod tests {
         assert_eq!((totals.gets[1], totals.get_ns), (4, 1_000_000));
         assert_eq!(totals.keys[&u64::from(PREFIX_OTHER)], KeyCounts { hits: 6, misses: 8 });
         let told = |at_ns, value| Some(Told { at_ns, value });
-        assert_eq!((totals.info.memory_used, totals.info.evicted_keys), (told(9, 1024), told(7, 5)));
+        let Info { memory_used, memory_limit, evicted_keys, .. } = totals.info;
+        assert_eq!([memory_used, memory_limit, evicted_keys], [told(9, 1024), told(9, 4096), told(7, 5)]);
     }
 
     #[test]

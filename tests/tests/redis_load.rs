@@ -69,7 +69,8 @@ fn evictions_show_when_anybody_asks() -> anyhow::Result<()> {
     let mut clients = Clients::start(Library::Python, Protocol::Resp2, &server.target())?;
     clients.login(1)?;
     let values = |view: &View, metrics: &Metrics| {
-        ["redis_memory_used_bytes", "redis_evictions_total"].map(|name| view.sum(metrics, name, &[]))
+        ["redis_memory_used_bytes", "observer_redis_memory_limit_bytes", "redis_evictions_total"]
+            .map(|name| view.sum(metrics, name, &[]))
     };
     let mut before = -1.0;
     for hello in ["HELLO 2", "HELLO 3"] {
@@ -80,9 +81,9 @@ fn evictions_show_when_anybody_asks() -> anyhow::Result<()> {
             let told = info(&session.ask(words)?)?;
             let told =
                 |name: &str| -> anyhow::Result<f64> { Ok(told.get(name).context("no field")?.parse()?) };
-            let expected = [told("used_memory")?, told("evicted_keys")?];
-            ensure!(expected[0] > 3e6 && expected[1] > before, "{words}: {expected:?}");
-            before = expected[1];
+            let expected = [told("used_memory")?, told("maxmemory")?, told("evicted_keys")?];
+            ensure!(expected[0] > 3e6 && expected[1] > 0.0 && expected[2] > before, "{words}: {expected:?}");
+            before = expected[2];
             for view in &views {
                 view.expect(&agent, &expected, values).with_context(|| format!("{hello}: {words}"))?;
             }
@@ -92,7 +93,7 @@ fn evictions_show_when_anybody_asks() -> anyhow::Result<()> {
         let told = info(&session.ask("INFO stats")?)?;
         let evicted: f64 = told["evicted_keys"].parse()?;
         for view in &views {
-            view.expect(&agent, &evicted, |view, metrics| values(view, metrics)[1])?;
+            view.expect(&agent, &evicted, |view, metrics| values(view, metrics)[2])?;
         }
     }
     nothing_lost(&agent)
@@ -123,6 +124,8 @@ fn evictions_show_when_the_agent_asks() -> anyhow::Result<()> {
         let used: f64 = server.info("memory")?["used_memory"].parse()?;
         let told = newest(&metrics, "redis_memory_used_bytes");
         ensure!((told - used).abs() < 0.1 * used, "{told} bytes are told, {used} are used");
+        let limit: f64 = server.info("memory")?["maxmemory"].parse()?;
+        ensure!(newest(&metrics, "observer_redis_memory_limit_bytes") == limit, "not {limit}");
     }
     // What it asks is said, and so is which server does not answer.
     let status = agent.json("/status")?.to_string();

@@ -212,10 +212,14 @@ pub struct Counters {
     pub ttl_ms: u64,
     /// `used_memory` in the newest `INFO` reply that told it.
     pub memory_used: u64,
+    /// `maxmemory` in the newest `INFO` reply that told it; 0 where there is none.
+    pub memory_limit: u64,
     /// `evicted_keys` in the newest `INFO` reply that told it.
     pub evicted_keys: u64,
     /// `CLOCK_MONOTONIC` of the reply that told `memory_used`; 0 while none did.
     pub memory_ns: u64,
+    /// Likewise, of `memory_limit`.
+    pub limit_ns: u64,
     /// Likewise, of `evicted_keys`.
     pub evicted_ns: u64,
     /// `GET`s by bucket of [`LATENCY_BOUNDS`].
@@ -253,7 +257,7 @@ pub struct Counters {
 
 const _: () = assert!(
     size_of::<Counters>()
-        == 64 + 4 * (2 * LATENCY_BUCKETS + COMMANDS + ERROR_KINDS + SIZE_BUCKETS + TTL_BUCKETS + 7) + 8
+        == 80 + 4 * (2 * LATENCY_BUCKETS + COMMANDS + ERROR_KINDS + SIZE_BUCKETS + TTL_BUCKETS + 7) + 8
 );
 
 impl Counters {
@@ -264,8 +268,10 @@ impl Counters {
         value_bytes: 0,
         ttl_ms: 0,
         memory_used: 0,
+        memory_limit: 0,
         evicted_keys: 0,
         memory_ns: 0,
+        limit_ns: 0,
         evicted_ns: 0,
         gets: [0; LATENCY_BUCKETS],
         sets: [0; LATENCY_BUCKETS],

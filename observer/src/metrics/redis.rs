@@ -83,6 +83,11 @@ const MEMORY: Description = Description::gauge(
     LABELS,
     "used_memory in the server's newest reply to INFO.",
 );
+const LIMIT: Description = Description::gauge(
+    "observer_redis_memory_limit_bytes",
+    LABELS,
+    "maxmemory in the server's newest reply to INFO; 0 without one.",
+);
 const EVICTIONS: Description =
     Description::gauge("redis_evictions_total", LABELS, "evicted_keys in the server's newest reply to INFO.");
 const INFO_UP: Description = Description::gauge(
@@ -119,14 +124,17 @@ pub fn families(view: &View) -> Vec<Family> {
         without_ttl.count(labels, totals.writes_without_ttl);
         unmatched.count(labels, totals.unmatched);
     }
-    let [mut memory, mut evictions] = [MEMORY, EVICTIONS].map(Family::new);
+    let [mut memory, mut limit, mut evictions] = [MEMORY, LIMIT, EVICTIONS].map(Family::new);
     for ((group, server), info) in &view.redis_info {
         let labels = [&*group.process, &*group.container, role(group.role), server];
-        if let Some(told) = info.memory_used {
-            memory.push(labels, Value::Gauge(told.value as f64));
-        }
-        if let Some(told) = info.evicted_keys {
-            evictions.push(labels, Value::Gauge(told.value as f64));
+        for (family, told) in [
+            (&mut memory, info.memory_used),
+            (&mut limit, info.memory_limit),
+            (&mut evictions, info.evicted_keys),
+        ] {
+            if let Some(told) = told {
+                family.push(labels, Value::Gauge(told.value as f64));
+            }
         }
     }
     vec![
@@ -143,6 +151,7 @@ pub fn families(view: &View) -> Vec<Family> {
         without_ttl,
         unmatched,
         memory,
+        limit,
         evictions,
     ]
 }
@@ -216,6 +225,7 @@ mod tests {
         let info = Info {
             netns: 1,
             memory_used: Some(Told { at_ns: 1, value: 4096 }),
+            memory_limit: Some(Told { at_ns: 1, value: 8192 }),
             evicted_keys: Some(Told { at_ns: 1, value: 0 }),
         };
         let view = View {
@@ -246,6 +256,7 @@ mod tests {
             "redis_ttl_seconds_sum{} 1.5",
             "observer_redis_writes_without_ttl_total{} 3",
             "redis_memory_used_bytes{} 4096",
+            "observer_redis_memory_limit_bytes{} 8192",
             "redis_evictions_total{} 0",
         ] {
             let row = row.replace('{', &format!("{{{labels}"));

@@ -86,6 +86,8 @@ pub struct Answer {
     pub server: String,
     /// `used_memory`; 0 where it did not say.
     pub memory_used: u64,
+    /// `maxmemory`: 0 where there is none, `None` where it did not say.
+    pub memory_limit: Option<u64>,
     /// `evicted_keys`.
     pub evicted_keys: u64,
 }
@@ -145,6 +147,7 @@ async fn question(session: &mut Session) -> Result<Answer, String> {
     Ok(Answer {
         server: session.server.clone(),
         memory_used,
+        memory_limit: info.get("maxmemory"),
         evicted_keys: info.get("evicted_keys").unwrap_or_default(),
     })
 }
@@ -223,7 +226,8 @@ mod tests {
         (listener, address)
     }
 
-    const INFO: &str = "$54\r\n# Memory\r\nused_memory:1234\r\n# Stats\r\nevicted_keys:56\r\n\r\n";
+    const INFO: &str =
+        "$70\r\n# Memory\r\nused_memory:1234\r\nmaxmemory:4096\r\n# Stats\r\nevicted_keys:56\r\n\r\n";
 
     #[test]
     fn urls_and_paths_name_servers() {
@@ -257,7 +261,8 @@ mod tests {
             let (listener, address) = listen();
             let asked = server(&format!("redis://:secret@{address}"));
             serve(listener, 3, &[("\r\nINFO\r\n", INFO)]);
-            let expected = Answer { server: address, memory_used: 1234, evicted_keys: 56 };
+            let expected =
+                Answer { server: address, memory_used: 1234, memory_limit: Some(4096), evicted_keys: 56 };
             let mut session = None;
             for _ in 0..3 {
                 let answer = ask_within(Duration::from_secs(5), &asked, &mut session).await;

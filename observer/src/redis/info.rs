@@ -31,6 +31,8 @@ pub struct Info {
     pub netns: u32,
     /// `used_memory`.
     pub memory_used: Option<Told>,
+    /// `maxmemory`; 0 where there is none.
+    pub memory_limit: Option<Told>,
     /// `evicted_keys`.
     pub evicted_keys: Option<Told>,
 }
@@ -43,23 +45,25 @@ impl Info {
         Self {
             netns: connection.netns,
             memory_used: told(counters.memory_ns, counters.memory_used),
+            memory_limit: told(counters.limit_ns, counters.memory_limit),
             evicted_keys: told(counters.evicted_ns, counters.evicted_keys),
         }
     }
 
-    /// The newest of both that was said, where anything was.
+    /// The newest of each that was said, where anything was.
     #[must_use]
     pub fn newest(self, other: Self) -> Self {
         Self {
             netns: if other.has_any() { other.netns } else { self.netns },
             memory_used: self.memory_used.max(other.memory_used),
+            memory_limit: self.memory_limit.max(other.memory_limit),
             evicted_keys: self.evicted_keys.max(other.evicted_keys),
         }
     }
 
     /// Whether anything was said.
     pub const fn has_any(&self) -> bool {
-        self.memory_used.is_some() || self.evicted_keys.is_some()
+        self.memory_used.is_some() || self.memory_limit.is_some() || self.evicted_keys.is_some()
     }
 }
 
@@ -70,10 +74,14 @@ pub fn complete(told: &mut BTreeMap<Served, Info>, asked: &[Asked]) {
         let (process, container, netns) = process::own();
         let group = Group { process, container, role: Role::Client };
         for (at_ns, answer) in asked.iter().filter_map(Asked::answer) {
-            let Answer { server, memory_used, evicted_keys } = answer;
             let said = |value| Some(Told { at_ns: *at_ns, value });
-            let info = Info { netns, memory_used: said(*memory_used), evicted_keys: said(*evicted_keys) };
-            let place = told.entry((group.clone(), server.as_str().into())).or_default();
+            let info = Info {
+                netns,
+                memory_used: said(answer.memory_used),
+                memory_limit: answer.memory_limit.and_then(said),
+                evicted_keys: said(answer.evicted_keys),
+            };
+            let place = told.entry((group.clone(), answer.server.as_str().into())).or_default();
             *place = place.newest(info);
         }
     }
@@ -95,6 +103,7 @@ pub struct Asked {
     state: State,
     reason: Option<String>,
     memory_used_bytes: Option<u64>,
+    memory_limit_bytes: Option<u64>,
     evicted_keys: Option<u64>,
     #[serde(skip)]
     answer: Option<(u64, Answer)>,
@@ -124,6 +133,7 @@ impl Asked {
             state: State::Asking,
             reason: None,
             memory_used_bytes: None,
+            memory_limit_bytes: None,
             evicted_keys: None,
             answer: None,
             logged: None,
@@ -161,6 +171,7 @@ impl Asked {
                 self.state = State::Up;
                 self.reason = None;
                 self.memory_used_bytes = Some(answer.memory_used);
+                self.memory_limit_bytes = answer.memory_limit;
                 self.evicted_keys = Some(answer.evicted_keys);
                 self.answer = Some((now_ns, answer));
             }
@@ -198,6 +209,10 @@ mod tests {
         text.parse().expect("it names a server")
     }
 
+    fn answer(server: &str, [memory_used, memory_limit, evicted_keys]: [u64; 3]) -> Answer {
+        Answer { server: server.to_owned(), memory_used, memory_limit: Some(memory_limit), evicted_keys }
+    }
+
     #[test]
     fn how_it_goes_is_told_and_logged_once() {
         let mut asked = Asked::new(&server("redis://:secret@127.0.0.1:1"));
@@ -206,12 +221,13 @@ mod tests {
         assert_eq!(asked.is_up(), Some(false));
         let now = std::time::Instant::now();
         assert!(!asked.may_log(now + super::LOG_EVERY), "it was told");
-        let answer = Answer { server: "127.0.0.1:1".to_owned(), memory_used: 2, evicted_keys: 3 };
+        let answer = answer("127.0.0.1:1", [2, 9, 3]);
         asked.note(Ok(answer), 4);
         assert_eq!((asked.is_up(), asked.answer().map(|(at, _)| *at)), (Some(true), Some(4)));
         assert!(!asked.may_log(now), "it was told of a moment ago");
         let status = serde_json::to_value(&asked).expect("it is plain data");
         assert_eq!((&status["state"], &status["memory_used_bytes"]), (&"up".into(), &2.into()));
+        assert_eq!(status["memory_limit_bytes"], 9);
         asked.note(Err("refused".to_owned()), 5);
         assert!(asked.may_log(now + 2 * super::LOG_EVERY), "it is down again, which was not told");
     }
@@ -222,11 +238,8 @@ mod tests {
             let group = Group { process: process.to_owned(), container: String::new(), role: Role::Client };
             (group, server.into())
         };
-        let info = |at_ns, netns, value| Info {
-            netns,
-            memory_used: Some(Told { at_ns, value }),
-            evicted_keys: None,
-        };
+        let info =
+            |at_ns, netns, value| Info { netns, memory_used: Some(Told { at_ns, value }), ..Info::default() };
         let mut told = BTreeMap::from([
             (served("a", "127.0.0.1:1"), info(1, 7, 10)),
             (served("b", "127.0.0.1:1"), info(2, 7, 20)),
@@ -238,27 +251,27 @@ mod tests {
         assert_eq!(memory, [20, 20, 30, 40], "elsewhere, the same address is another server");
 
         let mut asked = Asked::new(&server("redis://127.0.0.1:9"));
-        let answer = Answer { server: "127.0.0.1:9".to_owned(), memory_used: 50, evicted_keys: 6 };
-        asked.note(Ok(answer), 5);
+        asked.note(Ok(answer("127.0.0.1:9", [50, 60, 6])), 5);
         complete(&mut told, &[asked]);
         let own: Vec<&Info> =
             told.iter().filter(|((_, to), _)| &**to == "127.0.0.1:9").map(|(_, i)| i).collect();
         let said = |value| Some(Told { at_ns: 5, value });
-        assert_eq!((own.len(), own[0].memory_used, own[0].evicted_keys), (1, said(50), said(6)));
+        let own_told = own.iter().map(|info| [info.memory_used, info.memory_limit, info.evicted_keys]);
+        assert!(own_told.eq([[said(50), said(60), said(6)]]), "{own:?}");
     }
 
     #[test]
     fn the_newer_of_two_is_taken() {
         let told = |at_ns, value| Some(Told { at_ns, value });
-        let memory = |at_ns| Info { netns: 1, memory_used: told(at_ns, 9 - at_ns), evicted_keys: None };
+        let memory = |at_ns| Info { netns: 1, memory_used: told(at_ns, 9 - at_ns), ..Info::default() };
         let none = Info { netns: 1, ..Info::default() };
         assert_eq!(memory(2).newest(memory(1)), memory(2));
         assert_eq!(memory(1).newest(memory(2)), memory(2));
         assert_eq!(none.newest(memory(1)), memory(1));
         assert!(!none.newest(none).has_any());
         // Each from the reply that told it.
-        let stats = Info { netns: 1, memory_used: None, evicted_keys: told(3, 4) };
-        let both = Info { netns: 1, memory_used: told(2, 7), evicted_keys: told(3, 4) };
+        let stats = Info { netns: 1, evicted_keys: told(3, 4), ..Info::default() };
+        let both = Info { memory_used: told(2, 7), ..stats };
         assert_eq!(memory(2).newest(stats), both);
     }
 }

@@ -37,6 +37,8 @@ enum Look {
     InfoEvicted = 6,
     /// In the rest of a line.
     InfoLine = 7,
+    /// In a number, too.
+    InfoLimit = 8,
 }
 
 /// What the elements of the aggregate in progress are.

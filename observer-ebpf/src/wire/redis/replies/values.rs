@@ -98,12 +98,13 @@ impl Redis {
     #[inline(always)]
     fn read_info<S: Source>(&mut self, byte: u8, last: bool, source: &mut S, connection: &mut Connection) {
         const MEMORY: (u64, u64) = text::words("used_memory");
+        const LIMIT: (u64, u64) = text::words("maxmemory");
         const EVICTED: (u64, u64) = text::words("evicted_keys");
         let replies = &mut self.replies;
         let look = replies.look;
         let mut next = look;
         if look == Look::Info as u8 {
-            next = if byte == b'u' || byte == b'e' { Look::InfoName } else { Look::InfoLine } as u8;
+            next = if matches!(byte, b'u' | b'm' | b'e') { Look::InfoName } else { Look::InfoLine } as u8;
             if byte == b'\n' || byte == b'\r' {
                 next = look;
             }
@@ -114,6 +115,8 @@ impl Redis {
                 replies.number = 0;
                 next = if name == MEMORY {
                     Look::InfoMemory
+                } else if name == LIMIT {
+                    Look::InfoLimit
                 } else if name == EVICTED {
                     Look::InfoEvicted
                 } else {
@@ -135,6 +138,8 @@ impl Redis {
                 let counters = connection.details.redis_mut();
                 if look == Look::InfoMemory as u8 {
                     (counters.memory_used, counters.memory_ns) = (replies.number, now);
+                } else if look == Look::InfoLimit as u8 {
+                    (counters.memory_limit, counters.limit_ns) = (replies.number, now);
                 } else {
                     (counters.evicted_keys, counters.evicted_ns) = (replies.number, now);
                 }
