@@ -14,6 +14,7 @@ const POSTGRESQL: &str = "/usr/lib/postgresql";
 const PROGRAMS: [Program; 16] = [
     ("nginx", "nginx-light"),
     ("promtool", "prometheus"),
+    ("amtool", "prometheus-alertmanager"),
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("node", "nodejs"),
@@ -92,6 +93,7 @@ mod tests {
             "pgbouncer",
             "postgresql",
             "prometheus",
+            "prometheus-alertmanager",
             "redis-server",
             "redis-tools",
             "tmux",
