@@ -7,6 +7,7 @@ pub mod agent;
 pub mod bpf;
 pub mod browser;
 pub mod crowd;
+pub mod dashboards;
 pub mod deployed;
 pub mod ends;
 pub mod held;
