@@ -4,6 +4,7 @@
 //! `cargo xtask test` provides all three. Without them a test fails and says so.
 
 pub mod agent;
+pub mod alertmanager;
 pub mod bpf;
 pub mod browser;
 pub mod crowd;
@@ -16,11 +17,14 @@ pub mod namespace;
 pub mod noise;
 pub mod postgres;
 pub mod programs;
+pub mod prometheus;
 pub mod puppet;
 pub mod redis;
 pub mod rules;
 pub mod shown;
+pub mod sooner;
 pub mod ss;
 pub mod steady;
+pub mod talk;
 pub mod terminal;
 pub mod websocket;

@@ -8,6 +8,7 @@ use observer_tests::agent::Agent;
 use observer_tests::metrics::{Metrics, Sample};
 use observer_tests::namespace::Namespace;
 use observer_tests::puppet::Puppet;
+use observer_tests::talk::Talk;
 use observer_tests::websocket::peers::{Nginx, Peer, Runtime};
 use serde_json::Value;
 
@@ -20,47 +21,6 @@ fn rate(metrics: &Metrics) -> f64 {
 
 fn spikes(agent: &Agent) -> anyhow::Result<f64> {
     Ok(agent.scrape()?.sum("message_rate_spike_total", &[]))
-}
-
-/// A client with a WebSocket to a server: `one` to both.
-struct Talk {
-    client: Puppet,
-    server: Puppet,
-}
-
-impl Talk {
-    /// Over loopback.
-    fn open(names: [&str; 2]) -> anyhow::Result<Self> {
-        let (client, mut server) = (Puppet::start(names[0])?, Puppet::start(names[1])?);
-        let port = server.listen()?;
-        Self::between(client, server, &format!("('127.0.0.1', {port})"))
-    }
-
-    /// A server that listens as `listener`, and a client that connects to where it is reached.
-    fn between(mut client: Puppet, mut server: Puppet, address: &str) -> anyhow::Result<Self> {
-        client.run(&format!("one = connect({address}); ask_upgrade(one)"))?;
-        server.run("one = listener.accept()[0]; grant_upgrade(one)")?;
-        client.run("finish_upgrade(one)")?;
-        Ok(Self { client, server })
-    }
-
-    /// Starts to send messages at a steady pace, so many in a call.
-    fn start(&mut self, per_second: u32, in_a_call: u32, seconds: u32) -> anyhow::Result<()> {
-        self.server.tell("receive_to_end(one)")?;
-        self.client.tell(&format!(
-            "send_steadily(one, frame(20, True) * {in_a_call}, {in_a_call} / {per_second}, {seconds})"
-        ))
-    }
-
-    /// What came of that: messages a second. Closes the connection.
-    fn sent(&mut self, in_a_call: u32) -> anyhow::Result<f64> {
-        let answer = self.client.answer()?;
-        let [calls, seconds] = serde_json::from_value::<[f64; 2]>(answer)?;
-        self.client.run("one.close()")?;
-        self.server.answer()?;
-        self.server.run("one.close()")?;
-        Ok(calls * f64::from(in_a_call) / seconds)
-    }
 }
 
 fn assert_near(actual: f64, expected: f64, what: &str) {
