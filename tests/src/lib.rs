@@ -24,7 +24,6 @@ pub mod rules;
 pub mod shown;
 pub mod sooner;
 pub mod ss;
-pub mod steady;
 pub mod talk;
 pub mod terminal;
 pub mod websocket;

@@ -27,6 +27,14 @@ impl Talk {
         Ok(Self { client, server })
     }
 
+    /// Over loopback, with fifty messages of 500 bytes a second under way for some seconds.
+    pub fn steady(names: [&str; 2], seconds: u32) -> anyhow::Result<Self> {
+        let mut talk = Self::open(names)?;
+        talk.server.tell("receive_to_end(one)")?;
+        talk.client.tell(&format!("send_steadily(one, frame(492, True), 0.02, {seconds})"))?;
+        Ok(talk)
+    }
+
     /// Starts to send messages at a steady pace, so many in a call.
     pub fn start(&mut self, per_second: u32, in_a_call: u32, seconds: u32) -> anyhow::Result<()> {
         self.server.tell("receive_to_end(one)")?;

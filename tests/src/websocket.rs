@@ -16,6 +16,10 @@ pub fn alone() -> MutexGuard<'static, ()> {
 }
 
 /// A process name that nothing else has, at most 15 characters long.
+///
+/// # Panics
+///
+/// If it is longer: the kernel would cut it.
 pub fn unique_name(prefix: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let name = format!("{prefix}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));

@@ -11,7 +11,7 @@ use observer_tests::agent::{Agent, binary};
 use observer_tests::browser::Browser;
 use observer_tests::programs::free_port;
 use observer_tests::puppet::Puppet;
-use observer_tests::steady::Steady;
+use observer_tests::talk::Talk;
 use serde_json::{Value, json};
 
 const LIVE: &str = "document.getElementById('state').textContent === 'live'";
@@ -41,7 +41,7 @@ fn expect_quiet(browser: &mut Browser, origin: &str) -> anyhow::Result<()> {
 #[test]
 fn it_shows_what_is_going_on_and_filters_and_sorts() -> anyhow::Result<()> {
     let agent = Agent::start(&["--oversized", "medium=100000,large=200000,huge=300000"])?;
-    let traffic = Steady::start(["pp-alpha", "pp-beta"], 60)?;
+    let traffic = Talk::steady(["pp-alpha", "pp-beta"], 60)?;
     // A name that is HTML.
     let mut hostile = Puppet::start("hostile")?;
     hostile.run("name_process('<b id=x>a</b>\\x1b'); left, right = socket.socketpair(); send([left], 5)")?;
@@ -144,7 +144,7 @@ const CONTRAST: &str = "(() => {
 #[test]
 fn it_can_be_read_in_light_and_dark_and_on_a_phone() -> anyhow::Result<()> {
     let agent = Agent::start(&[])?;
-    let _traffic = Steady::start(["pp-alpha", "pp-beta"], 40)?;
+    let _traffic = Talk::steady(["pp-alpha", "pp-beta"], 40)?;
     let origin = format!("http://{}/", agent.address());
     let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
     let mut backs = Vec::new();

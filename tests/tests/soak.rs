@@ -16,7 +16,7 @@ use observer_tests::puppet::Puppet;
 use observer_tests::redis::benchmark::Benchmark;
 use observer_tests::redis::server::Server as Redis;
 use observer_tests::redis::shown::View as RedisView;
-use observer_tests::steady::Steady;
+use observer_tests::talk::Talk;
 use observer_tests::websocket::peers::{Peer, Runtime, Step, exchanged};
 use observer_tests::websocket::sides::{Side, settle};
 use observer_tests::websocket::traffic::Opcode;
@@ -113,7 +113,7 @@ fn loads<'scope>(
         // Processes that come, say something, and go.
         scope.spawn(move || {
             while goes_on() {
-                let mut traffic = Steady::start([&unique_name("co"), &unique_name("go")], 1)?;
+                let mut traffic = Talk::steady([&unique_name("co"), &unique_name("go")], 1)?;
                 traffic.client.answer()?;
                 traffic.client.finish()?;
                 traffic.server.answer()?;
@@ -124,7 +124,7 @@ fn loads<'scope>(
         // Many connections that speak now and then, and large messages.
         scope.spawn(move || {
             let mut crowd = Crowd::open(CROWD)?;
-            let mut loud = Steady::start([&unique_name("lo"), &unique_name("he")], 0)?;
+            let mut loud = Talk::steady([&unique_name("lo"), &unique_name("he")], 0)?;
             while goes_on() {
                 crowd.speak()?;
                 loud.client.answer()?;

@@ -9,7 +9,7 @@ use observer_tests::agent::{Agent, binary};
 use observer_tests::namespace::Namespace;
 use observer_tests::programs::free_port;
 use observer_tests::puppet::Puppet;
-use observer_tests::steady::Steady;
+use observer_tests::talk::Talk;
 use observer_tests::terminal::Terminal;
 
 /// The line of a screen or table that has this word in it.
@@ -30,7 +30,7 @@ fn both(screen: &str) -> bool {
 #[test]
 fn a_running_agent_in_a_real_terminal() -> anyhow::Result<()> {
     let agent = Agent::start(&[])?;
-    let traffic = Steady::start(["tt-alpha", "tt-beta"], 60)?;
+    let traffic = Talk::steady(["tt-alpha", "tt-beta"], 60)?;
     let terminal = Terminal::open(132, 30)?;
     let settings = terminal.settings()?;
     terminal.command(&format!("{} top --url {}", binary()?.display(), agent.address()))?;
@@ -198,7 +198,7 @@ fn written(command: &Command) -> String {
 #[test]
 fn without_an_agent_it_runs_its_own_programs() -> anyhow::Result<()> {
     let namespace = Namespace::new()?;
-    let _traffic = Steady::start(["tt-alpha", "tt-beta"], 30)?;
+    let _traffic = Talk::steady(["tt-alpha", "tt-beta"], 30)?;
     let terminal = Terminal::open(132, 30)?;
     let settings = terminal.settings()?;
     terminal.command(&written(&alone(&namespace, &["top"])?))?;
@@ -208,7 +208,7 @@ fn without_an_agent_it_runs_its_own_programs() -> anyhow::Result<()> {
     })?;
     assert!(screen.contains("in this process") && screen.contains("● live"), "{screen}");
     // What it logs does not break the screen.
-    let mut loud = Steady::start(["tt-gamma", "tt-delta"], 1)?;
+    let mut loud = Talk::steady(["tt-gamma", "tt-delta"], 1)?;
     loud.client.answer()?;
     loud.client.run("one.sendall(frame(1200000, True))")?;
     let screen = terminal.wait_for("the notice", |screen| screen.contains("oversized message: medium"))?;
@@ -240,7 +240,7 @@ fn refused(command: &mut Command) -> anyhow::Result<String> {
 fn without_a_terminal_it_is_one_plain_table() -> anyhow::Result<()> {
     let agent = Agent::start(&[])?;
     let namespace = Namespace::new()?;
-    let traffic = Steady::start(["tt-alpha", "tt-beta"], 30)?;
+    let traffic = Talk::steady(["tt-alpha", "tt-beta"], 30)?;
     let mut hostile = Puppet::start("hostile")?;
     hostile.run("name_process('a\\x1b[2J\\x9bb\\n'); left, right = socket.socketpair(); send([left], 5)")?;
     hostile.run("receive([right], 5)")?;
@@ -269,7 +269,7 @@ fn without_a_terminal_it_is_one_plain_table() -> anyhow::Result<()> {
 #[test]
 fn flows_once() -> anyhow::Result<()> {
     let agent = Agent::start(&[])?;
-    let traffic = Steady::start(["tt-alpha", "tt-beta"], 30)?;
+    let traffic = Talk::steady(["tt-alpha", "tt-beta"], 30)?;
     sleep(Duration::from_secs(3));
     let flows = |arguments: &[&str]| -> anyhow::Result<Vec<String>> {
         let mut command = Command::new(binary()?);

@@ -11,7 +11,7 @@ type Program = (&'static str, &'static str);
 /// Below it, Debian keeps a directory for each version of `PostgreSQL`: its server is not on `PATH`.
 const POSTGRESQL: &str = "/usr/lib/postgresql";
 
-const PROGRAMS: [Program; 16] = [
+const PROGRAMS: &[Program] = &[
     ("nginx", "nginx-light"),
     ("promtool", "prometheus"),
     ("amtool", "prometheus-alertmanager"),
@@ -31,11 +31,11 @@ const PROGRAMS: [Program; 16] = [
     ("chromium", "chromium"),
 ];
 /// After the others: some packages of `node` bring it along, and then conflict with this one.
-const NPM: [Program; 1] = [("npm", "npm")];
+const NPM: &[Program] = &[("npm", "npm")];
 
 pub(super) fn ensure(report: &mut Report) {
-    ensure_all(report, &PROGRAMS);
-    ensure_all(report, &NPM);
+    ensure_all(report, PROGRAMS);
+    ensure_all(report, NPM);
 }
 
 fn ensure_all(report: &mut Report, programs: &[Program]) {
@@ -98,7 +98,7 @@ mod tests {
             "redis-tools",
             "tmux",
         ];
-        assert_eq!(packages(&PROGRAMS), expected);
+        assert_eq!(packages(PROGRAMS), expected);
     }
 
     #[test]
