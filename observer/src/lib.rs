@@ -27,6 +27,7 @@ pub mod processes;
 pub mod rates;
 pub mod redis;
 pub mod run;
+pub mod service;
 pub mod show;
 pub mod snapshot;
 pub mod table;

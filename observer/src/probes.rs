@@ -133,7 +133,7 @@ pub enum Error {
     NotBuiltIn,
     /// Capabilities are missing.
     #[error(
-        "loading BPF programs needs {0}, which this process lacks; run it as root, as in: sudo observer run"
+        "loading BPF programs needs {0}, which this process lacks; run it as root, as in: sudo observer run, or as a service that has them"
     )]
     Privileges(String),
     /// The kernel's structures are not known.

@@ -14,8 +14,10 @@ use tokio::time::MissedTickBehavior;
 use crate::agent::Agent;
 use crate::config::Config;
 use crate::http::{Questions, Shared, router};
+use crate::kernel::privileges;
 use crate::probes::{self, Settings, State};
 use crate::redis::ask;
+use crate::service;
 
 /// How often the maps are collected, and rates sampled.
 const TICK: Duration = Duration::from_secs(1);
@@ -46,6 +48,9 @@ async fn observe(config: &Config) -> anyhow::Result<()> {
         listeners.push(listener);
     }
     let observing = Observing::start(config)?;
+    // Before anything that may start a thread.
+    let left = privileges::give_up().context("cannot give up privileges that are needed no more")?;
+    log::debug!("left of all privileges: {}", left.capabilities.join(", "));
 
     let (stop, stopping) = watch::channel(false);
     let (shared, mut questions) = Shared::new();
@@ -73,8 +78,10 @@ async fn observe(config: &Config) -> anyhow::Result<()> {
             _ = interrupt.recv() => {}
         }
     };
+    service::ready(&observing.agent.borrow().summary());
     observing.answer_until(&mut questions, told).await?;
     log::info!("stopping");
+    service::stopping();
     let _ = stop.send(true);
     let answering = async {
         loop {
@@ -135,7 +142,10 @@ impl Observing {
         loop {
             tokio::select! {
                 () = &mut stop => return Ok(()),
-                _ = ticks.tick() => self.agent.borrow_mut().tick().context("cannot read the maps")?,
+                _ = ticks.tick() => {
+                    self.agent.borrow_mut().tick().context("cannot read the maps")?;
+                    service::alive();
+                }
                 woken = self.wakeups.wait() => {
                     woken.context("cannot wait for the kernel half")?;
                     self.agent.borrow_mut().collect().context("cannot read the maps")?;

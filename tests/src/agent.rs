@@ -1,6 +1,8 @@
 //! The agent under test: the real binary, started as a user would.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -9,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
+use tempfile::TempDir;
 
 use crate::metrics::Metrics;
 
@@ -19,6 +22,16 @@ const START: Duration = Duration::from_secs(20);
 pub fn binary() -> anyhow::Result<PathBuf> {
     let path = std::env::var_os("OBSERVER_BIN").context("OBSERVER_BIN is not set; run: cargo xtask test")?;
     Ok(PathBuf::from(path))
+}
+
+/// A copy of it where anybody may execute it: where it was built, not everybody may.
+pub fn binary_for_anybody() -> anyhow::Result<(TempDir, PathBuf)> {
+    let directory = tempfile::tempdir()?;
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
+    let path = directory.path().join("observer");
+    fs::copy(binary()?, &path)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    Ok((directory, path))
 }
 
 /// A running agent. Dropping it ends it.
@@ -32,9 +45,14 @@ pub struct Agent {
 impl Agent {
     /// Starts `observer run` on a free port with more arguments, and waits until it observes.
     pub fn start(arguments: &[&str]) -> anyhow::Result<Self> {
+        Self::start_by(Command::new(binary()?), arguments)
+    }
+
+    /// The same by a command that executes the binary, or another one that takes its arguments.
+    pub fn start_by(mut command: Command, arguments: &[&str]) -> anyhow::Result<Self> {
         // SAFETY: no arguments; it only tells.
         ensure!(unsafe { libc::geteuid() } == 0, "end-to-end tests need root; run: cargo xtask test");
-        let mut child = Command::new(binary()?)
+        let mut child = command
             .args(["run", "--listen", "127.0.0.1:0"])
             .args(arguments)
             .stderr(Stdio::piped())
@@ -126,7 +144,7 @@ impl Agent {
     }
 
     fn memory(&self, name: &str) -> anyhow::Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
         let line = status.lines().find_map(|line| line.strip_prefix(name));
         let line = line.with_context(|| format!("no {name}"))?;
         let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;

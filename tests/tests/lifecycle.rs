@@ -1,74 +1,24 @@
 //! The agent ends when it is told to, and leaves nothing in the kernel.
 
-use std::collections::BTreeSet;
-use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
 use observer_tests::agent::Agent;
+use observer_tests::objects::Objects;
 use observer_tests::puppet::Puppet;
 
 /// How long the agent may take to end.
 const STOP: Duration = Duration::from_secs(3);
 
-/// The numbers of the BPF programs and maps that a process holds.
-#[derive(Debug, Default)]
-struct Held {
-    programs: BTreeSet<u32>,
-    maps: BTreeSet<u32>,
-}
-
-fn held(pid: u32) -> anyhow::Result<Held> {
-    let mut held = Held::default();
-    for entry in fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
-        let text = match fs::read_to_string(entry?.path()) {
-            // A client's connection, closed meanwhile.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            text => text?,
-        };
-        for line in text.lines() {
-            let number = || line.split_whitespace().last().and_then(|number| number.parse::<u32>().ok());
-            if line.starts_with("prog_id:") {
-                held.programs.extend(number());
-            } else if line.starts_with("map_id:") {
-                held.maps.extend(number());
-            }
-        }
-    }
-    Ok(held)
-}
-
-/// Fails if any of them is still there after a while: the kernel frees them once nobody can be in them.
-fn expect_gone(held: &Held) -> anyhow::Result<()> {
-    let start = Instant::now();
-    loop {
-        let loaded: Vec<u32> =
-            aya::programs::loaded_programs().filter_map(|one| one.ok().map(|one| one.id())).collect();
-        let there: Vec<u32> =
-            aya::maps::loaded_maps().filter_map(|one| one.ok().map(|one| one.id())).collect();
-        let programs_left: Vec<&u32> = loaded.iter().filter(|id| held.programs.contains(id)).collect();
-        let maps_left: Vec<&u32> = there.iter().filter(|id| held.maps.contains(id)).collect();
-        if programs_left.is_empty() && maps_left.is_empty() {
-            return Ok(());
-        }
-        ensure!(
-            start.elapsed() < Duration::from_secs(5),
-            "left: programs {programs_left:?}, maps {maps_left:?}"
-        );
-        sleep(Duration::from_millis(50));
-    }
-}
-
 /// An agent that has sockets in its maps, with what it holds.
-fn busy() -> anyhow::Result<(Agent, Puppet, Held)> {
+fn busy() -> anyhow::Result<(Agent, Puppet, Objects)> {
     let agent = Agent::start(&[])?;
     let mut process = Puppet::start("life")?;
     process.run("one, other = socket.socketpair(); send([one], 10); receive([other], 10)")?;
     process.run("listener = listen(); opened = connect_all(listener.getsockname(), 5); send(opened, 10)")?;
     agent.scrape()?;
-    let held = held(agent.pid())?;
+    let held = Objects::of(agent.pid())?;
     assert!(held.programs.len() >= 6 && held.maps.len() >= 6, "{held:?}");
     Ok((agent, process, held))
 }
@@ -80,7 +30,7 @@ fn sigterm() -> anyhow::Result<()> {
     let status = agent.stop()?;
     assert_eq!(status.code(), Some(0), "{status}");
     assert!(start.elapsed() < STOP, "{:?}", start.elapsed());
-    expect_gone(&held)?;
+    held.expect_gone()?;
     // Those that it watched go on.
     process
         .run("served = accept_all(listener, 5); receive(served, 10); send([other], 10); receive([one], 10)")
@@ -101,7 +51,7 @@ fn sigint_with_clients_that_never_leave() -> anyhow::Result<()> {
     let status = agent.stop()?;
     assert_eq!(status.code(), Some(0), "{status}");
     assert!(start.elapsed() < STOP, "{:?}", start.elapsed());
-    expect_gone(&held)
+    held.expect_gone()
 }
 
 #[test]
@@ -110,7 +60,7 @@ fn sigkill() -> anyhow::Result<()> {
     agent.signal(libc::SIGKILL)?;
     let status = agent.stop()?;
     assert_eq!(status.signal(), Some(libc::SIGKILL), "{status}");
-    expect_gone(&held)?;
+    held.expect_gone()?;
     process
         .run("served = accept_all(listener, 5); receive(served, 10); send([other], 10); receive([one], 10)")
 }

@@ -3,13 +3,12 @@
 use std::fs;
 use std::io::Write as _;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use observer_tests::agent::{Agent, binary};
+use observer_tests::agent::{Agent, binary, binary_for_anybody};
 use observer_tests::programs::free_port;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -64,16 +63,6 @@ fn file(text: &str) -> anyhow::Result<(TempDir, String)> {
     Ok((directory, path))
 }
 
-/// The agent where anybody may execute it.
-fn for_anybody() -> anyhow::Result<(TempDir, PathBuf)> {
-    let directory = tempfile::tempdir()?;
-    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
-    let path = directory.path().join("observer");
-    fs::copy(binary()?, &path)?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
-    Ok((directory, path))
-}
-
 fn as_nobody(program: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(program).args(arguments);
@@ -98,7 +87,7 @@ fn an_address_that_is_not_here() -> anyhow::Result<()> {
 
 #[test]
 fn no_privileges() -> anyhow::Result<()> {
-    let (_directory, program) = for_anybody()?;
+    let (_directory, program) = binary_for_anybody()?;
     let said = refusal(as_nobody(&program, &["run", "--listen", "127.0.0.1:0"]))?;
     assert!(said.contains("root") || said.contains("CAP_BPF"), "{said}");
     Ok(())
@@ -222,7 +211,7 @@ fn check() -> anyhow::Result<()> {
 
 #[test]
 fn check_without_privileges() -> anyhow::Result<()> {
-    let (_directory, program) = for_anybody()?;
+    let (_directory, program) = binary_for_anybody()?;
     let output = ends(as_nobody(&program, &["check"]))?;
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{text}");

@@ -8,7 +8,8 @@ use serde::Serialize;
 use super::Agent;
 use crate::events::{self, Event};
 use crate::flows::{Key, Query, Row};
-use crate::probes::Probe;
+use crate::kernel::privileges::Privileges;
+use crate::probes::{Probe, State};
 use crate::processes::Overview;
 use crate::redis::info::Asked;
 use crate::{address, metrics, process};
@@ -30,6 +31,7 @@ pub struct Status<'a> {
     handoffs_refused: u64,
     unparsed_bytes: BTreeMap<&'static str, u64>,
     pid_namespace: &'static str,
+    privileges: Privileges,
     redis_info: &'a [Asked],
 }
 
@@ -89,6 +91,13 @@ impl Agent {
         self.events.recent().collect()
     }
 
+    /// How it is, in a few words.
+    pub fn summary(&self) -> String {
+        let probes = &self.probes.probes;
+        let up = probes.iter().filter(|probe| probe.state == State::Up).count();
+        format!("{up} of {} programs attached", probes.len())
+    }
+
     /// What `/status` says.
     pub fn status(&self) -> Status<'_> {
         let health = self.health();
@@ -107,6 +116,7 @@ impl Agent {
                 .map(|reason| (metrics::agent::unread(reason), health.unread_bytes[reason as usize]))
                 .collect(),
             pid_namespace: process::pid_namespace(),
+            privileges: Privileges::now(),
             redis_info: &self.redis_asked,
         }
     }

@@ -1,0 +1,62 @@
+//! The agent as `deploy/systemd/observer.service` runs it, as far as that can be had without systemd: as a user of its
+//! own, with the unit's capabilities and no others, and without new privileges.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+
+/// A user that nobody is: of those that systemd takes for `DynamicUser=` (61184 to 65519).
+pub const USER: u32 = 61_999;
+
+/// A file below `deploy`.
+pub fn deployed(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(path)
+}
+
+/// The unit's settings, in their order.
+#[derive(Debug)]
+pub struct Unit(Vec<(String, String)>);
+
+impl Unit {
+    /// As it is in the repository.
+    pub fn read() -> anyhow::Result<Self> {
+        let path = deployed("systemd/observer.service");
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let lines = text.lines().filter(|line| !line.starts_with(['#', '[']));
+        Ok(Self(lines.filter_map(|line| line.split_once('=')).map(|(k, v)| (k.into(), v.into())).collect()))
+    }
+
+    /// What a setting that is there once is set to.
+    pub fn value(&self, setting: &str) -> anyhow::Result<&str> {
+        let mut values = self.0.iter().filter(|(name, _)| name == setting).map(|(_, value)| value.as_str());
+        let value = values.next().with_context(|| format!("the unit has no {setting}"))?;
+        ensure!(values.next().is_none(), "the unit has {setting} more than once");
+        Ok(value)
+    }
+
+    /// The capabilities that it gives, as `CAP_BPF`.
+    pub fn capabilities(&self) -> anyhow::Result<Vec<&str>> {
+        let given = self.value("AmbientCapabilities")?;
+        ensure!(self.value("CapabilityBoundingSet")? == given, "what is not given need not be bounded");
+        Ok(given.split_whitespace().collect())
+    }
+
+    /// Has `program` executed as the unit does, by a command that takes the program's arguments. What it may do is
+    /// `capabilities`.
+    pub fn command(&self, program: &Path, capabilities: &[&str]) -> anyhow::Result<Command> {
+        ensure!(self.value("NoNewPrivileges")? == "yes" && self.value("DynamicUser")? == "yes");
+        let set = capabilities
+            .iter()
+            .map(|name| format!(",+{}", name.trim_start_matches("CAP_").to_lowercase()))
+            .collect::<String>();
+        let mut command = Command::new("setpriv");
+        command.arg(format!("--reuid={USER}")).arg(format!("--regid={USER}")).arg("--clear-groups");
+        for kind in ["inh-caps", "ambient-caps", "bounding-set"] {
+            command.arg(format!("--{kind}=-all{set}"));
+        }
+        command.args(["--no-new-privs", "--"]).arg(program);
+        Ok(command)
+    }
+}
