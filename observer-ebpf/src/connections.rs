@@ -40,9 +40,10 @@ impl Origin {
     /// seen yet is a new one, and nothing has moved on it. UNIX sockets have no hook at their beginning, and
     /// that of TCP is left out by the kernel where it interrupts itself.
     #[inline(always)]
-    pub fn without_state(sk: Sock) -> Self {
+    pub fn without_state(sk: Sock, task: Task) -> Self {
         let adopted_all = CONTROL.get(0).is_some_and(|control| control.pass > 0);
-        if adopted_all { Self::Fresh(role_of(sk)) } else { Self::Adopted }
+        // Those of processes outside the agent's pid namespace were not.
+        if adopted_all && task.is_known_to_agent() { Self::Fresh(role_of(sk)) } else { Self::Adopted }
     }
 }
 
@@ -95,6 +96,7 @@ pub fn track(sk: Sock, origin: Origin, task: Option<Task>, phase: Phase) -> Opti
     connection.pending = 1;
     connection.owner = owner;
     if let Some(task) = task {
+        connection.owner = task.owner_to_agent();
         task.comm(&mut connection.comm);
     }
     if let Some(control) = CONTROL.get(0) {
@@ -326,7 +328,7 @@ pub fn hand_over(socket: &mut Socket, task: Task) {
     if before.owner.start_ns == 0 {
         // Nobody had used it: a connection that waited to be accepted, most likely.
         task.comm(&mut before.comm);
-        before.owner = owner;
+        before.owner = task.owner_to_agent();
         socket.owner = owner;
         return;
     }
@@ -340,8 +342,9 @@ pub fn hand_over(socket: &mut Socket, task: Task) {
         return;
     }
     socket.handoffs -= 1;
-    if let Some(next) = continue_in_another(socket, before, owner) {
+    if let Some(next) = continue_in_another(socket, before, task.owner_to_agent()) {
         task.comm(&mut next.comm);
+        socket.owner = owner;
     }
 }
 
@@ -393,7 +396,6 @@ fn continue_in_another(
     publish(next, Phase::from_u8(before.phase));
     hand_back(socket.index);
     socket.index = index;
-    socket.owner = owner;
     // TCP's counts start anew with those of the element.
     socket.based = 0;
     Some(next)

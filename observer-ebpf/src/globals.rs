@@ -24,6 +24,9 @@ globals! {
     /// The byte that ends a Redis key's prefix.
     REDIS_SEPARATOR: u32 = b':' as u32;
 
+    /// The agent's pid namespace (`ns_common.inum`); 0 for the host's.
+    PID_NAMESPACE: u32 = 0;
+
     OFFSET_SOCK_FAMILY: u32 = 0;
     OFFSET_SOCK_STATE: u32 = 0;
     OFFSET_SOCK_NUM: u32 = 0;
@@ -63,6 +66,13 @@ globals! {
     OFFSET_TASK_COMM: u32 = 0;
     OFFSET_TASK_STATUS: u32 = 0;
     OFFSET_TASK_FLAGS: u32 = 0;
+    OFFSET_TASK_SIGNAL: u32 = 0;
+    OFFSET_SIGNAL_PIDS: u32 = 0;
+    OFFSET_PID_LEVEL: u32 = 0;
+    OFFSET_PID_NUMBERS: u32 = 0;
+    OFFSET_UPID_NR: u32 = 0;
+    OFFSET_UPID_NS: u32 = 0;
+    OFFSET_PID_NAMESPACE_INUM: u32 = 0;
     OFFSET_REGS_ORIG_AX: u32 = 0;
     OFFSET_REGS_AX: u32 = 0;
     OFFSET_REGS_DI: u32 = 0;

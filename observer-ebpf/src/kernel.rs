@@ -13,10 +13,11 @@ use observer_ebpf::layout::Direction;
 use observer_ebpf::layout::connection::Owner;
 
 use crate::globals::{
-    OFFSET_SOCK_SOCKET, OFFSET_SOCKET_FILE, OFFSET_TASK_COMM, OFFSET_TASK_GROUP_LEADER,
-    OFFSET_TASK_SELF_EXEC_ID, OFFSET_TASK_START_BOOTTIME, OFFSET_TASK_TGID, OFFSET_TCP_BYTES_ACKED,
+    OFFSET_PID_LEVEL, OFFSET_PID_NAMESPACE_INUM, OFFSET_PID_NUMBERS, OFFSET_SIGNAL_PIDS, OFFSET_SOCK_SOCKET,
+    OFFSET_SOCKET_FILE, OFFSET_TASK_COMM, OFFSET_TASK_GROUP_LEADER, OFFSET_TASK_SELF_EXEC_ID,
+    OFFSET_TASK_SIGNAL, OFFSET_TASK_START_BOOTTIME, OFFSET_TASK_TGID, OFFSET_TCP_BYTES_ACKED,
     OFFSET_TCP_BYTES_RECEIVED, OFFSET_TCP_COPIED_SEQ, OFFSET_TCP_RCV_NXT, OFFSET_TCP_SND_UNA,
-    OFFSET_TCP_WRITE_SEQ,
+    OFFSET_TCP_WRITE_SEQ, OFFSET_UPID_NR, OFFSET_UPID_NS, PID_NAMESPACE,
 };
 
 /// A `struct sock` that the verifier knows.
@@ -126,11 +127,57 @@ impl Task {
         }
     }
 
+    /// The same, with the number that the process has in the agent's pid namespace; 0 if it is not in there.
+    #[inline(always)]
+    pub fn owner_to_agent(self) -> Owner {
+        let owner = self.owner();
+        if PID_NAMESPACE.load() == 0 {
+            return owner;
+        }
+        let signal: u64 = probe(self.as_ptr(), OFFSET_TASK_SIGNAL.load());
+        Owner { tgid: pid_to_agent(signal), ..owner }
+    }
+
+    /// Whether the agent may look the process up, and its iterators come by it.
+    #[inline(always)]
+    pub fn is_known_to_agent(self) -> bool {
+        self.owner_to_agent().tgid != 0
+    }
+
     /// Copies the leader's name.
     #[inline(always)]
     pub fn comm(self, name: &mut [u8; 16]) {
         probe_into(self.leader().as_ptr(), OFFSET_TASK_COMM.load(), name);
     }
+}
+
+/// Namespaces of pids lie within one another, at most so deep (`MAX_PID_NS_LEVEL` in `kernel/pid_namespace.c`).
+const PID_LEVELS: u32 = 32;
+/// A process's entry of `signal_struct.pids` (`PIDTYPE_TGID` in `include/linux/pid_types.h`).
+const THREAD_GROUP: usize = 1;
+/// Bytes of a `struct upid`: an integer and a pointer (`include/linux/pid.h`).
+const UPID: u32 = 16;
+
+/// The number of a process by its `struct signal_struct`, in the agent's pid namespace: it has one in its own and
+/// in each that this one lies in. Exported, so that the verifier looks at it once, and only where it is called.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn pid_to_agent(signal: u64) -> u32 {
+    let pids = (signal as *const u8).wrapping_add(THREAD_GROUP * size_of::<u64>());
+    let pid = probe::<u64>(pids, OFFSET_SIGNAL_PIDS.load()) as *const u8;
+    let deepest: u32 = probe(pid, OFFSET_PID_LEVEL.load());
+    let mut number = OFFSET_PID_NUMBERS.load();
+    for level in 0..=PID_LEVELS {
+        if level > deepest {
+            break;
+        }
+        let namespace = probe::<u64>(pid, number + OFFSET_UPID_NS.load()) as *const u8;
+        if probe::<u32>(namespace, OFFSET_PID_NAMESPACE_INUM.load()) == PID_NAMESPACE.load() {
+            return probe(pid, number + OFFSET_UPID_NR.load());
+        }
+        number += UPID;
+    }
+    0
 }
 
 /// A `struct tcp_sock` that the verifier knows.

@@ -7,6 +7,7 @@ use observer_ebpf::layout::settings::Thresholds;
 use serde::Serialize;
 
 use crate::kernel::members::VMLINUX;
+use crate::kernel::namespaces::{self, Namespace};
 use crate::kernel::privileges;
 use crate::probes::{self, Probe, Settings, State};
 
@@ -60,12 +61,8 @@ pub fn check() -> Report {
                 format!("no {VMLINUX}: needs CONFIG_DEBUG_INFO_BTF=y")
             },
         },
-        Feature {
-            name: "pid namespace",
-            // Names and containers are missing without it; everything else works.
-            ok: true,
-            detail: crate::process::pid_namespace().into(),
-        },
+        namespace("pid namespace", namespaces::pid()),
+        namespace("cgroup namespace", namespaces::cgroup()),
     ];
     let loaded = probes::load(&Settings {
         max_connections: 1,
@@ -78,6 +75,11 @@ pub fn check() -> Report {
         Err(error) => (Some(error.to_string()), Vec::new()),
     };
     Report { ok: reason.is_none(), reason, kernel: release.trim().to_owned(), features, probes }
+}
+
+/// Without the host's, something is not seen, and everything else works.
+fn namespace(name: &'static str, namespace: Namespace) -> Feature {
+    Feature { name, ok: namespace.host, detail: namespace.effect.unwrap_or("the host's").into() }
 }
 
 impl Report {

@@ -22,7 +22,7 @@ use observer_ebpf::layout::{Direction, Protocol, Role};
 
 use crate::address::{self, Hints};
 use crate::postgres;
-use crate::process::{Identity, Processes};
+use crate::process::{Identity, OUTSIDE, Processes};
 use crate::rates::minute::{Excess, Minute};
 use crate::rates::node::Node;
 use crate::rates::{Sample, Ticks, Window};
@@ -34,6 +34,10 @@ use crate::totals::{Sizes, Totals, close_code};
 /// with some.
 const SILENT_NS: u64 = 1_000_000_000;
 const UNDECIDED_NS: u64 = 10_000_000_000;
+
+/// Members past which those outside the agent's pid namespace are forgotten once nothing of theirs is in use, for
+/// it is not known when they end.
+const OUTSIDE_KEPT: usize = 1_000;
 
 /// Processes of one name in one container, in one role.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -264,7 +268,10 @@ impl Ledger {
         self.members
             .iter()
             .filter(|member| !used.contains(member))
-            .filter(|member| !self.processes.is_alive(member.pid, member.start_ns))
+            .filter(|member| {
+                let is_crowd = member.start_ns == OUTSIDE && self.members.len() > OUTSIDE_KEPT;
+                is_crowd || !self.processes.is_alive(member.pid, member.start_ns)
+            })
             .cloned()
             .collect()
     }

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::kernel::iterator::Iterator;
 use crate::kernel::members::{self, Offsets};
-use crate::kernel::privileges;
+use crate::kernel::{namespaces, privileges};
 use crate::redis::prefixes;
 use crate::snapshot::Arena;
 
@@ -305,6 +305,7 @@ fn missed_runs(descriptor: RawFd) -> u64 {
 fn create(settings: &Settings, offsets: &Offsets, btf: &Btf) -> Result<Ebpf, Error> {
     let elements = capacity(settings.max_connections);
     let separator = u32::from(settings.redis_separator);
+    let pid_namespace = namespaces::pid_number();
     let mut loader = EbpfLoader::new();
     loader
         .btf(Some(btf))
@@ -314,6 +315,7 @@ fn create(settings: &Settings, offsets: &Offsets, btf: &Btf) -> Result<Ebpf, Err
         .override_global("THRESHOLD_LARGE", &settings.thresholds.large, true)
         .override_global("THRESHOLD_HUGE", &settings.thresholds.huge, true)
         .override_global("REDIS_SEPARATOR", &separator, true)
+        .override_global("PID_NAMESPACE", &pid_namespace, true)
         .map_max_entries("PREFIXES", settings.redis_max_prefixes)
         .map_max_entries("CONNECTIONS", elements)
         .map_max_entries("FREE", elements)

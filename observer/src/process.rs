@@ -15,14 +15,18 @@ pub struct Identity {
     pub name: String,
     /// Its container's 12-character id; empty outside one.
     pub container: String,
-    /// Thread-group id.
+    /// Thread-group id in the agent's pid namespace; 0 outside.
     pub pid: u32,
-    /// When it started, so that a number used again is another process.
+    /// When it started, so that a number used again is another process; [`OUTSIDE`] of the namespace.
     pub start_ns: u64,
 }
 
 /// The name of what has no process: connections that nobody has accepted yet.
 pub const NOBODY: &str = "unknown";
+
+/// [`Identity::start_ns`] of processes outside the agent's pid namespace: all of one name are one, for which is
+/// which cannot be looked up.
+pub const OUTSIDE: u64 = u64::MAX;
 
 /// Looks processes up in `/proc`, once each.
 #[derive(Debug)]
@@ -55,6 +59,10 @@ impl Processes {
         } else {
             String::from_utf8_lossy(comm.split(|&byte| byte == 0).next().unwrap_or_default()).into_owned()
         };
+        if owner.tgid == 0 && owner.start_ns != 0 {
+            // Not kept: nothing would tell when to forget it.
+            return Rc::new(Identity { name, container: String::new(), pid: 0, start_ns: OUTSIDE });
+        }
         let container =
             self.read(owner, "cgroup").and_then(|cgroups| container_of(&cgroups)).unwrap_or_default();
         let identity = Rc::new(Identity { name, container, pid: owner.tgid, start_ns: owner.start_ns });
@@ -62,8 +70,11 @@ impl Processes {
         identity
     }
 
-    /// Whether the process still runs.
+    /// Whether the process still runs; unknown of those outside, of which one may always run.
     pub fn is_alive(&self, pid: u32, start_ns: u64) -> bool {
+        if start_ns == OUTSIDE {
+            return true;
+        }
         let stat = fs::read_to_string(self.proc.join(pid.to_string()).join("stat")).unwrap_or_default();
         started(&stat).is_some_and(|ticks| self.ticks(start_ns) == ticks)
     }
@@ -94,17 +105,6 @@ pub fn own() -> (String, String, u32) {
     (read("comm").trim_end().to_owned(), container_of(&read("cgroup")).unwrap_or_default(), netns)
 }
 
-/// Whether pids are those of the host (`PROC_PID_INIT_INO` in `include/linux/proc_ns.h`).
-pub fn pid_namespace() -> &'static str {
-    match fs::read_link("/proc/self/ns/pid") {
-        Ok(link) if link.to_string_lossy() == "pid:[4026531836]" => "host",
-        Ok(_) => {
-            "not the host's: containers and ends of processes are unknown; run the agent in the host's pid namespace"
-        }
-        Err(_) => "unknown",
-    }
-}
-
 /// Field 22, `starttime`, of `/proc/PID/stat`. The name before it may hold anything, spaces and brackets
 /// included, so fields are counted from its end.
 fn started(stat: &str) -> Option<u64> {
@@ -112,18 +112,26 @@ fn started(stat: &str) -> Option<u64> {
     rest.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
-/// The container's id in `/proc/PID/cgroup`, as Docker, containerd, CRI-O and Podman name their cgroups:
-/// 64 hexadecimal digits, alone or between a prefix and `.scope`.
+/// The container's id in `/proc/PID/cgroup`, as Docker, containerd, CRI-O and Podman name control groups: 64
+/// hexadecimal digits, alone or between a prefix and `.scope`. Of containers within one another, the innermost. Version
+/// 1 has a line for each of its hierarchies, not all of which go as deep; below another root than the host's, paths
+/// start with `/..`.
 fn container_of(cgroups: &str) -> Option<String> {
-    cgroups.lines().find_map(|line| {
+    let ids = cgroups.lines().filter_map(|line| {
         let path = line.splitn(3, ':').nth(2)?;
-        path.split('/').rev().find_map(|part| {
-            let part = part.strip_suffix(".scope").unwrap_or(part);
-            let id = part.rsplit(['-', ':']).next()?;
-            let is_id = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-            is_id.then(|| id[..12].to_owned())
-        })
-    })
+        let found = path.split('/').enumerate().filter_map(|(depth, part)| Some((depth, id(part)?)));
+        found.last()
+    });
+    ids.max_by_key(|&(depth, _)| depth).map(|(_, id)| id[..12].to_owned())
+}
+
+/// The id in a part of a path.
+fn id(part: &str) -> Option<&str> {
+    let part = part.strip_suffix(".scope").unwrap_or(part);
+    let (prefix, id) = part.rsplit_once(['-', ':']).unwrap_or(("", part));
+    let is_id = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    // `crio-conmon-…` and `libpod-conmon-…` hold what watches over the container.
+    (is_id && !prefix.ends_with("conmon")).then_some(id)
 }
 
 #[cfg(test)]
@@ -152,7 +160,9 @@ mod tests {
         ] {
             assert_eq!(container_of(&path).as_deref(), Some(&ID[..12]), "{path}");
         }
-        for path in ["0::/", "0::/user.slice/user-0.slice/session-1.scope", ""] {
+        for path in
+            ["0::/", "0::/user.slice/user-0.slice/session-1.scope", "", "\n::\n", "0::/docker-é.scope"]
+        {
             assert_eq!(container_of(path), None, "{path}");
         }
     }

@@ -14,7 +14,7 @@ use tokio::time::MissedTickBehavior;
 use crate::agent::Agent;
 use crate::config::Config;
 use crate::http::{Questions, Shared, router};
-use crate::kernel::privileges;
+use crate::kernel::{namespaces, privileges};
 use crate::probes::{self, Settings, State};
 use crate::redis::ask;
 use crate::service;
@@ -48,6 +48,9 @@ async fn observe(config: &Config) -> anyhow::Result<()> {
         listeners.push(listener);
     }
     let observing = Observing::start(config)?;
+    if let Some(effect) = namespaces::pid().effect {
+        log::warn!("the pid namespace is {effect}");
+    }
     // Before anything that may start a thread.
     let left = privileges::give_up().context("cannot give up privileges that are needed no more")?;
     log::debug!("left of all privileges: {}", left.capabilities.join(", "));

@@ -23,7 +23,11 @@ impl Puppet {
 
     /// Starts one in a network namespace.
     pub fn start_in(namespace: &Namespace, name: &str) -> anyhow::Result<Self> {
-        let mut command = namespace.command();
+        Self::start_by(namespace.command(), name)
+    }
+
+    /// Starts one by a command that executes its arguments.
+    pub fn start_by(mut command: Command, name: &str) -> anyhow::Result<Self> {
         command.arg(environment()?.join("venv/bin/python"));
         Self::run_with(command, name)
     }

@@ -79,7 +79,7 @@ fn found(sk: Sock, task: Task) {
             return;
         }
         Some(_) => Origin::Adopted,
-        None => Origin::without_state(sk),
+        None => Origin::without_state(sk, task),
     };
     if let Some(socket) = connections::track(sk, origin, Some(task), Phase::Open)
         && let Some(connection) = connections::connection(socket.index)

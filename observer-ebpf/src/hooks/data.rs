@@ -94,7 +94,7 @@ fn first_use(sk: Sock, task: Task) -> Option<&'static mut Socket> {
     if !connections::is_observed(family) || !stream || sk.file().is_null() {
         return None;
     }
-    connections::track(sk, Origin::without_state(sk), Some(task), Phase::Open)
+    connections::track(sk, Origin::without_state(sk, task), Some(task), Phase::Open)
 }
 
 /// Leads the direction's parser over the call's bytes.

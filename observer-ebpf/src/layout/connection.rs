@@ -59,7 +59,8 @@ pub struct Owner {
     /// When the thread-group leader started, in nanoseconds since boot (`task_struct.start_boottime`);
     /// 0 while nobody has used the socket.
     pub start_ns: u64,
-    /// Thread-group id in the initial pid namespace.
+    /// Thread-group id: in the agent's pid namespace where the agent reads it, 0 for a process outside; in the
+    /// host's where the program compares it.
     pub tgid: u32,
     /// How many programs the leader has executed (`task_struct.self_exec_id`).
     pub exec_id: u32,

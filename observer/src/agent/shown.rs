@@ -8,11 +8,12 @@ use serde::Serialize;
 use super::Agent;
 use crate::events::{self, Event};
 use crate::flows::{Key, Query, Row};
+use crate::kernel::namespaces::{self, Namespace};
 use crate::kernel::privileges::Privileges;
 use crate::probes::{Probe, State};
 use crate::processes::Overview;
 use crate::redis::info::Asked;
-use crate::{address, metrics, process};
+use crate::{address, metrics};
 
 /// Flows that are read together.
 const BLOCK: usize = 1_000;
@@ -30,7 +31,8 @@ pub struct Status<'a> {
     missed_runs: u64,
     handoffs_refused: u64,
     unparsed_bytes: BTreeMap<&'static str, u64>,
-    pid_namespace: &'static str,
+    pid_namespace: Namespace,
+    cgroup_namespace: Namespace,
     privileges: Privileges,
     redis_info: &'a [Asked],
 }
@@ -115,7 +117,8 @@ impl Agent {
                 .into_iter()
                 .map(|reason| (metrics::agent::unread(reason), health.unread_bytes[reason as usize]))
                 .collect(),
-            pid_namespace: process::pid_namespace(),
+            pid_namespace: namespaces::pid(),
+            cgroup_namespace: namespaces::cgroup(),
             privileges: Privileges::now(),
             redis_info: &self.redis_asked,
         }

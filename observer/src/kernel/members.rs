@@ -76,6 +76,13 @@ members! {
     OFFSET_TASK_COMM = task_struct.comm;
     OFFSET_TASK_STATUS = task_struct.thread_info.status;
     OFFSET_TASK_FLAGS = task_struct.flags;
+    OFFSET_TASK_SIGNAL = task_struct.signal;
+    OFFSET_SIGNAL_PIDS = signal_struct.pids;
+    OFFSET_PID_LEVEL = pid.level;
+    OFFSET_PID_NUMBERS = pid.numbers;
+    OFFSET_UPID_NR = upid.nr;
+    OFFSET_UPID_NS = upid.ns;
+    OFFSET_PID_NAMESPACE_INUM = pid_namespace.ns.inum;
     OFFSET_REGS_ORIG_AX = pt_regs.orig_ax;
     OFFSET_REGS_AX = pt_regs.ax;
     OFFSET_REGS_DI = pt_regs.di;

@@ -3,4 +3,5 @@
 pub mod batch;
 pub mod iterator;
 pub mod members;
+pub mod namespaces;
 pub mod privileges;

@@ -3,21 +3,19 @@
 //! `docs/privileges.md` tells what each capability is for.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::thread::sleep;
 use std::time::Duration;
 
 use rustix::thread::{self, CapabilitySet, CapabilitySets};
 use serde::Serialize;
 
+use super::namespaces;
+
 /// Without them no program is loaded (`bpf_prog_load` and `map_create` in `kernel/bpf/syscall.c`).
 const TO_LOAD: [CapabilitySet; 2] = [CapabilitySet::BPF, CapabilitySet::PERFMON];
 
 /// Which reads other users' processes below a `/proc` that hides them (`hidepid` in `proc(5)`).
 const TO_LOOK: CapabilitySet = CapabilitySet::SYS_PTRACE;
-
-/// The host's user namespace (`PROC_USER_INIT_INO` in `include/linux/proc_ns.h`).
-const HOST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 
 /// How long threads that have ended may take to go.
 const THREADS_END: Duration = Duration::from_millis(500);
@@ -58,7 +56,7 @@ impl Privileges {
 pub fn missing() -> Vec<String> {
     let Ok(sets) = thread::capabilities(None) else { return Vec::new() };
     if sets.effective.intersects(TO_LOAD[0] | TO_LOAD[1] | CapabilitySet::SYS_ADMIN)
-        && !in_host_user_namespace()
+        && !namespaces::is_host_user()
     {
         return vec![
             "CAP_BPF and CAP_PERFMON of the host: it runs in a user namespace, where they do not count"
@@ -175,10 +173,6 @@ fn is_in_group(status: &str, group: &str) -> bool {
     let line = |name| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
     let of_files = line("Gid:").split_ascii_whitespace().nth(3);
     of_files == Some(group) || line("Groups:").split_ascii_whitespace().any(|one| one == group)
-}
-
-fn in_host_user_namespace() -> bool {
-    fs::metadata("/proc/self/ns/user").map_or(true, |namespace| namespace.ino() == HOST_USER_NAMESPACE)
 }
 
 /// As everybody writes them: `CAP_BPF`.
