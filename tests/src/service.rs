@@ -28,9 +28,14 @@ impl Unit {
         Ok(Self(lines.filter_map(|line| line.split_once('=')).map(|(k, v)| (k.into(), v.into())).collect()))
     }
 
+    /// All that a setting is set to.
+    pub fn values<'a>(&'a self, setting: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(name, _)| name == setting).map(|(_, value)| value.as_str())
+    }
+
     /// What a setting that is there once is set to.
-    pub fn value(&self, setting: &str) -> anyhow::Result<&str> {
-        let mut values = self.0.iter().filter(|(name, _)| name == setting).map(|(_, value)| value.as_str());
+    pub fn value<'a>(&'a self, setting: &'a str) -> anyhow::Result<&'a str> {
+        let mut values = self.values(setting);
         let value = values.next().with_context(|| format!("the unit has no {setting}"))?;
         ensure!(values.next().is_none(), "the unit has {setting} more than once");
         Ok(value)

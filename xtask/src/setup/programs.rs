@@ -28,6 +28,8 @@ const PROGRAMS: &[Program] = &[
     ("bpftool", "bpftool"),
     ("openssl", "openssl"),
     ("tmux", "tmux"),
+    ("strace", "strace"),
+    ("systemd-analyze", "systemd"),
     ("chromium", "chromium"),
 ];
 /// After the others: some packages of `node` bring it along, and then conflict with this one.
@@ -96,6 +98,8 @@ mod tests {
             "prometheus-alertmanager",
             "redis-server",
             "redis-tools",
+            "strace",
+            "systemd",
             "tmux",
         ];
         assert_eq!(packages(PROGRAMS), expected);
