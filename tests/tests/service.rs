@@ -238,6 +238,36 @@ fn the_manifests_are_valid_and_agree_with_the_agent() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What it is built of is there: the image's build sees what `.dockerignore` lets through, and cargo wants every
+/// member of the workspace.
+#[test]
+fn the_image_is_built_of_the_whole_workspace() -> anyhow::Result<()> {
+    let root = deployed("..");
+    let dockerfile = fs::read_to_string(deployed("docker/Dockerfile"))?;
+    let copies = dockerfile
+        .lines()
+        .filter_map(|line| line.strip_prefix("COPY "))
+        .filter(|line| !line.contains("--from"));
+    let copied: BTreeSet<&str> = copies
+        .flat_map(|copy| copy.split(' ').rev().skip(1))
+        .inspect(|source| assert!(root.join(source).exists(), "{source}"))
+        .collect();
+    let ignored = fs::read_to_string(root.join(".dockerignore"))?;
+    let seen: BTreeSet<&str> = ignored.lines().filter_map(|line| line.strip_prefix('!')).collect();
+    assert_eq!(copied, seen);
+    let manifest = fs::read_to_string(root.join("Cargo.toml"))?;
+    let members = manifest.lines().find_map(|line| line.strip_prefix("members = ")).context("no members")?;
+    let members: Vec<String> = serde_json::from_str(members)?;
+    assert!(members.iter().all(|member| copied.contains(&**member)), "{members:?}: {copied:?}");
+    // What the unit executes is where the image has it, and is started the same way.
+    let unit = Unit::read()?;
+    let command = unit.value("ExecStart")?;
+    let program = command.split(' ').next().unwrap_or_default();
+    assert!(dockerfile.contains(&format!("ENTRYPOINT [\"{program}\"]\n")), "{dockerfile}");
+    assert!(dockerfile.ends_with("CMD [\"run\"]\n"), "{dockerfile}");
+    Ok(())
+}
+
 /// Root with these capabilities only and without new privileges, as a container engine starts it.
 fn root_with(program: &Path, capabilities: &[&str]) -> Command {
     let set: String = capabilities.iter().map(|name| format!(",+{}", name[4..].to_lowercase())).collect();
