@@ -324,7 +324,15 @@ fn create(settings: &Settings, offsets: &Offsets, btf: &Btf) -> Result<Ebpf, Err
     for (global, offset) in offsets {
         loader.override_global(global, offset, false);
     }
-    loader.load(OBJECT).map_err(|error| Error::Maps(chain(&error)))
+    loader.load(OBJECT).map_err(|error| Error::Maps(explained(chain(&error))))
+}
+
+/// Capabilities are there: what else refuses?
+fn explained(mut reason: String) -> String {
+    if reason.contains("Operation not permitted") {
+        reason.push_str("; a filter of system calls (seccomp) or the kernel's lockdown forbids bpf");
+    }
+    reason
 }
 
 /// Loads every program there is, all at once: what takes time is the verifier, which uses one processor for

@@ -52,16 +52,20 @@ impl Unit {
     /// `capabilities`.
     pub fn command(&self, program: &Path, capabilities: &[&str]) -> anyhow::Result<Command> {
         ensure!(self.value("NoNewPrivileges")? == "yes" && self.value("DynamicUser")? == "yes");
-        let set = capabilities
-            .iter()
-            .map(|name| format!(",+{}", name.trim_start_matches("CAP_").to_lowercase()))
-            .collect::<String>();
+        let set = only(capabilities);
         let mut command = Command::new("setpriv");
         command.arg(format!("--reuid={USER}")).arg(format!("--regid={USER}")).arg("--clear-groups");
         for kind in ["inh-caps", "ambient-caps", "bounding-set"] {
-            command.arg(format!("--{kind}=-all{set}"));
+            command.arg(format!("--{kind}={set}"));
         }
         command.args(["--no-new-privs", "--"]).arg(program);
         Ok(command)
     }
+}
+
+/// These capabilities and no others, as `setpriv` takes a set.
+pub fn only(capabilities: &[&str]) -> String {
+    let added =
+        capabilities.iter().map(|name| format!("+{}", name.trim_start_matches("CAP_").to_lowercase()));
+    std::iter::once("-all".to_owned()).chain(added).collect::<Vec<_>>().join(",")
 }

@@ -15,7 +15,7 @@ use anyhow::{Context as _, ensure};
 use observer_tests::agent::{Agent, binary, binary_for_anybody};
 use observer_tests::programs::environment;
 use observer_tests::puppet::Puppet;
-use observer_tests::service::{Unit, deployed};
+use observer_tests::service::{Unit, deployed, only};
 use serde_json::Value;
 
 /// What a program prints, which must succeed.
@@ -244,11 +244,11 @@ fn the_manifests_are_valid_and_agree_with_the_agent() -> anyhow::Result<()> {
 fn the_image_is_built_of_the_whole_workspace() -> anyhow::Result<()> {
     let root = deployed("..");
     let dockerfile = fs::read_to_string(deployed("docker/Dockerfile"))?;
-    let copies = dockerfile
+    let lines = dockerfile
         .lines()
         .filter_map(|line| line.strip_prefix("COPY "))
         .filter(|line| !line.contains("--from"));
-    let copied: BTreeSet<&str> = copies
+    let copied: BTreeSet<&str> = lines
         .flat_map(|copy| copy.split(' ').rev().skip(1))
         .inspect(|source| assert!(root.join(source).exists(), "{source}"))
         .collect();
@@ -270,10 +270,9 @@ fn the_image_is_built_of_the_whole_workspace() -> anyhow::Result<()> {
 
 /// Root with these capabilities only and without new privileges, as a container engine starts it.
 fn root_with(program: &Path, capabilities: &[&str]) -> Command {
-    let set: String = capabilities.iter().map(|name| format!(",+{}", name[4..].to_lowercase())).collect();
     let mut command = Command::new("setpriv");
     command
-        .args(["--inh-caps=-all", &format!("--bounding-set=-all{set}"), "--no-new-privs", "--"])
+        .args(["--inh-caps=-all", &format!("--bounding-set={}", only(capabilities)), "--no-new-privs", "--"])
         .arg(program);
     command
 }

@@ -177,9 +177,9 @@ fn is_in_group(status: &str, group: &str) -> bool {
 
 /// As everybody writes them: `CAP_BPF`.
 fn names(set: CapabilitySet) -> Vec<String> {
-    let mut named = set.iter_names();
-    let mut names: Vec<String> = named.by_ref().map(|(name, _)| format!("CAP_{name}")).collect();
-    let rest = named.remaining().bits();
+    let mut known = set.iter_names();
+    let mut names: Vec<String> = known.by_ref().map(|(name, _)| format!("CAP_{name}")).collect();
+    let rest = known.remaining().bits();
     names.extend((0..u64::BITS).filter(|bit| rest >> bit & 1 == 1).map(|bit| format!("capability {bit}")));
     names
 }
