@@ -1,5 +1,6 @@
-//! Containers by recorded trees of `/proc`: `tests/proc/ENGINE-DRIVER-VERSION/PID/{cgroup,stat}`. Paths are those that
-//! the engines make (`libcontainer/cgroups`, `cri/sandbox`, `cgmgr`, `libpod`), with ids in place of those recorded.
+//! Containers by trees of `/proc`: `tests/proc/ENGINE-DRIVER-VERSION/PID/{cgroup,stat}`, written down in the form in
+//! which each engine names control groups (runc's `libcontainer/cgroups`, CRI-O's `cgmgr`, Podman's `libpod`), with the
+//! same two ids in all of them.
 
 use std::fs;
 use std::path::Path;
