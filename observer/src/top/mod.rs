@@ -98,6 +98,7 @@ fn show(
     happened: &Receiver<Event>,
 ) -> anyhow::Result<()> {
     let signals = Signals::watch().context("cannot watch for signals")?;
+    signals::end_with_terminal().context("cannot start a thread")?;
     let mut state = State::new(name);
     let mut asking = Asking::start(source, state.query(), events).context("cannot start a thread")?;
     let mut screen = Screen::enter().context("cannot use the terminal")?;
