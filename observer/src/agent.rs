@@ -21,9 +21,11 @@ use crate::config::Config;
 use crate::events::{self, Event, Events, HighRate, Oversized, Whose};
 use crate::flows::{Query, Row};
 use crate::ledger::Ledger;
+use crate::metrics;
 use crate::metrics::agent::{COLLECT_BOUNDS, Facts};
+use crate::metrics::encode::{Format, encode};
+use crate::metrics::family::Family;
 use crate::metrics::fold::Folder;
-use crate::metrics::{self, encode};
 use crate::probes::Probes;
 use crate::process::{self, Processes};
 use crate::rates::minute::Excess;
@@ -106,7 +108,6 @@ impl Agent {
         self.collect_with(self.ledger.keys_are_due(events::monotonic_now_ns()))?;
         self.ownerless_left = if looked { self.ownerless } else { self.ownerless_left.min(self.ownerless) };
         self.sample()?;
-        self.events.start_period(Instant::now());
         if self.ledger.members() > DEAD_KEPT {
             let dead = self.ledger.dead();
             if dead.len() > DEAD_KEPT {
@@ -365,9 +366,9 @@ impl Agent {
         sum
     }
 
-    /// Collects, and encodes everything as `/metrics` shows it. Processes that are gone are shown once
-    /// more, with all they did, and then forgotten.
-    pub fn scrape(&mut self) -> anyhow::Result<Vec<u8>> {
+    /// Collects, and encodes everything as `/metrics` shows it, with more families that others know of. Processes
+    /// that are gone are shown once more, with all they did, and then forgotten.
+    pub fn scrape(&mut self, format: Format, more: Vec<Family>) -> anyhow::Result<Vec<u8>> {
         self.ledger.forget_dead(&std::mem::take(&mut self.dead));
         self.collect_all()?;
         let dead = self.ledger.dead();
@@ -399,7 +400,8 @@ impl Agent {
             collects: (&self.collects, self.collect_seconds),
         };
         families.extend(metrics::agent::families(&facts, &view, &self.folder));
-        let text = encode::text(&families, &prometheus::gather())?;
+        families.extend(more);
+        let text = encode(format, &families, &prometheus::gather())?;
         self.dead = dead;
         Ok(text)
     }

@@ -1,6 +1,8 @@
 //! The command line.
 
-use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
 
 use crate::config::Flags;
 
@@ -26,10 +28,9 @@ pub enum Command {
     },
     /// Show processes and flows on the terminal, live: what a running agent sees, or else this program itself
     Top {
-        /// The agent to ask, `http://HOST:PORT`; `USER:PASSWORD@` may go before the host [default: the one at
-        /// 127.0.0.1:9941, if there is one]
-        #[arg(long, value_name = "URL")]
-        url: Option<String>,
+        /// How to ask an agent.
+        #[command(flatten)]
+        access: Access,
     },
     /// Print the busiest flows once, as a running agent sees them
     Flows {
@@ -39,8 +40,35 @@ pub enum Command {
         /// At most so many.
         #[arg(long, value_name = "N", default_value_t = 20)]
         limit: usize,
-        /// The agent to ask, `http://HOST:PORT`; `USER:PASSWORD@` may go before the host
-        #[arg(long, value_name = "URL", default_value_t = crate::top::default_url())]
-        url: String,
+        /// How to ask an agent.
+        #[command(flatten)]
+        access: Access,
     },
+}
+
+/// Whom to ask, and what for credentials.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Access {
+    /// The agent to ask, `http://HOST:PORT` or `https://HOST:PORT` [default: the one at 127.0.0.1:9941]
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// The name of a user, where the agent wants one
+    #[arg(long, value_name = "NAME", requires = "password_file")]
+    pub user: Option<String>,
+    /// A file whose first line is the user's password; /dev/stdin for one that is piped in
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub password_file: Option<PathBuf>,
+    /// Certificates in PEM that the agent's must be signed by [default: those that this system trusts]
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// A certificate in PEM, where the agent wants clients to have one
+    #[arg(long, value_name = "FILE", requires = "key_file")]
+    pub cert_file: Option<PathBuf>,
+    /// Its private key, in PEM
+    #[arg(long, value_name = "FILE", requires = "cert_file")]
+    pub key_file: Option<PathBuf>,
+    /// Ask whoever answers at the address, whatever its certificate says; it may be somebody else, who then learns
+    /// the password
+    #[arg(long, conflicts_with = "ca_file")]
+    pub insecure: bool,
 }

@@ -176,6 +176,8 @@ impl FromStr for Separator {
 pub struct Config {
     /// Where HTTP is served; at least one.
     pub listen: Vec<SocketAddr>,
+    /// The file that says how HTTP is served, if there is one.
+    pub web_config: Option<PathBuf>,
     /// How the log is written.
     pub log_format: LogFormat,
     /// What is logged.
@@ -227,25 +229,18 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
-    /// A setting that is not safe to leave out.
-    #[error(
-        "--web-config is not supported by this version: without TLS and authentication, listen on a loopback address"
-    )]
-    WebConfig,
 }
 
 impl Config {
     /// Resolves flags, and the file they name.
     pub fn resolve(flags: Flags) -> Result<Self, Error> {
         let file = flags.config.as_deref().map(read).transpose()?.unwrap_or_default();
-        if flags.web_config.is_some() || file.web_config.is_some() {
-            return Err(Error::WebConfig);
-        }
         let listen = [flags.listen, file.listen].into_iter().find(|addresses| !addresses.is_empty());
         let redis_info = [flags.redis_info, file.redis_info].into_iter().find(|urls| !urls.is_empty());
         let hints = || Hints(vec![(Protocol::Postgres, 5432), (Protocol::Redis, 6379)]);
         Ok(Self {
             listen: listen.unwrap_or_else(|| vec![DEFAULT_LISTEN]),
+            web_config: flags.web_config.or(file.web_config),
             log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
             log_level: flags.log_level.or(file.log_level).unwrap_or(log::LevelFilter::Info),
             thresholds: flags

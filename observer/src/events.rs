@@ -1,18 +1,13 @@
-//! What is told of once: oversized messages, and users of a high rate. In the log, as far as its rate allows,
-//! and at `/events`.
+//! What is told of once: oversized messages, and users of a high rate. In the log, which is limited, and at `/events`.
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
 /// How many of the most recent are kept.
 const KEPT: usize = 1000;
-
-/// How many log records of a kind may be written in a [`PERIOD`].
-const LOGGED: u32 = 10;
-const PERIOD: Duration = Duration::from_secs(10);
 
 /// An event; `kind` tells which, `oversized` or `high_rate`.
 #[derive(Clone, Debug, Serialize)]
@@ -103,80 +98,50 @@ impl fmt::Display for Event {
     }
 }
 
-/// Log records of one kind, as far as they may be written.
-#[derive(Debug)]
-struct Log {
-    what: &'static str,
-    logged: u32,
-    held_back: u64,
+/// Logs an event with these fields, and those that all have.
+macro_rules! warn_of {
+    ($event:expr, $of:expr, $kind:literal, $($field:ident),+) => {{
+        let Whose { process, pid, container, role, local, remote, direction } = &$of.whose;
+        log::warn!(
+            kind = $kind,
+            process = process.as_str(),
+            pid = *pid,
+            container = container.as_str(),
+            role = *role,
+            local = local.as_str(),
+            remote = remote.as_str(),
+            direction = *direction,
+            $($field = $of.$field),+;
+            "{}", $event
+        );
+    }};
 }
 
-impl Log {
-    const fn new(what: &'static str) -> Self {
-        Self { what, logged: 0, held_back: 0 }
-    }
-
-    fn write(&mut self, event: &Event) {
-        if self.logged < LOGGED {
-            self.logged += 1;
-            log::warn!("{event}");
-        } else {
-            self.held_back += 1;
+impl Event {
+    fn log(&self) {
+        match self {
+            Self::Oversized(of) => warn_of!(self, of, "oversized", size_bytes, size_category),
+            Self::HighRate(of) => {
+                warn_of!(self, of, "high_rate", messages, seconds, messages_per_second, limit_per_minute);
+            }
         }
-    }
-
-    fn start_period(&mut self) {
-        if self.held_back > 0 {
-            let seconds = PERIOD.as_secs();
-            log::warn!("{} more {} in the last {seconds} s were not logged", self.held_back, self.what);
-        }
-        self.logged = 0;
-        self.held_back = 0;
     }
 }
 
 /// The most recent.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Events {
     recent: VecDeque<Event>,
-    since: Instant,
-    oversized: Log,
-    high_rate: Log,
-}
-
-impl Default for Events {
-    fn default() -> Self {
-        Self {
-            recent: VecDeque::new(),
-            since: Instant::now(),
-            oversized: Log::new("oversized messages"),
-            high_rate: Log::new("users of a high rate"),
-        }
-    }
 }
 
 impl Events {
     /// Takes in one more.
     pub fn push(&mut self, event: Event) {
-        self.start_period(Instant::now());
-        match event {
-            Event::Oversized(_) => self.oversized.write(&event),
-            Event::HighRate(_) => self.high_rate.write(&event),
-        }
+        event.log();
         if self.recent.len() == KEPT {
             self.recent.pop_front();
         }
         self.recent.push_back(event);
-    }
-
-    /// Says how many records were held back, once their period is over.
-    pub fn start_period(&mut self, now: Instant) {
-        if now.duration_since(self.since) < PERIOD {
-            return;
-        }
-        self.since = now;
-        self.oversized.start_period();
-        self.high_rate.start_period();
     }
 
     /// The most recent first.

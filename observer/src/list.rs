@@ -5,13 +5,14 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use ratatui::crossterm::terminal;
 
+use crate::cli::Access;
 use crate::client::Client;
 use crate::flows::Sort;
 use crate::table::plain;
 
 /// Prints them as a table, of as many columns as a terminal has room for; or the JSON as the agent gives it.
-pub fn flows(url: &str, limit: usize, json: bool) -> anyhow::Result<()> {
-    let client = Client::new(url)?;
+pub fn flows(access: &Access, limit: usize, json: bool) -> anyhow::Result<()> {
+    let client = Client::new(access)?;
     let text = if json {
         let mut text = harmless(&client.text(&format!("/flows?limit={limit}"))?);
         text.push('\n');
@@ -24,12 +25,12 @@ pub fn flows(url: &str, limit: usize, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// JSON's own escapes spare DEL and the control characters of ISO 6429's second half, which terminals act on.
-/// Outside of strings there are none, so it means the same.
-fn harmless(json: &str) -> String {
+/// JSON's own escapes spare DEL and the control characters of ISO 6429's second half, which terminals act on, and
+/// Unicode's ends of lines. Outside of strings there are none, so it means the same.
+pub(crate) fn harmless(json: &str) -> String {
     let mut text = String::with_capacity(json.len() + 1);
     for character in json.trim_end().chars() {
-        if matches!(character, '\u{7f}'..='\u{9f}') {
+        if matches!(character, '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}') {
             // Writing to a string cannot fail.
             let _ = write!(text, "\\u{:04x}", u32::from(character));
         } else {

@@ -4,14 +4,14 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use observer::cli::{Cli, Command};
-use observer::config::{Config, Flags};
+use observer::config::{Config, Flags, LogFormat};
 use observer::{check, list, logging, run, top};
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Run(flags) => exit(start(*flags)),
-        Command::Top { url } => exit(top::run(url.as_deref())),
-        Command::Flows { json, limit, url } => exit(list::flows(&url, limit, json)),
+        Command::Run(flags) => start(*flags),
+        Command::Top { access } => exit(top::run(&access)),
+        Command::Flows { json, limit, access } => exit(list::flows(&access, limit, json)),
         Command::Check { json } => {
             let report = check::check();
             if json {
@@ -34,8 +34,25 @@ fn exit(outcome: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-fn start(flags: Flags) -> anyhow::Result<()> {
-    let config = Config::resolve(flags)?;
-    logging::start(config.log_format, config.log_level);
-    run::run(&config)
+/// Whoever reads JSON gets what went wrong as a record.
+fn start(flags: Flags) -> ExitCode {
+    let asked = flags.log_format;
+    let (format, outcome) = match Config::resolve(flags) {
+        Ok(config) => {
+            logging::start(config.log_format, config.log_level);
+            (config.log_format, run::run(&config))
+        }
+        Err(error) => {
+            let format = asked.unwrap_or_default();
+            logging::start(format, log::LevelFilter::Info);
+            (format, Err(error.into()))
+        }
+    };
+    match (format, outcome) {
+        (LogFormat::Json, Err(error)) => {
+            log::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+        (_, outcome) => exit(outcome),
+    }
 }

@@ -13,8 +13,9 @@ use tokio::time::MissedTickBehavior;
 
 use crate::agent::Agent;
 use crate::config::Config;
-use crate::http::{Questions, Shared, router};
+use crate::http::{Questions, Shared, Source, serve};
 use crate::kernel::{namespaces, privileges};
+use crate::logging;
 use crate::probes::{self, Settings, State};
 use crate::redis::ask;
 use crate::service;
@@ -37,7 +38,11 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
 async fn observe(config: &Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
-    // Ports first: one in use is the quickest to tell, and nothing is attached in vain.
+    // What is quick to tell first: nothing is attached in vain.
+    let web_config = config.web_config.as_deref().map(Source::open).transpose();
+    let web_config = web_config.map_err(|problem| anyhow!("--web-config {problem}"))?;
+    let scheme =
+        if web_config.as_ref().is_some_and(|(_, loaded)| loaded.has_tls()) { "https" } else { "http" };
     let mut listeners = Vec::new();
     for address in &config.listen {
         let listener = TcpListener::bind(address).await.map_err(|error| {
@@ -45,7 +50,7 @@ async fn observe(config: &Config) -> anyhow::Result<()> {
                 "cannot listen on {address}: {error}; is another agent running? choose another with --listen"
             )
         })?;
-        listeners.push(listener);
+        listeners.push(listener.into_std().context("cannot listen")?);
     }
     let observing = Observing::start(config)?;
     if let Some(effect) = namespaces::pid().effect {
@@ -57,17 +62,11 @@ async fn observe(config: &Config) -> anyhow::Result<()> {
 
     let (stop, stopping) = watch::channel(false);
     let (shared, mut questions) = Shared::new();
-    let mut servers = tokio::task::JoinSet::new();
-    for listener in listeners {
-        log::info!("serving http://{}/metrics", listener.local_addr().context("cannot tell the port")?);
-        let mut stopping = stopping.clone();
-        let server = axum::serve(listener, router(shared.clone())).with_graceful_shutdown(async move {
-            // An error means that the sender is gone, which is a stop as well.
-            let _ = stopping.wait_for(|&stop| stop).await;
-        });
-        servers.spawn(server.into_future());
+    for listener in &listeners {
+        let address = listener.local_addr().context("cannot tell the port")?;
+        log::info!("serving {scheme}://{address}/metrics");
     }
-    drop(shared);
+    let server = serve(listeners, web_config, shared, stopping).context("cannot start a thread")?;
 
     for (index, server) in config.redis_info.iter().cloned().enumerate() {
         let agent = Rc::clone(&observing.agent);
@@ -83,17 +82,16 @@ async fn observe(config: &Config) -> anyhow::Result<()> {
     };
     service::ready(&observing.agent.borrow().summary());
     observing.answer_until(&mut questions, told).await?;
+    if server.is_finished() {
+        // It ends before it is told to only if it cannot go on.
+        let ended = server.join().map_err(|_| anyhow!("the HTTP server has panicked"))?;
+        return ended.context("the HTTP server has ended");
+    }
     log::info!("stopping");
     service::stopping();
     let _ = stop.send(true);
-    let answering = async {
-        loop {
-            tokio::select! {
-                finished = servers.join_next() => if finished.is_none() { break },
-                answered = questions.answer(&observing.agent) => if !answered { break },
-            }
-        }
-    };
+    // Once nobody can ask any more, everybody has been answered.
+    let answering = async { while questions.answer(&observing.agent).await {} };
     if tokio::time::timeout(STOP, answering).await.is_err() {
         log::warn!("clients that were still being answered were cut off");
     }
@@ -148,6 +146,7 @@ impl Observing {
                 _ = ticks.tick() => {
                     self.agent.borrow_mut().tick().context("cannot read the maps")?;
                     service::alive();
+                    logging::tell_held_back();
                 }
                 woken = self.wakeups.wait() => {
                     woken.context("cannot wait for the kernel half")?;

@@ -2,11 +2,12 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::Router;
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
@@ -14,9 +15,10 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
-use super::page;
+use super::counts::Counts;
+use super::{negotiate, page};
 use crate::agent::Agent;
-use crate::flows;
+use crate::{flows, metrics};
 
 /// What an endpoint asks of the agent, which lives on one thread and answers one after the other.
 type Ask = Box<dyn FnOnce(&mut Agent) + Send>;
@@ -25,6 +27,7 @@ type Ask = Box<dyn FnOnce(&mut Agent) + Send>;
 #[derive(Clone, Debug)]
 pub struct Shared {
     questions: mpsc::Sender<Ask>,
+    counts: Arc<Counts>,
 }
 
 /// Questions that may wait at once; more clients wait to ask.
@@ -34,7 +37,12 @@ impl Shared {
     /// A way to ask, and the end at which the agent answers.
     pub fn new() -> (Self, Questions) {
         let (questions, asked) = mpsc::channel(WAITING);
-        (Self { questions }, Questions(asked))
+        (Self { questions, counts: Arc::default() }, Questions(asked))
+    }
+
+    /// What the server counts of itself.
+    pub(super) const fn counts(&self) -> &Arc<Counts> {
+        &self.counts
     }
 
     /// Has the agent answer; `None` while it does not run.
@@ -89,7 +97,7 @@ impl Questions {
 }
 
 /// All endpoints.
-pub fn router(shared: Shared) -> Router {
+pub(super) fn router(shared: Shared) -> Router {
     let page = page::routes().fold(Router::new(), |router, (path, part)| router.route(path, part));
     page.route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
@@ -113,10 +121,14 @@ fn unavailable() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, "the agent is stopping\n").into_response()
 }
 
-async fn metrics(State(shared): State<Shared>) -> Response {
-    match shared.ask(Agent::scrape).await {
-        Some(Ok(text)) => ([(header::CONTENT_TYPE, crate::metrics::encode::CONTENT_TYPE)], Bytes::from(text))
-            .into_response(),
+async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    let format = negotiate::format(&headers);
+    let own = metrics::http::families(&shared.counts);
+    match shared.ask(move |agent| agent.scrape(format, own)).await {
+        Some(Ok(text)) => {
+            let headers = [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept")];
+            (headers, Bytes::from(text)).into_response()
+        }
         Some(Err(error)) => {
             log::error!("cannot collect: {error:#}");
             (StatusCode::INTERNAL_SERVER_ERROR, format!("cannot collect: {error:#}\n")).into_response()

@@ -1,20 +1,45 @@
-//! Families in the text format that Prometheus reads.
+//! Families in the formats that Prometheus reads.
 
 use prometheus::proto;
 use prometheus::{Encoder as _, TextEncoder};
 
 use super::family::{Family, Kind, Value};
+use super::openmetrics;
 
-/// The content type of what [`text`] returns.
-pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+/// A format that families are told in. Both have the same samples by the same names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus's own, version 0.0.4.
+    #[default]
+    Text,
+    /// `OpenMetrics` 1.0.
+    OpenMetrics,
+}
+
+impl Format {
+    /// The content type that it has over HTTP.
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Text => prometheus::TEXT_FORMAT,
+            Self::OpenMetrics => openmetrics::CONTENT_TYPE,
+        }
+    }
+}
 
 /// Encodes families, with those that the `prometheus` crate gathers itself (`process_*`).
-pub fn text(families: &[Family], gathered: &[proto::MetricFamily]) -> prometheus::Result<Vec<u8>> {
+pub fn encode(
+    format: Format,
+    families: &[Family],
+    gathered: &[proto::MetricFamily],
+) -> prometheus::Result<Vec<u8>> {
     let mut all: Vec<proto::MetricFamily> =
         families.iter().filter(|family| !family.rows.is_empty()).map(proto_of).collect();
     all.extend_from_slice(gathered);
     let mut text = Vec::with_capacity(64 * 1024);
-    TextEncoder::new().encode(&all, &mut text)?;
+    match format {
+        Format::Text => TextEncoder::new().encode(&all, &mut text)?,
+        Format::OpenMetrics => openmetrics::encode(&all, &mut text)?,
+    }
     Ok(text)
 }
 
@@ -84,7 +109,7 @@ fn histogram(bounds: &[f64], counts: &[u64], sum: f64) -> proto::Histogram {
 
 #[cfg(test)]
 mod tests {
-    use super::text;
+    use super::{Format, encode};
     use crate::metrics::family::{Description, Family, Value};
 
     #[test]
@@ -92,7 +117,7 @@ mod tests {
         let mut sizes =
             Family::new(Description::histogram("size_bytes", &[100.0, 10_000_000.0], &["process"], "Sizes."));
         sizes.push(["a\"b\n"], Value::Histogram(vec![2, 1, 1], 20_000_003.0));
-        let text = text(&[sizes], &[]).map(String::from_utf8);
+        let text = encode(Format::Text, &[sizes], &[]).map(String::from_utf8);
         let expected = "# HELP size_bytes Sizes.\n# TYPE size_bytes histogram\n\
             size_bytes_bucket{process=\"a\\\"b\\n\",le=\"100\"} 2\n\
             size_bytes_bucket{process=\"a\\\"b\\n\",le=\"10000000\"} 3\n\

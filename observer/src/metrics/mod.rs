@@ -6,6 +6,8 @@ pub mod encode;
 pub mod family;
 pub mod flows;
 pub mod fold;
+pub mod http;
+mod openmetrics;
 pub mod postgres;
 pub mod rates;
 pub mod redis;

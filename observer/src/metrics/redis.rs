@@ -234,7 +234,8 @@ mod tests {
             prefixes: Rc::new(names.map(|(number, name)| (number, name.into())).into()),
             ..View::default()
         };
-        let text = encode::text(&super::families(&view), &[]).expect("it can be encoded");
+        let text =
+            encode::encode(encode::Format::Text, &super::families(&view), &[]).expect("it can be encoded");
         let text = String::from_utf8(text).expect("it is text");
         let labels = "process=\"app\",container=\"\",role=\"client\",server=\"10.0.0.7:6379\"";
         for row in [

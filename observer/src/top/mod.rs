@@ -29,8 +29,9 @@ use self::signals::Signals;
 use self::source::{Asking, EVERY, Query, Sample, Source};
 use self::state::{Outcome, State};
 use self::terminal::Screen;
+use crate::cli::Access;
 use crate::client::{Client, Error};
-use crate::config::{Config, DEFAULT_LISTEN, Flags, LogFormat};
+use crate::config::{Config, Flags, LogFormat};
 use crate::table::plain;
 use crate::{list, logging};
 
@@ -48,13 +49,13 @@ enum Event {
     Notice(String),
 }
 
-/// Shows what an agent sees: the one at `url`, else the one at the default address, else one in this process.
+/// Shows what an agent sees: the one that is named, else the one at the default address, else one in this process.
 /// Without a terminal, prints one table.
-pub fn run(url: Option<&str>) -> anyhow::Result<()> {
-    let client = Client::new(url.unwrap_or(&default_url()))?;
+pub fn run(access: &Access) -> anyhow::Result<()> {
+    let client = Client::new(access)?;
     let on_terminal = stdout().is_terminal();
     let (events, happened) = channel();
-    if url.is_none()
+    if access.url.is_none()
         && let Err(Error::Nobody { .. }) = client.text("/healthz")
     {
         if on_terminal {
@@ -75,11 +76,6 @@ pub fn run(url: Option<&str>) -> anyhow::Result<()> {
         return show(client, &url, events, &happened);
     }
     print(client, false)
-}
-
-/// Where an agent listens that was not told otherwise.
-pub fn default_url() -> String {
-    format!("http://{DEFAULT_LISTEN}")
 }
 
 /// One table, of processes. An agent that has only begun knows rates once it has seen two moments.

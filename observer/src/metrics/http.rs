@@ -1,0 +1,37 @@
+//! The agent's own HTTP server: who is connected, and who was turned away.
+
+use super::family::{Description, Family, Kind, Value};
+use crate::http::{Counts, Reason};
+
+const CONNECTIONS: Description = Description {
+    name: "observer_http_connections",
+    help: "Connections to the agent's HTTP server, open now.",
+    kind: Kind::Gauge,
+    labels: &[],
+};
+const TURNED_AWAY: Description = Description {
+    name: "observer_http_turned_away_total",
+    help: "Connections and requests that the agent's HTTP server turned away.",
+    kind: Kind::Counter,
+    labels: &["reason"],
+};
+const WEB_CONFIG: Description = Description {
+    name: "observer_web_config_in_force",
+    help: "Whether what the file of --web-config says now is in force; 0 after a change that was refused.",
+    kind: Kind::Gauge,
+    labels: &[],
+};
+
+/// The families of the server. All reasons are there from the start, so that an increase shows the first one, too.
+pub fn families(counts: &Counts) -> Vec<Family> {
+    let [mut connections, mut turned_away, mut web_config] =
+        [CONNECTIONS, TURNED_AWAY, WEB_CONFIG].map(Family::new);
+    connections.push([], Value::Gauge(counts.connections() as f64));
+    for reason in Reason::ALL {
+        turned_away.push([reason.name()], Value::Counter(counts.turned_away(reason) as f64));
+    }
+    if let Some(is_in_force) = counts.web_config() {
+        web_config.push([], Value::Gauge(f64::from(u8::from(is_in_force))));
+    }
+    vec![connections, turned_away, web_config]
+}
