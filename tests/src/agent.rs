@@ -39,6 +39,7 @@ pub fn binary_for_anybody() -> anyhow::Result<(TempDir, PathBuf)> {
 pub struct Agent {
     child: Child,
     address: String,
+    scheme: String,
     log: Arc<Mutex<Vec<String>>>,
 }
 
@@ -49,7 +50,18 @@ impl Agent {
     }
 
     /// The same by a command that executes the binary, or another one that takes its arguments.
-    pub fn start_by(mut command: Command, arguments: &[&str]) -> anyhow::Result<Self> {
+    pub fn start_by(command: Command, arguments: &[&str]) -> anyhow::Result<Self> {
+        let agent = Self::spawn(command, arguments)?;
+        agent.get("/readyz").context("the agent does not get ready")?;
+        Ok(agent)
+    }
+
+    /// The same where not everybody may ask it whether it is ready: it observes once it serves.
+    pub fn start_guarded(arguments: &[&str]) -> anyhow::Result<Self> {
+        Self::spawn(Command::new(binary()?), arguments)
+    }
+
+    fn spawn(mut command: Command, arguments: &[&str]) -> anyhow::Result<Self> {
         // SAFETY: no arguments; it only tells.
         ensure!(unsafe { libc::geteuid() } == 0, "end-to-end tests need root; run: cargo xtask test");
         let mut child = command
@@ -64,22 +76,23 @@ impl Agent {
         let lines = Arc::clone(&log);
         thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                if let Some(url) = line.split("http://").nth(1).and_then(|rest| rest.split("/metrics").next())
+                if let Some((_, rest)) = line.split_once("serving ")
+                    && let Some((scheme, address)) =
+                        rest.split_once("/metrics").and_then(|(url, _)| url.split_once("://"))
                 {
-                    let _ = found.send(url.to_owned());
+                    let _ = found.send((scheme.to_owned(), address.to_owned()));
                 }
                 if let Ok(mut lines) = lines.lock() {
                     lines.push(line);
                 }
             }
         });
-        let mut agent = Self { child, address: String::new(), log };
-        agent.address = agent.wait_for_address(&address)?;
-        agent.get("/readyz").context("the agent does not get ready")?;
+        let mut agent = Self { child, address: String::new(), scheme: String::new(), log };
+        (agent.scheme, agent.address) = agent.wait_for_address(&address)?;
         Ok(agent)
     }
 
-    fn wait_for_address(&mut self, found: &Receiver<String>) -> anyhow::Result<String> {
+    fn wait_for_address(&mut self, found: &Receiver<(String, String)>) -> anyhow::Result<(String, String)> {
         found
             .recv_timeout(START)
             .with_context(|| format!("the agent did not start; its log: {:#?}", self.log()))
@@ -93,6 +106,11 @@ impl Agent {
     /// Where it serves: `ADDR:PORT`.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// The same as a URL, without a path.
+    pub fn url(&self) -> String {
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// What it has logged so far, by line.

@@ -7,6 +7,7 @@ pub mod agent;
 pub mod alertmanager;
 pub mod bpf;
 pub mod browser;
+pub mod credentials;
 pub mod crowd;
 pub mod dashboards;
 pub mod deployed;

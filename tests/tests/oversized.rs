@@ -180,12 +180,15 @@ fn fragments_count_at_their_end() -> anyhow::Result<()> {
 
 /// How many messages a log tells of, each on its own, and all together.
 fn told(log: &[String]) -> (usize, usize) {
-    let singles = log.iter().filter(|line| line.contains("oversized message:")).count();
-    let held_back = log.iter().filter_map(|line| {
-        let (before, _) = line.split_once(" more oversized messages")?;
+    let (all, singles): (Vec<&String>, Vec<&String>) = log
+        .iter()
+        .filter(|line| line.contains("oversized message:"))
+        .partition(|line| line.contains("were not logged"));
+    let held_back = all.iter().filter_map(|line| {
+        let (before, _) = line.split_once(" more in the last")?;
         before.rsplit(' ').next()?.parse::<usize>().ok()
     });
-    (singles, singles + held_back.sum::<usize>())
+    (singles.len(), singles.len() + held_back.sum::<usize>())
 }
 
 /// So large that nothing else on the machine sends any.

@@ -1,14 +1,13 @@
 //! The page at `/` in a real browser.
 
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
 use std::process::Command;
-use std::thread::{sleep, spawn};
+use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use observer_tests::agent::{Agent, binary};
 use observer_tests::browser::Browser;
+use observer_tests::credentials::Credentials;
 use observer_tests::programs::free_port;
 use observer_tests::puppet::Puppet;
 use observer_tests::talk::Talk;
@@ -195,49 +194,12 @@ fn an_agent_that_goes_is_told_of_and_asked_again() -> anyhow::Result<()> {
     browser.wait_for(LIVE)
 }
 
-/// Stands in front of the agent and lets only those in who have a name and a password: `me` and `secret`.
-fn guard(agent: &str) -> anyhow::Result<String> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let address = listener.local_addr()?.to_string();
-    let agent = agent.to_owned();
-    spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let agent = agent.clone();
-            // One request a connection: whoever breaks off does so.
-            spawn(move || guarded(stream, &agent));
-        }
-    });
-    Ok(address)
-}
-
-fn guarded(mut client: TcpStream, agent: &str) -> anyhow::Result<()> {
-    let mut request = Vec::new();
-    let mut piece = [0; 4096];
-    while !request.windows(4).any(|end| end == b"\r\n\r\n") {
-        let length = client.read(&mut piece)?;
-        ensure!(length > 0, "broken off");
-        request.extend_from_slice(&piece[..length]);
-    }
-    let request = String::from_utf8(request)?;
-    if !request.to_ascii_lowercase().contains("\r\nauthorization: basic bwu6c2vjcmv0\r\n") {
-        client.write_all(
-            b"HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Basic realm=\"observer\"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
-        )?;
-        return Ok(());
-    }
-    let (first, headers) = request.split_once("\r\n").context("no request")?;
-    let kept: Vec<&str> =
-        headers.split("\r\n").filter(|line| !line.to_ascii_lowercase().starts_with("connection:")).collect();
-    let mut server = TcpStream::connect(agent)?;
-    write!(server, "{first}\r\nconnection: close\r\n{}", kept.join("\r\n"))?;
-    std::io::copy(&mut server, &mut client)?;
-    Ok(())
-}
-
 #[test]
 fn it_works_behind_basic_authentication() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
-    let origin = format!("http://{}/", guard(agent.address())?);
+    let credentials = Credentials::new()?;
+    let config = credentials.web_config("", &[("me", "secret")])?;
+    let agent = Agent::start_guarded(&["--web-config", &config])?;
+    let origin = format!("{}/", agent.url());
     let mut browser =
         Browser::open(&origin, &json!({ "httpCredentials": { "username": "me", "password": "secret" } }))?;
     browser.wait_for(LIVE)?;
@@ -252,6 +214,6 @@ fn it_works_behind_basic_authentication() -> anyhow::Result<()> {
     assert!(output.status.success() && text.contains("PROCESS") && text.contains("observer"), "{text}");
     let output = Command::new(binary()?).args(["flows", "--url", &origin]).output()?;
     let said = String::from_utf8(output.stderr)?;
-    assert!(said.contains("status 401") && said.contains("USER:PASSWORD"), "{said}");
+    assert!(said.contains("status 401") && said.contains("--password-file"), "{said}");
     Ok(())
 }

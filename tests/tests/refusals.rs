@@ -9,6 +9,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use observer_tests::agent::{Agent, binary, binary_for_anybody};
+use observer_tests::credentials::Credentials;
 use observer_tests::programs::free_port;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -170,6 +171,37 @@ fn a_configuration_file_is_honoured_and_a_flag_wins() -> anyhow::Result<()> {
     child.kill()?;
     child.wait()?;
     assert!(answer.is_ok(), "{answer:?}");
+    Ok(())
+}
+
+#[test]
+fn a_web_configuration_that_is_wrong() -> anyhow::Result<()> {
+    let credentials = Credentials::new()?;
+    credentials.sign("server", "IP:127.0.0.1")?;
+    credentials.sign("other", "IP:127.0.0.1")?;
+    credentials.write("empty.crt", "")?;
+    let tls = |certificate: &str, key: &str| {
+        format!("tls_server_config:\n  cert_file: {certificate}\n  key_file: {key}\n")
+    };
+    for (text, named) in [
+        ("tls_config: {}\n".to_owned(), "tls_config"),
+        ("basic_auth_users: {me: secret}\n".to_owned(), "basic_auth_users.me"),
+        ("http_server_config: {http2: true}\n".to_owned(), "http2"),
+        (tls("server.crt", "nowhere.key"), "nowhere.key"),
+        (tls("empty.crt", "server.key"), "empty.crt"),
+        (tls("server.key", "server.key"), "cert_file"),
+        (tls("server.crt", "server.crt"), "key_file"),
+        (tls("server.crt", "other.key"), "other.key"),
+        (tls("server.crt", "server.key") + "  min_version: TLS10\n", "min_version"),
+        ("\t{".to_owned(), "line 1"),
+    ] {
+        credentials.write("web.yml", &text)?;
+        let path = credentials.path("web.yml");
+        let said = refusal(observer(&["run", "--listen", "127.0.0.1:0", "--web-config", &path])?)?;
+        assert!(said.contains("web.yml") && said.contains(named) && !said.contains("secret"), "{said}");
+    }
+    let said = refusal(observer(&["run", "--web-config", "/nowhere/web.yml"])?)?;
+    assert!(said.contains("--web-config") && said.contains("/nowhere/web.yml"), "{said}");
     Ok(())
 }
 

@@ -12,6 +12,7 @@ type Program = (&'static str, &'static str);
 const POSTGRESQL: &str = "/usr/lib/postgresql";
 
 const PROGRAMS: &[Program] = &[
+    ("curl", "curl"),
     ("nginx", "nginx-light"),
     ("promtool", "prometheus"),
     ("amtool", "prometheus-alertmanager"),
@@ -88,6 +89,7 @@ mod tests {
         let expected = [
             "bpftool",
             "chromium",
+            "curl",
             "iproute2",
             "nginx-light",
             "nodejs",
