@@ -1,26 +1,20 @@
 //! The agent's own HTTP server: who is connected, and who was turned away.
 
-use super::family::{Description, Family, Kind, Value};
+use super::family::{Description, Family, Value};
 use crate::http::{Counts, Reason};
 
-const CONNECTIONS: Description = Description {
-    name: "observer_http_connections",
-    help: "Connections to the agent's HTTP server, open now.",
-    kind: Kind::Gauge,
-    labels: &[],
-};
-const TURNED_AWAY: Description = Description {
-    name: "observer_http_turned_away_total",
-    help: "Connections and requests that the agent's HTTP server turned away.",
-    kind: Kind::Counter,
-    labels: &["reason"],
-};
-const WEB_CONFIG: Description = Description {
-    name: "observer_web_config_in_force",
-    help: "Whether what the file of --web-config says now is in force; 0 after a change that was refused.",
-    kind: Kind::Gauge,
-    labels: &[],
-};
+const CONNECTIONS: Description =
+    Description::gauge("observer_http_connections", &[], "Connections to the agent's HTTP server, open now.");
+const TURNED_AWAY: Description = Description::counter(
+    "observer_http_turned_away_total",
+    &["reason"],
+    "Connections and requests that the agent's HTTP server turned away.",
+);
+const WEB_CONFIG: Description = Description::gauge(
+    "observer_web_config_in_force",
+    &[],
+    "Whether what the file of --web-config says now is in force; 0 after a change that was refused.",
+);
 
 /// The families of the server. All reasons are there from the start, so that an increase shows the first one, too.
 pub fn families(counts: &Counts) -> Vec<Family> {

@@ -1,10 +1,11 @@
 //! What the agent can export, by its own descriptions.
 
+use observer::http::Counts;
 use observer::ledger::View;
 use observer::metrics::agent::{self, Facts};
 use observer::metrics::family::{Family, Kind};
 use observer::metrics::fold::Folder;
-use observer::metrics::{connections, flows, postgres, rates, redis, websocket};
+use observer::metrics::{connections, flows, http, postgres, rates, redis, websocket};
 use observer::rates::node::Node;
 use observer_ebpf::layout::health::Health;
 
@@ -19,6 +20,7 @@ pub fn metrics() -> Metrics {
     let mut families: Vec<Family> = agent::families(&facts, &view, &folder);
     families.extend(connections::families(&view));
     families.extend(flows::families(&[]));
+    families.extend(http::families(&Counts::default()));
     families.extend(postgres::families(&view));
     families.extend(rates::families(&view, &Node::new(1, 0)));
     families.extend(redis::families(&view));
