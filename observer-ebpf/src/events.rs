@@ -17,21 +17,22 @@ pub fn oversized(index: u32, direction: u32, size: u64, category: u32) {
         health::event_lost();
         return;
     };
-    record.write(Oversized {
-        time_ns: clock::monotonic_ns(),
-        connection: connection.id,
-        size,
-        owner: connection.owner,
-        comm: connection.comm,
-        local: connection.local,
-        remote: connection.remote,
-        local_port: connection.local_port,
-        remote_port: connection.remote_port,
-        family: connection.family,
-        direction: direction as u8,
-        role: connection.role,
-        index,
-        category,
-    });
+    // Member by member: put together on the stack it would take a fifth of it.
+    // SAFETY: room for a record, all of whose members are set; each may hold anything until then.
+    let event = unsafe { &mut *record.as_mut_ptr() };
+    event.time_ns = clock::monotonic_ns();
+    event.connection = connection.id;
+    event.size = size;
+    event.owner = connection.owner;
+    event.comm = connection.comm;
+    event.local = connection.local;
+    event.remote = connection.remote;
+    event.local_port = connection.local_port;
+    event.remote_port = connection.remote_port;
+    event.family = connection.family;
+    event.direction = direction as u8;
+    event.role = connection.role;
+    event.index = index;
+    event.category = category;
     record.submit(0);
 }

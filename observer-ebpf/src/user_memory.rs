@@ -323,9 +323,11 @@ impl Source for Buffers {
     #[inline(always)]
     fn run_part(&mut self, part: Part, redis: &mut Redis, connection: &mut Connection) -> u32 {
         match part {
+            Part::Whole => data::redis_whole(redis, connection, self),
             Part::Commands => data::redis_commands(redis, connection, self),
             Part::Argument => data::redis_argument(redis, connection, self),
             Part::Inline => data::redis_inline(redis, connection, self),
+            Part::Plain => data::redis_plain(redis, connection, self),
             Part::Replies => data::redis_replies(redis, connection, self),
             Part::Take => data::redis_take(redis, connection, self),
             Part::Value => data::redis_value(redis, connection, self),

@@ -280,9 +280,11 @@ macro_rules! parts {
 }
 
 parts! {
+    redis_whole: Whole;
     redis_commands: Commands;
     redis_argument: Argument;
     redis_inline: Inline;
+    redis_plain: Plain;
     redis_replies: Replies;
     redis_take: Take;
     redis_value: Value;

@@ -184,11 +184,10 @@ impl Redis {
             self.lost[usize::from(SERVER)] = 0;
             *lost = 0;
         }
-        let part = if SERVER { Part::Replies } else { Part::Commands };
         let mut code = 0;
         let finished = S::repeat(STEPS_MAX / STEPS_AT_ONCE, || {
             (0..STEPS_AT_ONCE).all(|_| {
-                code = source.run_part(part, self, connection);
+                code = self.turn::<SERVER, S>(source, connection);
                 code == 0 && source.position() < source.end()
             })
         });
@@ -203,18 +202,43 @@ impl Redis {
         Some(Desync::from_code(code).unwrap_or(Desync::Bound))
     }
 
-    /// Runs a part; tells [`Desync::code`] of what went wrong.
+    /// Runs the part that looks at what is in reach, and those that are asked for then; tells [`Desync::code`] of
+    /// what went wrong.
+    #[inline(always)]
+    fn turn<const SERVER: bool, S: Source>(&mut self, source: &mut S, connection: &mut Connection) -> u32 {
+        let [whole, step, one, other] = if SERVER {
+            [Part::Plain, Part::Replies, Part::Take, Part::Value]
+        } else {
+            [Part::Whole, Part::Commands, Part::Argument, Part::Inline]
+        };
+        let mut code = source.run_part(whole, self, connection);
+        if code == step.asked() {
+            code = source.run_part(step, self, connection);
+        }
+        if code == one.asked() {
+            source.run_part(one, self, connection)
+        } else if code == other.asked() {
+            source.run_part(other, self, connection)
+        } else {
+            code
+        }
+    }
+
+    /// Runs a part; tells [`Desync::code`] of what went wrong, or [`Part::asked`] of what is to follow.
     #[inline(always)]
     pub fn run_part<S: Source>(&mut self, part: Part, source: &mut S, connection: &mut Connection) -> u32 {
         let outcome = match part {
+            Part::Whole => return self.step_whole(source, connection),
             Part::Commands => return self.step_commands(source, connection),
             Part::Argument => {
                 self.end_look(source, connection);
+                pass_unread(self.commands.unread(), source);
                 Ok(())
             }
             Part::Inline => self.read_inline(source, connection),
-            Part::Replies => return self.step_replies(source, connection),
-            Part::Take => self.take(source, connection),
+            Part::Plain => return self.step_plain(source, connection),
+            Part::Replies => return self.step_replies(source),
+            Part::Take => self.take(source, connection).map(|()| self.end_line(source)),
             Part::Value => {
                 self.read_value(source, connection);
                 Ok(())
@@ -224,21 +248,47 @@ impl Redis {
     }
 }
 
+/// Goes past those bytes of a value that is not looked at which are there.
+#[inline(always)]
+fn pass_unread<S: Source>(unread: Option<&mut u32>, source: &mut S) {
+    if let Some(skip) = unread {
+        let at = source.position();
+        let left = source.end().saturating_sub(at);
+        let bytes = if *skip < left { *skip } else { left };
+        *skip -= bytes;
+        source.go_to(at + bytes);
+    }
+}
+
 /// What the parser is made of.
+///
+/// None calls another: before 6.13 the kernel gives all that are on the stack at once no more than 512 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// A turn of the client's stream: calls the two that follow.
+    /// A turn of the client's stream: a command in one piece, or what is not looked at; asks for the next one.
+    Whole,
+    /// Anything else of the client's: asks for one of the two that follow.
     Commands,
     /// An argument is over, as far as it is looked at.
     Argument,
     /// A byte of an inline command.
     Inline,
-    /// A turn of the server's stream: calls the two that follow.
+    /// A turn of the server's stream: a plain reply, or what is not looked at; asks for the next one.
+    Plain,
+    /// Anything else of the server's: asks for one of the two that follow.
     Replies,
     /// A line that starts a value.
     Take,
     /// Bytes of a value that is looked at.
     Value,
+}
+
+impl Part {
+    /// What a part returns that wants this one run next: no [`Desync::code`].
+    #[inline(always)]
+    const fn asked(self) -> u32 {
+        0x100 + self as u32
+    }
 }
 
 /// A line that tells a length or a count: its type, the number, and how many bytes it has.

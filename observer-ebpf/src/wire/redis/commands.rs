@@ -6,7 +6,7 @@ mod kinds;
 mod whole;
 
 pub(super) use self::kinds::{is_one, is_plainly_answered, is_subscription};
-use super::{COUNT_MAX, Header, LENGTH_MAX, Part, Redis, text};
+use super::{COUNT_MAX, Header, LENGTH_MAX, Part, Redis, pass_unread, text};
 use crate::layout::Zeroes;
 use crate::layout::connection::Connection;
 use crate::layout::health::Desync;
@@ -271,9 +271,10 @@ impl Commands {
 }
 
 impl Redis {
-    /// Takes what is in reach: an argument's bytes, or a header. Goes at least one byte further.
+    /// Takes a command of which all is in reach, or what is not looked at; else asks for the other steps. Goes at
+    /// least one byte further, then.
     #[inline(always)]
-    pub(super) fn step_commands<S: Source>(&mut self, source: &mut S, connection: &mut Connection) -> u32 {
+    pub(super) fn step_whole<S: Source>(&mut self, source: &mut S, connection: &mut Connection) -> u32 {
         let at = source.position();
         let left = source.end().saturating_sub(at);
         if left == 0 {
@@ -283,23 +284,28 @@ impl Redis {
             source.go_to(at + left);
             return 0;
         }
-        let commands = &mut self.commands;
-        if let Some(skip) = commands.unread() {
-            let bytes = if *skip < left { *skip } else { left };
-            *skip -= bytes;
-            source.go_to(at + bytes);
+        if let Some(skip) = self.commands.unread() {
+            pass_unread(Some(skip), source);
             return 0;
+        }
+        if self.commands.is_inline() {
+            return Part::Inline.asked();
         }
         let Ok(available) = source.window(at) else { return Desync::code(Some(Desync::Unread)) };
-        if commands.is_inline() {
-            return source.run_part(Part::Inline, self, connection);
-        }
-        if commands.is_between() && self.take_whole(source, connection, at, available) {
+        if self.commands.is_between() && self.take_whole(source, connection, at, available) {
             return 0;
         }
+        Part::Commands.asked()
+    }
+
+    /// Takes what is in reach: an argument's bytes, or a header. Goes at least one byte further.
+    #[inline(always)]
+    pub(super) fn step_commands<S: Source>(&mut self, source: &mut S, connection: &mut Connection) -> u32 {
+        let at = source.position();
+        let Ok(available) = source.window(at) else { return Desync::code(Some(Desync::Unread)) };
         let commands = &mut self.commands;
         let mut over = false;
-        let mut behind;
+        let behind;
         if commands.skip > 0 {
             let taken;
             if commands.is(Look::Scan) {
@@ -325,7 +331,7 @@ impl Redis {
             let (lo, hi, have) = commands.head.join(commands.head_length, lo, hi, reach);
             if commands.args == 0 && lo as u8 != b'*' {
                 self.begin_inline();
-                return source.run_part(Part::Inline, self, connection);
+                return Part::Inline.asked();
             }
             match Header::read(lo, hi, have) {
                 Ok(Some(header)) => {
@@ -359,16 +365,7 @@ impl Redis {
                 Err(desync) => return Desync::code(Some(desync)),
             }
         }
-        if over {
-            source.run_part(Part::Argument, self, connection);
-            let left = source.end().saturating_sub(behind);
-            if let Some(skip) = self.commands.unread() {
-                let bytes = if *skip < left { *skip } else { left };
-                *skip -= bytes;
-                behind += bytes;
-            }
-        }
         source.go_to(behind);
-        0
+        if over { Part::Argument.asked() } else { 0 }
     }
 }

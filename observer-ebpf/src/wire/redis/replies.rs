@@ -9,7 +9,7 @@ pub(in crate::wire) use self::line::is_type;
 use self::line::{Line, is_bulk};
 use super::commands::{is_one, is_subscription};
 use super::queue::{ELEMENTS, KEYS, REPLIES, Run, TIMELESS, Transaction, UNKNOWN};
-use super::{Part, Redis, text};
+use super::{Part, Redis, pass_unread, text};
 use crate::layout::Zeroes;
 use crate::layout::buckets::{add, bucket};
 use crate::layout::connection::Connection;
@@ -184,22 +184,31 @@ const fn is_refused_inside(code: u8) -> bool {
 }
 
 impl Redis {
-    /// Takes what is in reach: a line, or bytes of a value. Goes at least one byte further, or one run.
+    /// Takes a plain reply of which all is in reach, or what is not looked at; else asks for the other steps.
+    /// Goes at least one byte further, then.
     #[inline(always)]
-    pub(super) fn step_replies<S: Source>(&mut self, source: &mut S, connection: &mut Connection) -> u32 {
+    pub(super) fn step_plain<S: Source>(&mut self, source: &mut S, connection: &mut Connection) -> u32 {
         let at = source.position();
-        let left = source.end().saturating_sub(at);
-        if left == 0 {
+        if source.end().saturating_sub(at) == 0 {
             return 0;
         }
-        let replies = &mut self.replies;
-        if let Some(skip) = replies.unread() {
-            let bytes = if *skip < left { *skip } else { left };
-            *skip -= bytes;
-            source.go_to(at + bytes);
+        if let Some(skip) = self.replies.unread() {
+            pass_unread(Some(skip), source);
             return 0;
         }
         let Ok(available) = source.window(at) else { return Desync::code(Some(Desync::Unread)) };
+        if self.replies.is_between() && self.take_plain(source, connection, at, available) {
+            return 0;
+        }
+        Part::Replies.asked()
+    }
+
+    /// Takes what is in reach: a line, or bytes of a value. Goes at least one byte further, or one run.
+    #[inline(always)]
+    pub(super) fn step_replies<S: Source>(&mut self, source: &mut S) -> u32 {
+        let at = source.position();
+        let Ok(available) = source.window(at) else { return Desync::code(Some(Desync::Unread)) };
+        let replies = &mut self.replies;
         let reach = if available < 16 { available } else { 16 };
         let (lo, hi) = source.words(at);
         if replies.is(Look::Line) {
@@ -212,12 +221,8 @@ impl Redis {
         }
         if !replies.is(Look::Over) {
             replies.line = Line { lo, hi, length: reach, ..Line::NONE };
-            return source.run_part(Part::Value, self, connection);
+            return Part::Value.asked();
         }
-        if replies.is_between() && self.take_plain(source, connection, at, available) {
-            return 0;
-        }
-        let replies = &mut self.replies;
         let before = u32::from(replies.head_length);
         let (lo, hi, have) = replies.head.join(replies.head_length, lo, hi, reach);
         match Line::read(lo, hi, have) {
@@ -229,23 +234,22 @@ impl Redis {
             }
             Err(desync) => return Desync::code(Some(desync)),
         }
-        let code = source.run_part(Part::Take, self, connection);
+        Part::Take.asked()
+    }
+
+    /// Goes past the line that was taken, unless it is to be taken again.
+    #[inline(always)]
+    pub(super) fn end_line<S: Source>(&mut self, source: &mut S) {
         let replies = &mut self.replies;
-        if code != 0 || replies.again != 0 {
+        if replies.again != 0 {
             replies.again = 0;
-            return code;
+            return;
         }
+        let before = u32::from(replies.head_length);
         replies.head = Head::EMPTY;
         replies.head_length = 0;
-        let mut behind = at + replies.line.length.saturating_sub(before);
-        let left = source.end().saturating_sub(behind);
-        if let Some(skip) = replies.unread() {
-            let bytes = if *skip < left { *skip } else { left };
-            *skip -= bytes;
-            behind += bytes;
-        }
-        source.go_to(behind);
-        0
+        source.go_to(source.position() + replies.line.length.saturating_sub(before));
+        pass_unread(replies.unread(), source);
     }
 
     /// A line is there: a value's, which may be a reply, an element, or neither.
