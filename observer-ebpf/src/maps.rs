@@ -63,7 +63,6 @@ pub static PREFIX_COUNTS: HashMap<CountKey, KeyCounts, 65_536> = HashMap::new();
 #[btf_map]
 pub static HEALTH: PerCpuArray<Health, 1> = PerCpuArray::new();
 
-/// What one call is read through: one for each way, as a send may be interrupted by nothing but a
-/// receive's program is another.
+/// What one call is read through: one for each program that sees calls, none of which runs within itself.
 #[btf_map]
-pub static BUFFERS: PerCpuArray<Buffers, 2> = PerCpuArray::new();
+pub static BUFFERS: PerCpuArray<Buffers, 1> = PerCpuArray::new();

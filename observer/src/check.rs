@@ -42,7 +42,7 @@ pub fn check() -> Report {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let missing = privileges::missing();
     let has_btf = std::path::Path::new(VMLINUX).exists();
-    let features = vec![
+    let mut features = vec![
         Feature {
             name: "privileges",
             ok: missing.is_empty(),
@@ -71,7 +71,10 @@ pub fn check() -> Report {
         redis_max_prefixes: 1,
     });
     let (reason, probes) = match loaded {
-        Ok(probes) => (None, probes.probes.clone()),
+        Ok(probes) => {
+            features.push(Feature { name: "way in", ok: true, detail: probes.way.into() });
+            (None, probes.probes.clone())
+        }
         Err(error) => (Some(error.to_string()), Vec::new()),
     };
     Report { ok: reason.is_none(), reason, kernel: release.trim().to_owned(), features, probes }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
 use std::path::Path;
 
 use aya::maps::{MapData, PerCpuArray, RingBuf, Stack};
-use aya::programs::{BtfTracePoint, Iter, Program};
+use aya::programs::{BtfTracePoint, FExit, Iter, Program};
 use aya::{Btf, Ebpf, EbpfLoader};
 use observer_ebpf::layout::connection::UnixPath;
 use observer_ebpf::layout::health::Health;
@@ -27,8 +27,19 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ob
 enum Kind {
     /// To a tracepoint of its name, by its type information.
     Tracepoint,
+    /// To the exit of a function of its name.
+    Exit,
     /// As an iterator over this.
     Iterator(&'static str),
+}
+
+/// How sends and receives are seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// By the tracepoints that all of them pass.
+    Tracepoints,
+    /// By the exits of the functions that do it, where there are no such tracepoints.
+    Exits,
 }
 
 /// A program.
@@ -36,16 +47,42 @@ enum Kind {
 struct Design {
     name: &'static str,
     kind: Kind,
+    /// The only way of seeing sends and receives that it is for, if it is.
+    way: Option<Way>,
     gives: &'static str,
     /// Without it there is nothing to observe.
     essential: bool,
     since: &'static str,
 }
 
-const DESIGNS: [Design; 6] = [
+impl Design {
+    const fn exit(name: &'static str, gives: &'static str, essential: bool) -> Self {
+        Self { name, kind: Kind::Exit, way: Some(Way::Exits), gives, essential, since: "5.17" }
+    }
+}
+
+impl Way {
+    /// What `observer check` says of it.
+    const fn tells(self) -> &'static str {
+        match self {
+            Self::Tracepoints => "tracepoints of sends and receives",
+            Self::Exits => {
+                "exits of the functions that send and receive, as this kernel has no tracepoints there"
+            }
+        }
+    }
+
+    /// The programs of it, and those of any.
+    fn designs(self) -> impl std::iter::Iterator<Item = Design> {
+        DESIGNS.into_iter().filter(move |design| design.way.is_none_or(|way| way == self))
+    }
+}
+
+const DESIGNS: [Design; 12] = [
     Design {
         name: "sock_send_length",
         kind: Kind::Tracepoint,
+        way: Some(Way::Tracepoints),
         gives: "what is sent",
         essential: true,
         since: "6.3",
@@ -53,13 +90,21 @@ const DESIGNS: [Design; 6] = [
     Design {
         name: "sock_recv_length",
         kind: Kind::Tracepoint,
+        way: Some(Way::Tracepoints),
         gives: "what is received",
         essential: true,
         since: "6.3",
     },
+    Design::exit("inet_sendmsg", "what is sent", true),
+    Design::exit("inet_recvmsg", "what is received", true),
+    Design::exit("inet6_sendmsg", "what is sent over IPv6", false),
+    Design::exit("inet6_recvmsg", "what is received over IPv6", false),
+    Design::exit("unix_stream_sendmsg", "what is sent over UNIX sockets", false),
+    Design::exit("unix_stream_recvmsg", "what is received over UNIX sockets", false),
     Design {
         name: "inet_sock_set_state",
         kind: Kind::Tracepoint,
+        way: None,
         gives: "TCP connections opening and closing, and the latency of connect",
         essential: false,
         since: "4.16",
@@ -67,6 +112,7 @@ const DESIGNS: [Design; 6] = [
     Design {
         name: "tcp_destroy_sock",
         kind: Kind::Tracepoint,
+        way: None,
         gives: "the end of TCP sockets",
         essential: false,
         since: "4.16",
@@ -74,6 +120,7 @@ const DESIGNS: [Design; 6] = [
     Design {
         name: "adopt",
         kind: Kind::Iterator("task_file"),
+        way: None,
         gives: "connections that were open before the agent, and idle ones",
         essential: false,
         since: "5.11",
@@ -81,6 +128,7 @@ const DESIGNS: [Design; 6] = [
     Design {
         name: "refresh",
         kind: Kind::Iterator("bpf_sk_storage_map"),
+        way: None,
         gives: "the end of UNIX connections, and retransmits",
         essential: false,
         since: "5.9",
@@ -161,6 +209,8 @@ pub enum Error {
 pub struct Probes {
     /// How each program is.
     pub probes: Vec<Probe>,
+    /// How sends and receives are seen.
+    pub way: &'static str,
     /// Connections, to be read at any time.
     pub arena: Arena,
     /// Elements of the arena to use again.
@@ -224,19 +274,21 @@ pub fn load(settings: &Settings) -> Result<Probes, Error> {
     if !missing.is_empty() {
         return Err(Error::Privileges(missing.join(", ")));
     }
-    let offsets = members::resolve(Path::new(members::VMLINUX))?;
+    let facts = members::resolve(Path::new(members::VMLINUX))?;
+    let way = if facts.has_tracepoints { Way::Tracepoints } else { Way::Exits };
     let btf = Btf::from_sys_fs()?;
-    let mut ebpf = create(settings, &offsets, &btf)?;
+    let mut ebpf = create(settings, &facts.offsets, way, &btf)?;
 
-    let mut loaded = load_programs(&mut ebpf, &btf);
+    let mut loaded = load_programs(&mut ebpf, way, &btf);
     let mut probes = Vec::with_capacity(DESIGNS.len());
     let mut adopt = None;
     let mut refresh = None;
     let sockets = clone_of(&ebpf, "SOCKETS")?;
-    for design in DESIGNS {
+    for design in way.designs() {
         let outcome = loaded.remove(design.name).unwrap_or_else(|| Err("it is not in the object".to_owned()));
         let outcome = outcome.and_then(|()| match design.kind {
             Kind::Tracepoint => attach_tracepoint(&mut ebpf, design.name),
+            Kind::Exit => attach_exit(&mut ebpf, design.name),
             Kind::Iterator(_) => {
                 let map = (design.name == "refresh").then_some(&sockets);
                 attach_iterator(&mut ebpf, design.name, map).map(|iterator| {
@@ -266,6 +318,7 @@ pub fn load(settings: &Settings) -> Result<Probes, Error> {
         .map_err(|error| Error::Maps(format!("cannot map them into memory: {error}")))?;
     Ok(Probes {
         probes,
+        way: way.tells(),
         arena,
         free: typed(&mut ebpf, "FREE")?,
         retired: typed(&mut ebpf, "RETIRED")?,
@@ -302,7 +355,7 @@ fn missed_runs(descriptor: RawFd) -> u64 {
     count.and_then(|count| count.trim().parse().ok()).unwrap_or_default()
 }
 
-fn create(settings: &Settings, offsets: &Offsets, btf: &Btf) -> Result<Ebpf, Error> {
+fn create(settings: &Settings, offsets: &Offsets, way: Way, btf: &Btf) -> Result<Ebpf, Error> {
     let elements = capacity(settings.max_connections);
     let separator = u32::from(settings.redis_separator);
     let pid_namespace = namespaces::pid_number();
@@ -316,6 +369,7 @@ fn create(settings: &Settings, offsets: &Offsets, btf: &Btf) -> Result<Ebpf, Err
         .override_global("THRESHOLD_HUGE", &settings.thresholds.huge, true)
         .override_global("REDIS_SEPARATOR", &separator, true)
         .override_global("PID_NAMESPACE", &pid_namespace, true)
+        .map_max_entries("BUFFERS", way.designs().filter(|design| design.way.is_some()).count() as u32)
         .map_max_entries("PREFIXES", settings.redis_max_prefixes)
         .map_max_entries("CONNECTIONS", elements)
         .map_max_entries("FREE", elements)
@@ -335,13 +389,16 @@ fn explained(mut reason: String) -> String {
     reason
 }
 
-/// Loads every program there is, all at once: what takes time is the verifier, which uses one processor for
-/// each. Tells how it went, by name.
-fn load_programs(ebpf: &mut Ebpf, btf: &Btf) -> BTreeMap<String, Result<(), String>> {
+/// Loads every program that is for this way, all at once: what takes time is the verifier, which uses one
+/// processor for each. Tells how it went, by name.
+fn load_programs(ebpf: &mut Ebpf, way: Way, btf: &Btf) -> BTreeMap<String, Result<(), String>> {
     std::thread::scope(|scope| {
         let threads: Vec<_> = ebpf
             .programs_mut()
-            .map(|(name, program)| (name.to_owned(), scope.spawn(move || load_program(name, program, btf))))
+            .filter_map(|(name, program)| {
+                let design = way.designs().find(|design| design.name == name)?;
+                Some((name.to_owned(), scope.spawn(move || load_program(design, program, btf))))
+            })
             .collect();
         let joined =
             |outcome: std::thread::Result<_>| outcome.unwrap_or_else(|_| Err("it panicked".to_owned()));
@@ -349,10 +406,10 @@ fn load_programs(ebpf: &mut Ebpf, btf: &Btf) -> BTreeMap<String, Result<(), Stri
     })
 }
 
-fn load_program(name: &str, program: &mut Program, btf: &Btf) -> Result<(), String> {
-    let design = DESIGNS.iter().find(|design| design.name == name).ok_or("nobody asked for it")?;
+fn load_program(design: Design, program: &mut Program, btf: &Btf) -> Result<(), String> {
     let outcome = match (design.kind, program) {
-        (Kind::Tracepoint, Program::BtfTracePoint(program)) => program.load(name, btf),
+        (Kind::Tracepoint, Program::BtfTracePoint(program)) => program.load(design.name, btf),
+        (Kind::Exit, Program::FExit(program)) => program.load(design.name, btf),
         (Kind::Iterator(over), Program::Iter(program)) => program.load(over, btf),
         _ => return Err("it is of another type in the object".to_owned()),
     };
@@ -361,6 +418,12 @@ fn load_program(name: &str, program: &mut Program, btf: &Btf) -> Result<(), Stri
 
 fn attach_tracepoint(ebpf: &mut Ebpf, name: &str) -> Result<(), String> {
     let program: &mut BtfTracePoint = program(ebpf, name)?;
+    program.attach().map_err(|error| chain(&error))?;
+    Ok(())
+}
+
+fn attach_exit(ebpf: &mut Ebpf, name: &str) -> Result<(), String> {
+    let program: &mut FExit = program(ebpf, name)?;
     program.attach().map_err(|error| chain(&error))?;
     Ok(())
 }

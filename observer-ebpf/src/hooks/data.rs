@@ -1,5 +1,6 @@
 //! `sock:sock_send_length` and `sock:sock_recv_length` (`include/trace/events/sock.h`, since 6.3): every
-//! send and receive on a socket, after it happened, in the caller's context.
+//! send and receive on a socket, after it happened, in the caller's context. What is done with one that was
+//! seen in another way is here, too.
 //!
 //! A normal call takes no more than the socket's state, the call's registers, and one read of the
 //! process's memory; one inside a payload, or of a protocol that is not looked at, takes less.
@@ -36,20 +37,22 @@ const DISCARD: i32 = 0x20;
 /// A send.
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn sock_send_length(context: BtfTracePointContext) -> i32 {
-    moved(Sock(context.arg(0)), context.arg(1), 0, Direction::Sent);
+    moved(Sock(context.arg(0)), context.arg(1), 0, Direction::Sent, Direction::Sent as u32);
     0
 }
 
 /// A receive.
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length(context: BtfTracePointContext) -> i32 {
-    moved(Sock(context.arg(0)), context.arg(1), context.arg(2), Direction::Received);
+    let direction = Direction::Received;
+    moved(Sock(context.arg(0)), context.arg(1), context.arg(2), direction, direction as u32);
     0
 }
 
-/// `result` bytes moved on a socket, or none.
+/// `result` bytes moved on a socket, or none. `room` is the element of `BUFFERS` that is the calling program's
+/// alone.
 #[inline(always)]
-fn moved(sk: Sock, result: i32, flags: i32, direction: Direction) {
+pub fn moved(sk: Sock, result: i32, flags: i32, direction: Direction, room: u32) {
     if result <= 0 || flags & NOT_TAKEN != 0 || sk.read::<u16>(OFFSET_SOCK_TYPE.load()) != STREAM {
         return;
     }
@@ -69,7 +72,8 @@ fn moved(sk: Sock, result: i32, flags: i32, direction: Direction) {
         return;
     }
     connection.bytes[direction as usize] += u64::from(bytes);
-    follow(sk, task, socket, connection, bytes, flags & DISCARD == 0, direction);
+    let call = Call { task, bytes, stored: flags & DISCARD == 0, room };
+    follow(sk, &call, socket, connection, direction);
     connections::unlock(socket, direction);
     let is_full = if socket.session.has_messages(direction) {
         connection.details.postgres().is_full()
@@ -97,17 +101,20 @@ fn first_use(sk: Sock, task: Task) -> Option<&'static mut Socket> {
     connections::track(sk, Origin::without_state(sk, task), Some(task), Phase::Open)
 }
 
+/// A call that moved bytes.
+struct Call {
+    task: Task,
+    bytes: u32,
+    /// Whether the bytes are in the caller's buffers.
+    stored: bool,
+    /// Where they are read through.
+    room: u32,
+}
+
 /// Leads the direction's parser over the call's bytes.
 #[inline(always)]
-fn follow(
-    sk: Sock,
-    task: Task,
-    socket: &mut Socket,
-    connection: &mut Connection,
-    bytes: u32,
-    stored: bool,
-    direction: Direction,
-) {
+fn follow(sk: Sock, call: &Call, socket: &mut Socket, connection: &mut Connection, direction: Direction) {
+    let bytes = call.bytes;
     let expected = socket.positions[direction as usize];
     socket.positions[direction as usize] = expected.wrapping_add(bytes);
     let settled = socket.session.is_settled(direction);
@@ -123,7 +130,7 @@ fn follow(
     if socket.session.pass(direction, bytes, connection) {
         return;
     }
-    let located = if stored { read(task, socket, connection, bytes, direction) } else { Err(Unread::Other) };
+    let located = if call.stored { read(call, socket, connection, direction) } else { Err(Unread::Other) };
     let desync = match located {
         Ok(desync) => {
             if settled && !socket.session.is_settled(direction) {
@@ -145,16 +152,15 @@ fn follow(
 /// Reads the call's bytes and hands them to the session.
 #[inline(always)]
 fn read(
-    task: Task,
+    call: &Call,
     socket: &mut Socket,
     connection: &mut Connection,
-    bytes: u32,
     direction: Direction,
 ) -> Result<Option<Desync>, Unread> {
-    let Some(buffers) = BUFFERS.get_ptr_mut(direction as u32) else { return Err(Unread::Other) };
-    // SAFETY: this processor's element for this direction: nothing else uses it while the program runs.
+    let Some(buffers) = BUFFERS.get_ptr_mut(call.room) else { return Err(Unread::Other) };
+    // SAFETY: this processor's element for this program: nothing else uses it while the program runs.
     let buffers = unsafe { &mut *buffers };
-    buffers.locate(task, direction, bytes, socket.index)?;
+    buffers.locate(call.task, direction, call.bytes, socket.index)?;
     let session = &raw mut socket.session;
     let way = direction as u32;
     if !socket.session.has_frames(direction) {

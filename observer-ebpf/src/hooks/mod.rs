@@ -3,4 +3,5 @@
 mod adopt;
 mod connection;
 pub mod data;
+mod exits;
 mod refresh;

@@ -23,6 +23,8 @@ const BLOCK: usize = 1_000;
 pub struct Status<'a> {
     version: &'static str,
     uptime_seconds: f64,
+    /// How sends and receives are seen.
+    way_in: &'static str,
     probes: &'a [Probe],
     tracked_connections: u64,
     untracked_connections: u64,
@@ -106,6 +108,7 @@ impl Agent {
         Status {
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: self.started.elapsed().as_secs_f64(),
+            way_in: self.probes.way,
             probes: &self.probes.probes,
             tracked_connections: self.probes.arena.tracked(),
             untracked_connections: health.untracked,

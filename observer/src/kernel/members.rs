@@ -1,11 +1,12 @@
-//! Offsets of members of kernel structures, from the running kernel's own type information.
+//! What the running kernel's own type information tells: offsets of members of its structures, and what it has.
 //!
 //! The program reads a member at a constant offset, which is set here before it is loaded: no header of any
 //! kernel is compiled in. The names of the globals are those in the program's `globals.rs`.
 
+use std::collections::HashMap;
 use std::path::Path;
 
-use btfparse::{Offset, Readable, TypeInformation};
+use btfparse::{Offset, Readable, TypeInformation, TypeVariant};
 
 /// Where the kernel shows its type information.
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -102,10 +103,27 @@ pub enum Error {
     /// Members that the program reads are not there.
     #[error("this kernel has no {0}, which the program reads")]
     Missing(String),
+    /// The kernel cannot run the program.
+    #[error("this kernel has no bpf_loop, without which no stream can be parsed; Linux 5.17 or newer has it")]
+    TooOld,
 }
+
+/// The helper of all that are needed that came last (5.17), in `enum bpf_func_id`.
+const NEWEST_HELPER: &str = "BPF_FUNC_loop";
+/// The type of the tracepoint that every send passes (6.3); that of a receive came with it.
+const TRACEPOINT: &str = "btf_trace_sock_send_length";
 
 /// An offset by the name of the global that takes it.
 pub type Offsets = Vec<(&'static str, u32)>;
+
+/// What there is.
+#[derive(Debug)]
+pub struct Facts {
+    /// Where members are.
+    pub offsets: Offsets,
+    /// Whether there are tracepoints of every send and receive.
+    pub has_tracepoints: bool,
+}
 
 /// A file's bytes, as the parser wants them.
 struct Image(Vec<u8>);
@@ -124,23 +142,45 @@ impl Readable for Image {
     }
 }
 
-/// Resolves every member, from type information at `path`.
-pub fn resolve(path: &Path) -> Result<Offsets, Error> {
+/// Finds it out from type information at `path`.
+pub fn resolve(path: &Path) -> Result<Facts, Error> {
     let image = Image(std::fs::read(path).map_err(Error::Unreadable)?);
     let types = TypeInformation::new(&image).map_err(|error| Error::Unparsable(format!("{error:?}")))?;
+    // By a name of their own: a name may be that of a function or of a forward declaration as well.
+    let mut structures: HashMap<String, Vec<u32>> = HashMap::new();
+    let mut has_loops = false;
+    for (&id, kind) in types.get() {
+        match kind {
+            TypeVariant::Struct(_) => {
+                if let Some(name) = types.name_of(id) {
+                    structures.entry(name).or_default().push(id);
+                }
+            }
+            TypeVariant::Enum(values) => {
+                has_loops |= values.named_value_list().iter().any(|value| value.name == NEWEST_HELPER);
+            }
+            _ => {}
+        }
+    }
+    if !has_loops {
+        return Err(Error::TooOld);
+    }
     let mut offsets = Vec::with_capacity(MEMBERS.len());
     let mut missing = Vec::new();
     for member in MEMBERS {
-        match offset_of(&types, member) {
+        let mut found = structures.get(member.structure).into_iter().flatten();
+        match found.find_map(|&structure| offset_of(&types, structure, member)) {
             Some(offset) => offsets.push((member.global, offset)),
             None => missing.push(format!("{}.{}", member.structure, member.path)),
         }
     }
-    if missing.is_empty() { Ok(offsets) } else { Err(Error::Missing(missing.join(", "))) }
+    if !missing.is_empty() {
+        return Err(Error::Missing(missing.join(", ")));
+    }
+    Ok(Facts { offsets, has_tracepoints: types.id_of(TRACEPOINT).is_some() })
 }
 
-fn offset_of(types: &TypeInformation, member: &Member) -> Option<u32> {
-    let structure = types.id_of(member.structure)?;
+fn offset_of(types: &TypeInformation, structure: u32, member: &Member) -> Option<u32> {
     match types.offset_of(structure, member.path).ok()?.1 {
         Offset::ByteOffset(offset) => Some(offset),
         Offset::BitOffsetAndSize(..) => None,

@@ -76,10 +76,10 @@ impl Running {
 fn attach(variable: &str) -> anyhow::Result<Ebpf> {
     let path = PathBuf::from(std::env::var_os(variable).with_context(|| format!("{variable} is not set"))?);
     let btf = Btf::from_sys_fs()?;
-    let offsets = members::resolve(Path::new(members::VMLINUX))?;
+    let facts = members::resolve(Path::new(members::VMLINUX))?;
     let mut loader = EbpfLoader::new();
     loader.btf(Some(&btf));
-    for (global, offset) in &offsets {
+    for (global, offset) in &facts.offsets {
         loader.override_global(global, offset, false);
     }
     let mut ebpf = loader.load_file(&path)?;
