@@ -15,8 +15,8 @@ use tempfile::TempDir;
 
 use crate::metrics::Metrics;
 
-/// How long the agent may take to attach and to serve.
-const START: Duration = Duration::from_secs(20);
+/// How long the agent may take to attach and to serve, on an emulated machine, too.
+const START: Duration = Duration::from_secs(200);
 
 /// The agent's binary.
 pub fn binary() -> anyhow::Result<PathBuf> {

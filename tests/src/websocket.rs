@@ -1,5 +1,6 @@
 //! WebSocket (RFC 6455) traffic that is known to the byte, and what the agent must say of it.
 
+pub mod bench;
 pub mod calls;
 pub mod peers;
 pub mod sides;

@@ -1,102 +1,15 @@
 //! WebSocket streams written by hand, through every system call and cut in every place: each byte is known.
 
-use observer_tests::agent::Agent;
+use observer_tests::websocket::alone;
+use observer_tests::websocket::bench::{Bench, mixed};
 use observer_tests::websocket::calls::{Pair, Receiving, Sending};
-use observer_tests::websocket::sides::{Side, nothing_lost, settle};
 use observer_tests::websocket::traffic::Opcode;
 use observer_tests::websocket::wire::{
     DEFLATE_REQUEST, DEFLATE_RESPONSE, FIN, REQUEST, RESPONSE, RSV1, Wire,
 };
-use observer_tests::websocket::{alone, own_name};
 
 const WRITE: Sending = Sending::Write(usize::MAX);
 const READ: Receiving = Receiving::Read(1 << 16);
-
-/// An agent, and both ends of connections within this process.
-struct Bench {
-    agent: Agent,
-    client: Side,
-    server: Side,
-}
-
-impl Bench {
-    fn start() -> anyhow::Result<Self> {
-        let agent = Agent::start(&[])?;
-        let side = |role| Ok::<_, anyhow::Error>(Side::new(&own_name()?, std::process::id(), role));
-        let (mut client, mut server) = (side("client")?, side("server")?);
-        client.bytes = Some([0; 2]);
-        server.bytes = Some([0; 2]);
-        Ok(Self { agent, client, server })
-    }
-
-    /// Bytes that moved from the client to the server, and the other way.
-    fn count(&mut self, asked: usize, answered: usize) {
-        for (side, sent, received) in
-            [(&mut self.client, asked, answered), (&mut self.server, answered, asked)]
-        {
-            if let Some([to, from]) = &mut side.bytes {
-                *to += sent as u64;
-                *from += received as u64;
-            }
-        }
-    }
-
-    /// What moved from the client to the server, and the other way.
-    fn exchange(&mut self, asked: &Wire, answered: &Wire) {
-        self.count(asked.bytes.len(), answered.bytes.len());
-        self.client.sent.add_all(&asked.traffic, 1);
-        self.server.received.add_all(&asked.traffic, 1);
-        self.client.received.add_all(&answered.traffic, 1);
-        self.server.sent.add_all(&answered.traffic, 1);
-    }
-
-    fn settle(&self) -> anyhow::Result<()> {
-        nothing_lost(&settle(&self.agent, &[&self.client, &self.server])?)
-    }
-
-    /// A session from its handshake to its end: all calls are of one kind.
-    fn session(
-        &mut self,
-        pair: Pair,
-        asked: &Wire,
-        answered: &Wire,
-        sending: Sending,
-        receiving: Receiving,
-    ) -> anyhow::Result<()> {
-        pair.ask(REQUEST, sending, receiving)?;
-        pair.answer(RESPONSE, sending, receiving)?;
-        self.count(REQUEST.len(), RESPONSE.len());
-        pair.ask(&asked.bytes, sending, receiving)?;
-        pair.answer(&answered.bytes, sending, receiving)?;
-        self.exchange(asked, answered);
-        self.open(1);
-        self.settle()?;
-        drop(pair);
-        self.close("1000");
-        self.settle()
-    }
-
-    fn open(&mut self, count: u32) {
-        self.client.open += count;
-        self.server.open += count;
-    }
-
-    fn close(&mut self, code: &'static str) {
-        self.client.close(code);
-        self.server.close(code);
-    }
-}
-
-/// Frames of all forms and types.
-fn mixed(mut wire: Wire) -> Wire {
-    for size in [0, 1, 5, 125, 126, 127, 1_000, 65_535, 65_536] {
-        wire.message(Opcode::Text, size).message(Opcode::Binary, size);
-        wire.fragments(Opcode::Binary, &[size, 0, 3], 125);
-        wire.frame(Opcode::Pong, FIN, 3);
-    }
-    wire.close(1000);
-    wire
-}
 
 fn tiny(mut wire: Wire, count: usize) -> Wire {
     for number in 0..count {

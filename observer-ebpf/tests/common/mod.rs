@@ -5,6 +5,7 @@
 
 mod calls;
 mod observed;
+pub(crate) mod recording;
 mod reference;
 mod source;
 mod wire;

@@ -1,5 +1,4 @@
-//! Sessions with a `PostgreSQL` 15 server, recorded by a proxy in between: a line for each read, `>` if from the
-//! client, then its bytes, escaped.
+//! Sessions with a `PostgreSQL` 15 server, recorded by a proxy in between: a line for each read.
 
 use super::script::{START_NS, STEP_NS};
 use crate::common::{self, Call};

@@ -1,5 +1,4 @@
-//! Sessions with redis-server 7.0, recorded by a client: a line for each write, `>`, and each read, `<`, then its
-//! bytes, escaped.
+//! Sessions with redis-server 7.0, recorded by a client: a line for each write and each read.
 
 use crate::common::{self, Call};
 

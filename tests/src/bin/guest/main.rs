@@ -1,0 +1,78 @@
+//! What `cargo xtask vm` boots a kernel for: the agent, loaded and attached there, counts what passes between both
+//! ends of connections that are known to the byte.
+//!
+//! Prints a line for each thing found out, its words separated by tabs; the last one is the outcome:
+//!
+//! ```text
+//! way      tracepoints of sends and receives
+//! program  sock_send_length  84211
+//! test     WebSocket over TCP
+//! end      passed | refused: REASON | failed: REASON
+//! ```
+
+mod adoption;
+mod recorded;
+mod stream;
+
+use std::process::Command;
+
+use anyhow::{Context as _, bail, ensure};
+use observer_tests::agent::{self, Agent};
+use observer_tests::websocket::bench::Bench;
+use serde_json::Value;
+
+use adoption::Before;
+
+fn main() {
+    let outcome = match test() {
+        Ok(()) => "passed".to_owned(),
+        Err(error) => match refusal() {
+            Some(reason) => format!("refused: {reason}"),
+            None => format!("failed: {error:#}"),
+        },
+    };
+    // One line, whatever the error holds.
+    println!("end\t{}", outcome.replace(['\n', '\t'], " "));
+}
+
+/// Why the agent cannot run here, if it says so itself.
+fn refusal() -> Option<String> {
+    let output = Command::new(agent::binary().ok()?).args(["check", "--json"]).output().ok()?;
+    let report: Value = serde_json::from_slice(&output.stdout).ok()?;
+    report["reason"].as_str().map(str::to_owned)
+}
+
+/// Passes on what the agent says of its programs, all of which must be attached.
+fn programs(agent: &Agent) -> anyhow::Result<()> {
+    let status = agent.json("/status")?;
+    println!("way\t{}", status["way_in"].as_str().context("no way in")?);
+    for probe in status["probes"].as_array().context("no probes")? {
+        ensure!(probe["state"] == "up", "{} is down: {}", probe["name"], probe["reason"]);
+        let name = probe["name"].as_str().context("no name")?;
+        println!("program\t{name}\t{}", probe["verified_instructions"]);
+    }
+    Ok(())
+}
+
+/// Runs every test, with one agent.
+fn test() -> anyhow::Result<()> {
+    let before = Before::connect()?;
+    let agent = Agent::start(&[])?;
+    programs(&agent)?;
+    let mut bench = Bench::new(agent)?;
+    let mut failures = Vec::new();
+    let mut note = |name: &str, outcome: anyhow::Result<()>| match outcome {
+        Ok(()) => println!("test\t{name}"),
+        Err(error) => {
+            println!("failed\t{name}\t{}", format!("{error:#}").replace(['\n', '\t'], " "));
+            failures.push(name.to_owned());
+        }
+    };
+    note("connections from before the agent", before.go_on(&mut bench));
+    note("WebSocket over TCP", stream::tcp(&mut bench));
+    note("WebSocket over UNIX sockets", stream::unix(&mut bench));
+    note("oversized messages", stream::oversized(&mut bench));
+    note("Redis", recorded::redis(&bench.agent));
+    note("Postgres", recorded::postgres(&bench.agent));
+    if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join(", ")) }
+}

@@ -1,0 +1,174 @@
+//! Sessions that were recorded with real servers, replayed over sockets.
+
+use anyhow::{Context as _, ensure};
+use observer_tests::agent::Agent;
+use observer_tests::ends::Ends;
+use observer_tests::metrics::Metrics;
+use redis::{Parser, Value};
+
+#[path = "../../../../observer-ebpf/tests/common/recording.rs"]
+mod recording;
+
+macro_rules! recordings {
+    ($($name:literal),*) => {
+        [$(($name, include_str!(concat!("../../../../observer-ebpf/tests/recorded/", $name, ".txt")))),*]
+    };
+}
+
+/// Those in which each command has one reply.
+const REDIS: [(&str, &str); 4] = recordings!["redis-basic", "redis-pipeline", "redis-errors", "redis-info"];
+/// Those that get as far as a query.
+const POSTGRES: [(&str, &str); 6] =
+    recordings!["simple", "password", "copy", "pgbench-extended", "pgbench-prepared", "pgbench-pipeline"];
+
+/// A session, replayed: all that the client said, and all that the server did.
+struct Replayed {
+    client: Vec<u8>,
+    server: Vec<u8>,
+    /// The server, as the agent calls it.
+    label: String,
+    ends: Ends,
+}
+
+impl Replayed {
+    fn new(text: &str) -> anyhow::Result<Self> {
+        let mut replayed =
+            Self { client: Vec::new(), server: Vec::new(), label: String::new(), ends: Ends::connect()? };
+        for (is_server, bytes) in recording::calls(text) {
+            if is_server {
+                replayed.ends.answer(&bytes)?;
+                replayed.server.extend(bytes);
+            } else {
+                replayed.ends.ask(&bytes)?;
+                replayed.client.extend(bytes);
+            }
+        }
+        replayed.label.clone_from(&replayed.ends.label);
+        Ok(replayed)
+    }
+
+    /// What both sides must show of it, by family and label.
+    fn expect(&self, agent: &Agent, expected: &[(&str, [&str; 2], f64)]) -> anyhow::Result<()> {
+        let shown = |metrics: &Metrics, role: &str, (family, [key, value], _): &(&str, [&str; 2], f64)| {
+            let labels = [("server", self.label.as_str()), ("role", role), (*key, *value)];
+            metrics.sum(family, if key.is_empty() { &labels[..2] } else { &labels })
+        };
+        let differences = |metrics: &Metrics| -> Vec<String> {
+            let pairs =
+                ["client", "server"].into_iter().flat_map(|role| expected.iter().map(move |one| (role, one)));
+            let wrong = pairs.filter(|(role, one)| shown(metrics, role, one) != one.2);
+            wrong.map(|(role, one)| format!("{role}: {one:?}, not {}", shown(metrics, role, one))).collect()
+        };
+        let outcome = agent.wait_until("what passed", |metrics| differences(metrics).is_empty());
+        let wrong = differences(&agent.scrape()?);
+        ensure!(wrong.is_empty() && outcome.is_ok(), "{}", wrong.join("; "));
+        Ok(())
+    }
+}
+
+/// Replays sessions with Redis: commands, keys found and not found, and errors are as the client library's
+/// parser reads them.
+pub(crate) fn redis(agent: &Agent) -> anyhow::Result<()> {
+    for (name, text) in REDIS {
+        let session = Replayed::new(text)?;
+        let (commands, replies) = (values(&session.client)?, values(&session.server)?);
+        ensure!(commands.len() == replies.len(), "{name}: not one reply to each command");
+        let (mut gets, mut sets, mut hits, mut misses) = (0, 0, 0, 0);
+        for (command, reply) in commands.iter().zip(&replies) {
+            let Value::Array(words) = command else { continue };
+            let Some(Value::BulkString(verb)) = words.first() else { continue };
+            let verb = verb.to_ascii_uppercase();
+            gets += u32::from(verb == b"GET");
+            sets += u32::from(verb == b"SET");
+            let found = match (verb.as_slice(), reply) {
+                (b"MGET", Value::Array(found)) => found.iter().map(|one| *one != Value::Nil).collect(),
+                (b"EXISTS", Value::Int(count)) => {
+                    (1..words.len()).map(|key| key <= usize::try_from(*count).unwrap_or(0)).collect()
+                }
+                (b"GET" | b"HGET" | b"GETEX" | b"GETDEL", Value::Nil) => vec![false],
+                (b"GET" | b"HGET" | b"GETEX" | b"GETDEL", Value::BulkString(_)) => vec![true],
+                _ => Vec::new(),
+            };
+            hits += found.iter().filter(|found| **found).count();
+            misses += found.iter().filter(|found| !**found).count();
+        }
+        let errors = replies.iter().filter(|reply| matches!(reply, Value::ServerError(_))).count();
+        let any = ["", ""];
+        session
+            .expect(
+                agent,
+                &[
+                    ("observer_redis_commands_total", any, commands.len() as f64),
+                    ("observer_redis_commands_total", ["command", "get"], f64::from(gets)),
+                    ("observer_redis_commands_total", ["command", "set"], f64::from(sets)),
+                    ("redis_cache_hits_total", any, hits as f64),
+                    ("redis_cache_misses_total", any, misses as f64),
+                    ("observer_redis_errors_total", any, errors as f64),
+                ],
+            )
+            .with_context(|| name.to_owned())?;
+    }
+    Ok(())
+}
+
+/// All values in a stream.
+fn values(mut stream: &[u8]) -> anyhow::Result<Vec<Value>> {
+    // It reads ahead, and keeps what it has read.
+    let mut parser = Parser::new();
+    let mut all = Vec::new();
+    loop {
+        match parser.parse_value(&mut stream) {
+            Ok(value) => all.push(value),
+            Err(_) if stream.is_empty() => return Ok(all),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Replays sessions with Postgres: sessions, queries and errors are as the messages' types tell.
+pub(crate) fn postgres(agent: &Agent) -> anyhow::Result<()> {
+    for (name, text) in POSTGRES {
+        let session = Replayed::new(text)?;
+        // The client's first message has no type.
+        let start = session.client.get(..4).and_then(|length| length.try_into().ok()).context("no start")?;
+        let asked = types(session.client.get(u32::from_be_bytes(start) as usize..).context("no start")?)?;
+        let errors = types(&session.server)?.into_iter().filter(|&kind| kind == b'E').count();
+        session
+            .expect(
+                agent,
+                &[
+                    ("db_connection_acquire_seconds_count", ["", ""], 1.0),
+                    ("db_query_duration_seconds_count", ["", ""], f64::from(queries(&asked))),
+                    ("observer_db_errors_total", ["", ""], errors as f64),
+                ],
+            )
+            .with_context(|| name.to_owned())?;
+    }
+    Ok(())
+}
+
+/// Queries among a client's messages: queries, function calls, and what is executed up to a sync.
+fn queries(types: &[u8]) -> u32 {
+    let mut executed = 0;
+    let mut count = 0;
+    for kind in types {
+        match kind {
+            b'Q' | b'F' => count += 1,
+            b'E' => executed = 1,
+            b'S' => count += std::mem::take(&mut executed),
+            _ => {}
+        }
+    }
+    count
+}
+
+/// The types of all messages in a stream.
+fn types(mut stream: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let mut all = Vec::new();
+    while let [kind, a, b, c, d, ..] = *stream {
+        all.push(kind);
+        let length = u32::from_be_bytes([a, b, c, d]) as usize;
+        stream = stream.get(1 + length..).context("a message is cut off")?;
+    }
+    Ok(all)
+}

@@ -1,0 +1,65 @@
+//! WebSocket streams, through several system calls.
+
+use anyhow::{Context as _, ensure};
+use observer_tests::websocket::bench::{Bench, mixed};
+use observer_tests::websocket::calls::{Pair, Receiving, Sending};
+use observer_tests::websocket::traffic::Opcode;
+use observer_tests::websocket::wire::Wire;
+use serde_json::Value;
+
+const WRITE: Sending = Sending::Write(usize::MAX);
+const READ: Receiving = Receiving::Read(1 << 16);
+
+/// Every kind of call that moves bytes.
+const CALLS: [(Sending, Receiving); 5] = [
+    (WRITE, READ),
+    (Sending::Send(1_460), Receiving::Recv(1_000)),
+    (Sending::Writev(9, 61), Receiving::Readv(5, 700)),
+    (Sending::Sendmsg(64, 997), Receiving::Recvmsg(9, 100)),
+    (Sending::Write(1_000), Receiving::Peek(4_000)),
+];
+
+/// Over IPv4 and IPv6.
+pub(crate) fn tcp(bench: &mut Bench) -> anyhow::Result<()> {
+    for address in ["127.0.0.1", "::1"] {
+        sessions(bench, || Pair::tcp(address))?;
+    }
+    Ok(())
+}
+
+/// Over UNIX sockets.
+pub(crate) fn unix(bench: &mut Bench) -> anyhow::Result<()> {
+    sessions(bench, Pair::unix)
+}
+
+fn sessions(bench: &mut Bench, connect: impl Fn() -> anyhow::Result<Pair>) -> anyhow::Result<()> {
+    let (asked, answered) = (mixed(Wire::client()), mixed(Wire::server()));
+    for (sending, receiving) in CALLS {
+        bench.session(connect()?, &asked, &answered, sending, receiving)?;
+    }
+    Ok(())
+}
+
+/// Messages past each limit, each of which is told at once.
+pub(crate) fn oversized(bench: &mut Bench) -> anyhow::Result<()> {
+    const SIZES: [usize; 3] = [1_000_000, 5_000_001, 10_000_000];
+    let events = |bench: &Bench| -> anyhow::Result<usize> {
+        let all = bench.agent.json("/events")?;
+        let is_told = |event: &&Value| event["size_bytes"].is_u64();
+        Ok(all["events"].as_array().context("no events")?.iter().filter(is_told).count())
+    };
+    let before = events(bench)?;
+    let mut asked = Wire::client();
+    for size in SIZES {
+        asked.message(Opcode::Binary, size);
+    }
+    asked.close(1000);
+    let mut answered = Wire::server();
+    answered.close(1000);
+    // In calls that are over soon, on an emulated machine, too.
+    bench.session(Pair::tcp("127.0.0.1")?, &asked, &answered, Sending::Write(100_000), READ)?;
+    let after = events(bench)?;
+    // The sender's and the receiver's.
+    ensure!(after - before == 2 * SIZES.len(), "{} events of {} messages", after - before, SIZES.len());
+    Ok(())
+}
