@@ -12,6 +12,7 @@ mod setup;
 mod soak;
 mod test;
 mod toolchain;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -63,6 +64,17 @@ enum Task {
         #[arg(long, default_value_t = 10)]
         minutes: u32,
     },
+    /// Boot kernels of distributions in emulated machines, and test the agent on each
+    Vm {
+        /// Kernels, such as 6.12; without any, those that CI boots
+        kernels: Vec<String>,
+        /// Every kernel there is
+        #[arg(long, conflicts_with = "kernels")]
+        all: bool,
+        /// Write docs/kernels.md
+        #[arg(long, requires = "all")]
+        write_docs: bool,
+    },
     /// Do what CI does: formatting, lints, documentation, dependencies, then every test
     Ci {
         /// Leave the tests out
@@ -79,6 +91,7 @@ fn main() -> ExitCode {
         Task::Test { filter } => test::command(filter.as_deref()),
         Task::Bench { args } => bench::command(args),
         Task::Soak { minutes } => soak::command(minutes),
+        Task::Vm { kernels, all, write_docs } => vm::command(&kernels, all, write_docs),
         Task::Ci { no_test } => ci::command(no_test),
     };
     match done {

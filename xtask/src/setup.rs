@@ -21,7 +21,9 @@ use report::Report;
 pub(crate) enum Needs {
     /// What building and running the agent take.
     Build,
-    /// That, and what the end-to-end tests take.
+    /// That, and what emulated machines take.
+    Machines,
+    /// What building and the end-to-end tests take.
     Everything,
 }
 
@@ -38,8 +40,12 @@ pub(crate) fn ensure(needs: Needs) -> Result<()> {
 fn go(needs: Needs, mut report: Report) -> Result<()> {
     core::ensure(&mut report);
     linker::ensure(&mut report);
+    if needs == Needs::Machines {
+        programs::ensure(&mut report, programs::MACHINES);
+    }
     if needs == Needs::Everything {
-        programs::ensure(&mut report);
+        programs::ensure(&mut report, programs::PROGRAMS);
+        programs::ensure(&mut report, programs::NPM);
         python::ensure(&mut report);
         node::ensure(&mut report);
     }

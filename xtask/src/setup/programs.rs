@@ -1,4 +1,4 @@
-//! Programs that the end-to-end tests start.
+//! Programs that the end-to-end tests start, and those that emulate machines.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ type Program = (&'static str, &'static str);
 /// Below it, Debian keeps a directory for each version of `PostgreSQL`: its server is not on `PATH`.
 const POSTGRESQL: &str = "/usr/lib/postgresql";
 
-const PROGRAMS: &[Program] = &[
+pub(super) const PROGRAMS: &[Program] = &[
     ("curl", "curl"),
     ("nginx", "nginx-light"),
     ("promtool", "prometheus"),
@@ -34,14 +34,12 @@ const PROGRAMS: &[Program] = &[
     ("chromium", "chromium"),
 ];
 /// After the others: some packages of `node` bring it along, and then conflict with this one.
-const NPM: &[Program] = &[("npm", "npm")];
+pub(super) const NPM: &[Program] = &[("npm", "npm")];
+/// For `cargo xtask vm`.
+pub(super) const MACHINES: &[Program] =
+    &[("qemu-system-x86_64", "qemu-system-x86"), ("busybox", "busybox-static"), ("cpio", "cpio")];
 
-pub(super) fn ensure(report: &mut Report) {
-    ensure_all(report, PROGRAMS);
-    ensure_all(report, NPM);
-}
-
-fn ensure_all(report: &mut Report, programs: &[Program]) {
+pub(super) fn ensure(report: &mut Report, programs: &[Program]) {
     let absent: Vec<Program> = programs.iter().copied().filter(|(name, _)| find(name).is_none()).collect();
     let packages = packages(&absent);
     if !absent.is_empty() {

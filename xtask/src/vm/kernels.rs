@@ -1,0 +1,72 @@
+//! The kernels that are booted.
+
+use anyhow::{Result, bail};
+
+/// A line of kernels, of which the newest that the distribution has is booted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kernel {
+    /// What it is called on the command line.
+    pub(crate) line: &'static str,
+    /// The suite that has it.
+    pub(crate) suite: &'static str,
+    /// Whose default it is.
+    pub(crate) runs: &'static str,
+    /// Whether CI boots it.
+    pub(crate) in_ci: bool,
+    /// Whether the agent is to refuse it, with its reason.
+    pub(crate) refused: bool,
+}
+
+const fn kernel(line: &'static str, suite: &'static str, runs: &'static str) -> Kernel {
+    Kernel { line, suite, runs, in_ci: false, refused: false }
+}
+
+const fn in_ci(kernel: Kernel) -> Kernel {
+    Kernel { in_ci: true, ..kernel }
+}
+
+/// All of them, the oldest first.
+pub(crate) const KERNELS: [Kernel; 11] = [
+    Kernel { refused: true, ..kernel("5.10", "bullseye-security", "Debian 11") },
+    in_ci(kernel("6.1", "bookworm-security", "Debian 12")),
+    in_ci(kernel("6.12", "trixie-security", "Debian 13")),
+    kernel("6.16", "trixie-backports", ""),
+    kernel("6.17", "trixie-backports", ""),
+    kernel("6.18", "trixie-backports", ""),
+    kernel("6.19", "trixie-backports", ""),
+    kernel("7.0", "trixie-backports", ""),
+    kernel("7.1", "trixie-backports", ""),
+    kernel("7.2", "trixie-backports", ""),
+    in_ci(kernel("7.3", "trixie-backports", "")),
+];
+
+/// Those that are named, or all, or else those that CI boots.
+pub(crate) fn chosen(names: &[String], all: bool) -> Result<Vec<&'static Kernel>> {
+    if let Some(unknown) = names.iter().find(|name| KERNELS.iter().all(|kernel| kernel.line != name.as_str()))
+    {
+        let known: Vec<&str> = KERNELS.iter().map(|kernel| kernel.line).collect();
+        bail!("there is no kernel {unknown} here; there are {}", known.join(", "));
+    }
+    let is_chosen = |kernel: &&Kernel| {
+        all || if names.is_empty() { kernel.in_ci } else { names.iter().any(|name| name == kernel.line) }
+    };
+    Ok(KERNELS.iter().filter(is_chosen).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_are_chosen_by_name() -> Result<()> {
+        let lines = |names: &[&str], all| -> Result<Vec<&str>> {
+            let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+            Ok(chosen(&names, all)?.into_iter().map(|kernel| kernel.line).collect())
+        };
+        assert_eq!(lines(&["6.12", "5.10"], false)?, ["5.10", "6.12"]);
+        assert_eq!(lines(&[], false)?, ["6.1", "6.12", "7.3"]);
+        assert_eq!(lines(&[], true)?.len(), KERNELS.len());
+        assert!(lines(&["6.2"], false).is_err());
+        Ok(())
+    }
+}

@@ -1,0 +1,85 @@
+//! `docs/kernels.md`, from what the kernels have shown.
+
+use std::fmt::Write as _;
+use std::fs;
+
+use anyhow::{Context as _, Result};
+
+use super::machine::Report;
+use crate::workspace;
+
+const INTRODUCTION: &str = "\
+# Kernels
+
+`cargo xtask vm --all --write-docs` has written this page from what it saw: it boots each of these kernels of
+distributions in an emulated machine, where the agent loads, attaches, and counts exactly what both ends of
+connections pass on: WebSocket over TCP (IPv4, IPv6) and UNIX sockets through every kind of system call, connections
+that were open before the agent, messages past each limit, and sessions of Redis and Postgres that were recorded with
+real servers.
+
+**Linux 5.17 or newer on x86-64, with BTF (`CONFIG_DEBUG_INFO_BTF=y`, which distributions set)** is what the agent
+needs: every stream is parsed in a loop of `bpf_loop`, which came with 5.17. An older kernel is refused in one line,
+unless its distribution has taken that over; `observer check` says what it finds. What is not in the table has not
+been booted.
+
+Sends and receives are seen by tracepoints since Linux 6.3. Before, they are seen at the exits of the functions that
+all of them end in, by the same parsers; what that costs has not been measured.
+
+";
+
+/// Writes the page.
+pub(super) fn write(reports: &[Report]) -> Result<()> {
+    let file = workspace::root().join("docs/kernels.md");
+    if let Some(directory) = file.parent() {
+        fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    }
+    fs::write(&file, page(reports)).with_context(|| format!("cannot write {}", file.display()))?;
+    println!("wrote {}", file.display());
+    Ok(())
+}
+
+fn page(reports: &[Report]) -> String {
+    let mut page = INTRODUCTION.to_owned();
+    page.push_str("| kernel | default of | sends and receives seen by | tests |\n|---|---|---|---|\n");
+    for report in reports {
+        let (way, tests) = match &report.refused {
+            Some(reason) => ("none".to_owned(), format!("refused: {reason}")),
+            None => (report.way.clone(), report.tests.join(", ")),
+        };
+        let _ = writeln!(page, "| {} | {} | {way} | {tests} |", report.release, report.runs);
+    }
+    let names = program_names(reports);
+    page.push_str(
+        "\nInstructions that the verifier goes through in each program, of 1,000,000 that it allows:\n\n",
+    );
+    let _ = writeln!(page, "| program | {} |", lines(reports).join(" | "));
+    let _ = writeln!(page, "|---|{}", "---:|".repeat(lines(reports).len()));
+    for name in names {
+        let counts: Vec<String> = reports
+            .iter()
+            .filter(|report| report.refused.is_none())
+            .map(|report| {
+                let found = report.programs.iter().find(|(known, _)| known == name);
+                found.map(|(_, count)| count.to_string()).unwrap_or_default()
+            })
+            .collect();
+        let _ = writeln!(page, "| `{name}` | {} |", counts.join(" | "));
+    }
+    page
+}
+
+/// The lines of kernels on which the agent runs.
+fn lines(reports: &[Report]) -> Vec<&'static str> {
+    reports.iter().filter(|report| report.refused.is_none()).map(|report| report.line).collect()
+}
+
+/// Every program that is on any of them.
+fn program_names(reports: &[Report]) -> Vec<&str> {
+    let mut names = Vec::new();
+    for (name, _) in reports.iter().flat_map(|report| &report.programs) {
+        if !names.contains(&name.as_str()) {
+            names.push(name.as_str());
+        }
+    }
+    names
+}
