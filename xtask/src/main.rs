@@ -66,7 +66,7 @@ enum Task {
     },
     /// Boot kernels of distributions in emulated machines, and test the agent on each
     Vm {
-        /// Kernels, such as 6.12; without any, those that CI boots
+        /// Kernels, such as 6.12; without any, one before 6.3, one of long term and the newest
         kernels: Vec<String>,
         /// Every kernel there is
         #[arg(long, conflicts_with = "kernels")]

@@ -21,7 +21,7 @@ use machine::Report;
 /// Machines at a time.
 const AT_ONCE: usize = 2;
 
-/// The command. Without names, the kernels that CI boots.
+/// The command. Without names, one before 6.3, one of long term and the newest.
 pub(crate) fn command(names: &[String], all: bool, write_docs: bool) -> Result<()> {
     let chosen = kernels::chosen(names, all)?;
     setup::ensure(Needs::Machines)?;

@@ -37,5 +37,7 @@ pub(crate) fn observe(observed: &mut Observed, calls: &[Call]) {
 pub(crate) fn recorded(recordings: &[(&str, &str)], name: &str, start_ns: u64, each_ns: u64) -> Vec<Call> {
     let text = recordings.iter().find(|(known, _)| *known == name).expect("a recording of this name").1;
     let numbered = recording::calls(text).zip(1..);
-    numbered.map(|((server, bytes), number)| Call { server, bytes, now_ns: start_ns + each_ns * number }).collect()
+    numbered
+        .map(|((server, bytes), number)| Call { server, bytes, now_ns: start_ns + each_ns * number })
+        .collect()
 }

@@ -11,7 +11,7 @@ pub(crate) struct Kernel {
     pub(crate) suite: &'static str,
     /// Whose default it is.
     pub(crate) runs: &'static str,
-    /// Whether CI boots it.
+    /// Whether it is booted where none is named.
     pub(crate) in_ci: bool,
     /// Whether the agent is to refuse it, with its reason.
     pub(crate) refused: bool,
@@ -40,7 +40,7 @@ pub(crate) const KERNELS: [Kernel; 11] = [
     in_ci(kernel("7.3", "trixie-backports", "")),
 ];
 
-/// Those that are named, or all, or else those that CI boots.
+/// Those that are named, or all, or else those that are booted where none is named.
 pub(crate) fn chosen(names: &[String], all: bool) -> Result<Vec<&'static Kernel>> {
     if let Some(unknown) = names.iter().find(|name| KERNELS.iter().all(|kernel| kernel.line != name.as_str()))
     {
