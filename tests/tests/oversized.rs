@@ -1,6 +1,8 @@
 //! Oversized messages: counted once, when their size is known, and told of.
 
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -118,6 +120,48 @@ fn a_header_is_enough() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A send that takes longer than the agent's passes, as its receiver takes its time, is one call all the same.
+#[test]
+fn a_slow_receiver() -> anyhow::Result<()> {
+    const SIZE: usize = 40_000_000;
+    let _alone = alone();
+    let agent = Agent::start(&[])?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut client = TcpStream::connect(listener.local_addr()?)?;
+    let server = listener.accept()?.0;
+    shake_hands(&Pair::new(client.try_clone()?, server.try_clone()?))?;
+    let mut sides = sides()?;
+    let mut wire = Wire::client();
+    wire.message(Opcode::Binary, SIZE);
+    let before = Instant::now();
+    thread::scope(|scope| -> anyhow::Result<()> {
+        let receiver = scope.spawn(|| -> anyhow::Result<()> {
+            // It has taken a little, and then nothing for three seconds, and so once more.
+            let mut left = wire.bytes.len();
+            for part in [1_000, 10_000_000, usize::MAX] {
+                thread::sleep(Duration::from_secs(3));
+                let part = part.min(left);
+                std::io::copy(&mut (&server).take(part as u64), &mut std::io::sink())?;
+                left -= part;
+            }
+            Ok(())
+        });
+        client.write_all(&wire.bytes)?;
+        receiver.join().map_err(|_| anyhow::anyhow!("the receiver panicked"))?
+    })?;
+    ensure!(before.elapsed() > Duration::from_secs(8), "the call did not wait");
+    sides[0].sent.add_all(&wire.traffic, 1);
+    sides[1].received.add_all(&wire.traffic, 1);
+    nothing_lost(&settle(&agent, &[&sides[0], &sides[1]])?)?;
+    let bytes = agent.scrape()?.sum(
+        "observer_bytes_total",
+        &[("process", &own_name()?), ("protocol", "websocket"), ("direction", "sent"), ("role", "client")],
+    );
+    let sent = (REQUEST.len() + wire.bytes.len()) as f64;
+    ensure!(bytes == sent, "{bytes} bytes, of {sent}");
+    Ok(())
+}
+
 #[test]
 fn each_message_counts_in_the_category_of_its_size() -> anyhow::Result<()> {
     let _alone = alone();
@@ -221,7 +265,7 @@ fn logging_is_limited_and_counting_is_not() -> anyhow::Result<()> {
     let start = Instant::now();
     while told(&agent.log()).1 < 2 * MESSAGES {
         ensure!(start.elapsed() < Duration::from_secs(15), "not all are told of: {:#?}", agent.log());
-        std::thread::sleep(Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(100));
     }
     let (singles, all) = told(&agent.log());
     ensure!(all == 2 * MESSAGES, "{all} are told of");

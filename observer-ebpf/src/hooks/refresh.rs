@@ -11,7 +11,10 @@ use observer_ebpf::layout::health::{Desync, Unread};
 use observer_ebpf::layout::socket::Socket;
 
 use crate::connections;
-use crate::globals::{OFFSET_SOCK_STATE, OFFSET_TCP_SRTT_US, OFFSET_TCP_TOTAL_RETRANS};
+use crate::globals::{
+    OFFSET_SOCK_LOCK_OWNED, OFFSET_SOCK_STATE, OFFSET_SOCK_WRITE_PENDING, OFFSET_TCP_SRTT_US,
+    OFFSET_TCP_TOTAL_RETRANS,
+};
 use crate::health;
 use crate::kernel::{Sock, Tcp};
 use crate::maps::CONTROL;
@@ -21,6 +24,8 @@ const ESTABLISHED: u8 = 1;
 /// `TCP_SYN_SENT` and `TCP_CLOSE`: there is no stream yet, or none any more.
 const SYN_SENT: u8 = 2;
 const CLOSE: u8 = 7;
+/// From how many bytes on a gap is not waited for the end of a call, for positions have 32 bits.
+const LARGE: u32 = 1 << 30;
 
 /// What the iterator calls with (`struct bpf_iter__bpf_sk_storage_map` in `net/core/bpf_sk_storage.c`).
 #[repr(C)]
@@ -58,8 +63,9 @@ extern "C" fn refresh(context: *const c_void) -> i32 {
     connection.rtt_us = tcp.read::<u32>(OFFSET_TCP_SRTT_US.load()) >> 3;
     take_payload(tcp.payload(state), socket, connection);
     if state == ESTABLISHED {
-        look_for_gap(tcp, socket, connection, Direction::Sent);
-        look_for_gap(tcp, socket, connection, Direction::Received);
+        let is_busy = is_in_call(sk);
+        look_for_gap(tcp, socket, connection, Direction::Sent, is_busy);
+        look_for_gap(tcp, socket, connection, Direction::Received, is_busy);
     }
     0
 }
@@ -83,10 +89,25 @@ fn take_payload(payload: [u64; 2], socket: &mut Socket, connection: &mut Connect
     }
 }
 
-/// Compares TCP's position with where the hooks last saw it. A call in progress makes a difference that is
-/// gone by the next pass; bytes that moved unseen make one that stays.
+/// Whether a call is moving bytes, of which the hooks will see all at its end: it has the socket's lock, or waits
+/// for the peer to make room, which may take long (`sk_stream_wait_memory` in `net/core/stream.c`).
 #[inline(always)]
-fn look_for_gap(tcp: Tcp, socket: &mut Socket, connection: &mut Connection, direction: Direction) {
+fn is_in_call(sk: Sock) -> bool {
+    let owned: i32 = sk.read(OFFSET_SOCK_LOCK_OWNED.load());
+    let waiting: i32 = sk.read(OFFSET_SOCK_WRITE_PENDING.load());
+    owned != 0 || waiting != 0
+}
+
+/// Compares TCP's position with where the hooks last saw it. A call in progress makes a difference that is
+/// gone once it is over; bytes that moved unseen make one that stays.
+#[inline(always)]
+fn look_for_gap(
+    tcp: Tcp,
+    socket: &mut Socket,
+    connection: &mut Connection,
+    direction: Direction,
+    is_busy: bool,
+) {
     let at = direction as usize;
     if socket.positioned[at] == 0 {
         return;
@@ -94,7 +115,7 @@ fn look_for_gap(tcp: Tcp, socket: &mut Socket, connection: &mut Connection, dire
     let position = tcp.position(direction);
     let expected = socket.positions[at];
     let gap = position.wrapping_sub(expected);
-    let doubt = gap as i32 > 0;
+    let doubt = gap as i32 > 0 && (!is_busy || gap > LARGE);
     let stays = doubt && socket.doubts[at] != 0 && socket.doubted_at[at] == expected;
     socket.doubts[at] = u8::from(doubt);
     socket.doubted_at[at] = expected;

@@ -224,7 +224,7 @@ impl Redis {
         }
     }
 
-    /// Runs a part; tells [`Desync::code`] of what went wrong, or [`Part::asked`] of what is to follow.
+    /// Runs a part; tells [`Desync::code`] of what went wrong, or which part is to follow.
     #[inline(always)]
     pub fn run_part<S: Source>(&mut self, part: Part, source: &mut S, connection: &mut Connection) -> u32 {
         let outcome = match part {

@@ -40,6 +40,8 @@ macro_rules! concat_path {
 members! {
     OFFSET_SOCK_FAMILY = sock.__sk_common.skc_family;
     OFFSET_SOCK_STATE = sock.__sk_common.skc_state;
+    OFFSET_SOCK_WRITE_PENDING = sock.sk_write_pending;
+    OFFSET_SOCK_LOCK_OWNED = sock.sk_lock.owned;
     OFFSET_SOCK_NUM = sock.__sk_common.skc_num;
     OFFSET_SOCK_DPORT = sock.__sk_common.skc_dport;
     OFFSET_SOCK_DADDR = sock.__sk_common.skc_daddr;
