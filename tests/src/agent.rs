@@ -130,6 +130,11 @@ impl Agent {
         serde_json::from_str(&self.get(path)?).with_context(|| format!("GET {path}"))
     }
 
+    /// Runs of its programs that the kernel left out, as a program was running on that processor already.
+    pub fn missed_runs(&self) -> anyhow::Result<f64> {
+        self.json("/status")?["missed_runs"].as_f64().context("no missed_runs")
+    }
+
     /// All metrics now.
     pub fn scrape(&self) -> anyhow::Result<Metrics> {
         Ok(Metrics::parse(&self.get("/metrics")?))

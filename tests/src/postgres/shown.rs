@@ -143,5 +143,5 @@ pub fn desyncs(metrics: &Metrics) -> f64 {
 
 /// Fails if the agent lost anything in Postgres streams.
 pub fn nothing_lost(agent: &Agent) -> anyhow::Result<()> {
-    metrics::nothing_lost(&agent.scrape().context("after the test")?, "postgres")
+    metrics::nothing_lost(&agent.scrape().context("after the test")?, "postgres", agent.missed_runs()?)
 }

@@ -190,5 +190,5 @@ pub fn desyncs(metrics: &Metrics) -> f64 {
 
 /// Fails if the agent lost anything in Redis streams.
 pub fn nothing_lost(agent: &Agent) -> anyhow::Result<()> {
-    metrics::nothing_lost(&agent.scrape().context("after the test")?, "redis")
+    metrics::nothing_lost(&agent.scrape().context("after the test")?, "redis", agent.missed_runs()?)
 }

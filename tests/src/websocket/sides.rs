@@ -183,5 +183,5 @@ pub fn settle(agent: &Agent, sides: &[&Side]) -> anyhow::Result<Metrics> {
 
 /// Fails if the agent lost anything in WebSocket streams.
 pub fn nothing_lost(metrics: &Metrics) -> anyhow::Result<()> {
-    metrics::nothing_lost(metrics, "websocket")
+    metrics::nothing_lost(metrics, "websocket", 0.0)
 }
