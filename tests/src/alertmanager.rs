@@ -1,23 +1,19 @@
 //! An Alertmanager of a test's own, and the channel that it tells.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
-use tempfile::TempDir;
 
 use crate::deployed::{deploy, files};
-use crate::programs::free_port;
+use crate::served::Served;
 use crate::sooner::sooner;
 
-/// How long it may take to start.
-const START: Duration = Duration::from_secs(20);
 /// Nothing waits less.
 const LEAST: Duration = Duration::from_millis(200);
 
@@ -26,11 +22,7 @@ const PROGRAM: &str = "prometheus-alertmanager";
 
 /// One with the configuration of `deploy/`, that has told nobody anything yet. Dropping it ends it.
 #[derive(Debug)]
-pub struct Alertmanager {
-    child: Child,
-    directory: TempDir,
-    port: u16,
-}
+pub struct Alertmanager(Served);
 
 impl Alertmanager {
     /// Starts one for which everything takes `divisor` times less time.
@@ -49,49 +41,23 @@ impl Alertmanager {
         let place = "/etc/alertmanager/slack-webhook-url";
         ensure!(text.matches(place).count() == 1, "{place} is not in alertmanager.yml");
         fs::write(path.join("alertmanager.yml"), text.replace(place, &secret.display().to_string()))?;
-        let port = free_port()?;
-        let mut command = Command::new(PROGRAM);
-        command.arg(format!("--config.file={}", path.join("alertmanager.yml").display()));
-        command.arg(format!("--storage.path={}", path.join("data").display()));
-        command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
-        // It has no others to agree with.
-        command.arg("--cluster.listen-address=");
-        let log = File::create(path.join("log"))?;
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let child =
-            command.spawn().with_context(|| format!("cannot start {PROGRAM}; run: cargo xtask setup"))?;
-        let mut started = Self { child, directory, port };
-        started.wait()?;
-        Ok(started)
-    }
-
-    fn wait(&mut self) -> anyhow::Result<()> {
-        let start = Instant::now();
-        while ureq::get(format!("http://{}/-/ready", self.address())).call().is_err() {
-            let log = self.log()?;
-            ensure!(self.child.try_wait()?.is_none(), "{PROGRAM} ended: {log}");
-            ensure!(start.elapsed() < START, "{PROGRAM} does not get ready: {log}");
-            thread::sleep(Duration::from_millis(50));
-        }
-        Ok(())
+        let arguments = [
+            format!("--config.file={}", path.join("alertmanager.yml").display()),
+            format!("--storage.path={}", path.join("data").display()),
+            // It has no others to agree with.
+            "--cluster.listen-address=".to_owned(),
+        ];
+        Served::start(PROGRAM, directory, &arguments).map(Self)
     }
 
     /// Where it listens.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.0.address()
     }
 
     /// What it has logged.
     pub fn log(&self) -> anyhow::Result<String> {
-        Ok(fs::read_to_string(self.directory.path().join("log"))?)
-    }
-}
-
-impl Drop for Alertmanager {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.0.log()
     }
 }
 

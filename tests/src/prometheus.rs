@@ -1,30 +1,21 @@
 //! A Prometheus server of a test's own.
 
-use std::fs::{self, File};
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
-use tempfile::TempDir;
 
 use crate::deployed::{deploy, files};
-use crate::programs::free_port;
+use crate::served::Served;
 use crate::sooner::sooner;
 
-/// How long it may take to start.
-const START: Duration = Duration::from_secs(20);
 /// It scrapes and evaluates no more often than that.
 const LEAST: Duration = Duration::from_secs(1);
 
 /// A server without any sample yet. Dropping it ends it.
 #[derive(Debug)]
-pub struct Prometheus {
-    child: Child,
-    directory: TempDir,
-    port: u16,
-}
+pub struct Prometheus(Served);
 
 impl Prometheus {
     /// Starts one with the configuration and the rules of `deploy/`, by which everything takes `divisor` times
@@ -44,33 +35,16 @@ impl Prometheus {
             text = text.replace(from, &format!("[{to}]"));
         }
         fs::write(path.join("prometheus.yml"), text)?;
-        let port = free_port()?;
-        let mut command = Command::new("prometheus");
-        command.arg(format!("--config.file={}", path.join("prometheus.yml").display()));
-        command.arg(format!("--storage.tsdb.path={}", path.join("data").display()));
-        command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
-        let log = File::create(path.join("log"))?;
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let child = command.spawn().context("cannot start prometheus; run: cargo xtask setup")?;
-        let mut server = Self { child, directory, port };
-        server.wait()?;
-        Ok(server)
-    }
-
-    fn wait(&mut self) -> anyhow::Result<()> {
-        let start = Instant::now();
-        while ureq::get(format!("http://127.0.0.1:{}/-/ready", self.port)).call().is_err() {
-            let log = fs::read_to_string(self.directory.path().join("log"))?;
-            ensure!(self.child.try_wait()?.is_none(), "prometheus ended: {log}");
-            ensure!(start.elapsed() < START, "prometheus does not get ready: {log}");
-            thread::sleep(Duration::from_millis(50));
-        }
-        Ok(())
+        let arguments = [
+            format!("--config.file={}", path.join("prometheus.yml").display()),
+            format!("--storage.tsdb.path={}", path.join("data").display()),
+        ];
+        Served::start("prometheus", directory, &arguments).map(Self)
     }
 
     /// The data that its API answers with.
     fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> anyhow::Result<Value> {
-        let url = format!("http://127.0.0.1:{}/api/v1/{path}", self.port);
+        let url = format!("http://{}/api/v1/{path}", self.0.address());
         // An answer that tells an error is wanted, too.
         let config = ureq::get(url).config().http_status_as_error(false).build();
         let mut answer = config.query_pairs(parameters.iter().copied()).call()?;
@@ -107,13 +81,5 @@ impl Prometheus {
             ensure!(rule["health"] == "ok", "{rule}");
         }
         Ok(())
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        // It may have ended already, and nobody wants what it has stored.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -2,18 +2,15 @@
 //! own, with the unit's capabilities and no others, and without new privileges.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 
+use crate::deployed::deploy;
+
 /// A user that nobody is: of those that systemd takes for `DynamicUser=` (61184 to 65519).
 pub const USER: u32 = 61_999;
-
-/// A file below `deploy`.
-pub fn deployed(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(path)
-}
 
 /// The unit's settings, in their order.
 #[derive(Debug)]
@@ -22,7 +19,7 @@ pub struct Unit(Vec<(String, String)>);
 impl Unit {
     /// As it is in the repository.
     pub fn read() -> anyhow::Result<Self> {
-        let path = deployed("systemd/observer.service");
+        let path = deploy().join("systemd/observer.service");
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let lines = text.lines().filter(|line| !line.starts_with(['#', '[']));
         Ok(Self(lines.filter_map(|line| line.split_once('=')).map(|(k, v)| (k.into(), v.into())).collect()))

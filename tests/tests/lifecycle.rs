@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use observer_tests::agent::Agent;
-use observer_tests::objects::Objects;
+use observer_tests::bpf::{Kind, Objects};
 use observer_tests::puppet::Puppet;
 
 /// How long the agent may take to end.
@@ -19,7 +19,7 @@ fn busy() -> anyhow::Result<(Agent, Puppet, Objects)> {
     process.run("listener = listen(); opened = connect_all(listener.getsockname(), 5); send(opened, 10)")?;
     agent.scrape()?;
     let held = Objects::of(agent.pid())?;
-    assert!(held.programs.len() >= 6 && held.maps.len() >= 6, "{held:?}");
+    assert!(held.count(Kind::Program) >= 6 && held.count(Kind::Map) >= 6, "{held:?}");
     Ok((agent, process, held))
 }
 

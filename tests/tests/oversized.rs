@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use observer_tests::agent::Agent;
+use observer_tests::websocket::bench::Bench;
 use observer_tests::websocket::calls::{Pair, Receiving, Sending};
 use observer_tests::websocket::sides::{Side, nothing_lost, settle};
 use observer_tests::websocket::traffic::{Opcode, Traffic};
@@ -125,12 +126,13 @@ fn a_header_is_enough() -> anyhow::Result<()> {
 fn a_slow_receiver() -> anyhow::Result<()> {
     const SIZE: usize = 40_000_000;
     let _alone = alone();
-    let agent = Agent::start(&[])?;
+    let mut bench = Bench::start()?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut client = TcpStream::connect(listener.local_addr()?)?;
     let server = listener.accept()?.0;
     shake_hands(&Pair::new(client.try_clone()?, server.try_clone()?))?;
-    let mut sides = sides()?;
+    bench.count(REQUEST.len(), RESPONSE.len());
+    bench.open(1);
     let mut wire = Wire::client();
     wire.message(Opcode::Binary, SIZE);
     let before = Instant::now();
@@ -150,16 +152,8 @@ fn a_slow_receiver() -> anyhow::Result<()> {
         receiver.join().map_err(|_| anyhow::anyhow!("the receiver panicked"))?
     })?;
     ensure!(before.elapsed() > Duration::from_secs(8), "the call did not wait");
-    sides[0].sent.add_all(&wire.traffic, 1);
-    sides[1].received.add_all(&wire.traffic, 1);
-    nothing_lost(&settle(&agent, &[&sides[0], &sides[1]])?)?;
-    let bytes = agent.scrape()?.sum(
-        "observer_bytes_total",
-        &[("process", &own_name()?), ("protocol", "websocket"), ("direction", "sent"), ("role", "client")],
-    );
-    let sent = (REQUEST.len() + wire.bytes.len()) as f64;
-    ensure!(bytes == sent, "{bytes} bytes, of {sent}");
-    Ok(())
+    bench.exchange(&wire, &Wire::server());
+    bench.settle()
 }
 
 #[test]

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use observer_tests::agent::{Agent, binary, binary_for_anybody};
+use observer_tests::bpf::{Kind, Objects};
 use observer_tests::metrics::Metrics;
-use observer_tests::objects::Objects;
 use observer_tests::puppet::Puppet;
 use observer_tests::service::{USER, Unit};
 
@@ -113,7 +113,7 @@ fn connected_before() -> anyhow::Result<Puppet> {
 
 fn stop(agent: Agent) -> anyhow::Result<()> {
     let held = Objects::of(agent.pid())?;
-    assert!(held.programs.len() >= 6 && held.maps.len() >= 6, "{held:?}");
+    assert!(held.count(Kind::Program) >= 6 && held.count(Kind::Map) >= 6, "{held:?}");
     assert_eq!(agent.stop()?.code(), Some(0));
     held.expect_gone()
 }

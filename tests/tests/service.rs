@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use observer_tests::agent::{Agent, binary, binary_for_anybody};
+use observer_tests::deployed::deploy;
 use observer_tests::programs::environment;
 use observer_tests::puppet::Puppet;
-use observer_tests::service::{Unit, deployed, only};
+use observer_tests::service::{Unit, only};
 use serde_json::Value;
 
 /// What a program prints, which must succeed.
@@ -35,7 +36,7 @@ fn the_unit_is_valid_and_exposes_little() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("observer.service");
     // It is verified that the program is there, which where the tests run is another place.
-    let unit = fs::read_to_string(deployed("systemd/observer.service"))?;
+    let unit = fs::read_to_string(deploy().join("systemd/observer.service"))?;
     let binary = binary()?.canonicalize()?;
     fs::write(&path, unit.replace("/usr/local/bin/observer", &binary.to_string_lossy()))?;
     let said = Command::new("systemd-analyze").arg("verify").arg(&path).output()?;
@@ -203,7 +204,7 @@ fn manifests(file: &Path) -> anyhow::Result<Vec<Value>> {
 
 #[test]
 fn the_manifests_are_valid_and_agree_with_the_agent() -> anyhow::Result<()> {
-    let file = deployed("kubernetes/daemonset.yaml");
+    let file = deploy().join("kubernetes/daemonset.yaml");
     // Every schema that Kubernetes publishes is strict: a field that is not known is an error.
     printed(Command::new(environment()?.join("venv/bin/kubernetes-validate")).arg("--strict").arg(&file))?;
     let objects = manifests(&file)?;
@@ -231,7 +232,7 @@ fn the_manifests_are_valid_and_agree_with_the_agent() -> anyhow::Result<()> {
         assert_eq!(container[probe]["httpGet"]["port"], container["ports"][0]["name"], "{probe}");
     }
 
-    let monitor = &manifests(&deployed("kubernetes/podmonitor.yaml"))?[0];
+    let monitor = &manifests(&deploy().join("kubernetes/podmonitor.yaml"))?[0];
     assert_eq!(monitor["spec"]["selector"], set["spec"]["selector"]);
     assert_eq!(monitor["spec"]["podMetricsEndpoints"][0]["port"], container["ports"][0]["name"]);
     assert_eq!(monitor["metadata"]["namespace"], set["metadata"]["namespace"]);
@@ -242,8 +243,8 @@ fn the_manifests_are_valid_and_agree_with_the_agent() -> anyhow::Result<()> {
 /// member of the workspace.
 #[test]
 fn the_image_is_built_of_the_whole_workspace() -> anyhow::Result<()> {
-    let root = deployed("..");
-    let dockerfile = fs::read_to_string(deployed("docker/Dockerfile"))?;
+    let root = deploy().join("..");
+    let dockerfile = fs::read_to_string(deploy().join("docker/Dockerfile"))?;
     let lines = dockerfile
         .lines()
         .filter_map(|line| line.strip_prefix("COPY "))

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use observer_tests::agent::Agent;
-use observer_tests::bpf::Objects;
+use observer_tests::bpf::{Kind, Objects};
 use observer_tests::crowd::Crowd;
 use observer_tests::postgres::pgbench::Pgbench;
 use observer_tests::postgres::server::Server as Postgres;
@@ -220,7 +220,10 @@ fn everything_at_once() -> anyhow::Result<()> {
 
             let agent = Agent::start(&[])?;
             live(&agent, &mut servers, length / 4)?;
-            ensure!(Objects::now()?.count() > before.count(), "bpftool sees nothing of an agent that runs");
+            for kind in [Kind::Program, Kind::Map, Kind::Link] {
+                let is_seen = Objects::now()?.count(kind) > before.count(kind);
+                ensure!(is_seen, "bpftool sees no {kind:?} of an agent that runs");
+            }
             Ok(agent)
         })();
         stop.store(true, Ordering::Relaxed);

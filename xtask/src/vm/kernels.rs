@@ -12,24 +12,24 @@ pub(crate) struct Kernel {
     /// Whose default it is.
     pub(crate) runs: &'static str,
     /// Whether it is booted where none is named.
-    pub(crate) in_ci: bool,
+    pub(crate) by_default: bool,
     /// Whether the agent is to refuse it, with its reason.
     pub(crate) refused: bool,
 }
 
 const fn kernel(line: &'static str, suite: &'static str, runs: &'static str) -> Kernel {
-    Kernel { line, suite, runs, in_ci: false, refused: false }
+    Kernel { line, suite, runs, by_default: false, refused: false }
 }
 
-const fn in_ci(kernel: Kernel) -> Kernel {
-    Kernel { in_ci: true, ..kernel }
+const fn by_default(kernel: Kernel) -> Kernel {
+    Kernel { by_default: true, ..kernel }
 }
 
 /// All of them, the oldest first.
 pub(crate) const KERNELS: [Kernel; 11] = [
     Kernel { refused: true, ..kernel("5.10", "bullseye-security", "Debian 11") },
-    in_ci(kernel("6.1", "bookworm-security", "Debian 12")),
-    in_ci(kernel("6.12", "trixie-security", "Debian 13")),
+    by_default(kernel("6.1", "bookworm-security", "Debian 12")),
+    by_default(kernel("6.12", "trixie-security", "Debian 13")),
     kernel("6.16", "trixie-backports", ""),
     kernel("6.17", "trixie-backports", ""),
     kernel("6.18", "trixie-backports", ""),
@@ -37,7 +37,7 @@ pub(crate) const KERNELS: [Kernel; 11] = [
     kernel("7.0", "trixie-backports", ""),
     kernel("7.1", "trixie-backports", ""),
     kernel("7.2", "trixie-backports", ""),
-    in_ci(kernel("7.3", "trixie-backports", "")),
+    by_default(kernel("7.3", "trixie-backports", "")),
 ];
 
 /// Those that are named, or all, or else those that are booted where none is named.
@@ -48,7 +48,7 @@ pub(crate) fn chosen(names: &[String], all: bool) -> Result<Vec<&'static Kernel>
         bail!("there is no kernel {unknown} here; there are {}", known.join(", "));
     }
     let is_chosen = |kernel: &&Kernel| {
-        all || if names.is_empty() { kernel.in_ci } else { names.iter().any(|name| name == kernel.line) }
+        all || if names.is_empty() { kernel.by_default } else { names.iter().any(|name| name == kernel.line) }
     };
     Ok(KERNELS.iter().filter(is_chosen).collect())
 }
