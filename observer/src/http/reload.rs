@@ -53,15 +53,14 @@ impl Source {
     fn load(&mut self) -> Result<Loaded, String> {
         // Looked at before they are read: a change in between is found at the next look.
         self.look();
+        let own = stamp(&self.path);
         let told = |problem: String| format!("{}: {problem}", self.path.display());
         let text =
             fs::read_to_string(&self.path).map_err(|error| told(format!("cannot be read: {error}")))?;
         let directory = self.path.parent().unwrap_or(Path::new(""));
         let config = WebConfig::parse(&text, directory).map_err(told)?;
-        self.read = std::iter::once(self.path.as_path())
-            .chain(config.files())
-            .map(|path| (path.to_owned(), stamp(path)))
-            .collect();
+        self.read = config.files().map(|path| (path.to_owned(), stamp(path))).collect();
+        self.read.insert(self.path.clone(), own);
         let tls = config.tls.as_ref().map(Tls::load).transpose();
         let tls = tls.map_err(|problem| format!("{}: {problem}", self.path.display()))?;
         Ok(Loaded { config, tls })

@@ -154,7 +154,8 @@ pub fn resolve(path: &Path) -> Result<Facts, Error> {
     for (&id, kind) in types.get() {
         match kind {
             TypeVariant::Struct(_) => {
-                if let Some(name) = types.name_of(id) {
+                let name = types.name_of(id).unwrap_or_default();
+                if MEMBERS.iter().any(|member| member.structure == name) {
                     structures.entry(name).or_default().push(id);
                 }
             }
