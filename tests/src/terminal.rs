@@ -66,17 +66,19 @@ impl Terminal {
         self.tmux(&["capture-pane", "-p"])
     }
 
-    /// Waits until it shows something, and tells what it shows then.
+    /// Waits until it shows something, and tells what it shows then: not while it is drawn, so twice the same.
     pub fn wait_for(&self, what: &str, shows: impl Fn(&str) -> bool) -> anyhow::Result<String> {
         let start = Instant::now();
+        let mut before = None;
         loop {
             let screen = self.screen()?;
-            if shows(&screen) {
+            if before.as_ref() == Some(&screen) && shows(&screen) {
                 return Ok(screen);
             }
             if start.elapsed() > PATIENCE {
                 bail!("the screen does not show {what}:\n{screen}");
             }
+            before = Some(screen);
             sleep(Duration::from_millis(50));
         }
     }

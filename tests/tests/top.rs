@@ -23,6 +23,12 @@ fn places(screen: &str, words: [&str; 2]) -> [Option<usize>; 2] {
     words.map(|word| screen.lines().position(|line| line.split_whitespace().any(|one| one == word)))
 }
 
+/// Whether a process's row has a cell that starts with either.
+fn shown(screen: &str, process: &str, starts: [&str; 2]) -> bool {
+    let starting = |cell: &&str| starts.iter().any(|start| cell.starts_with(start));
+    row(screen, process).is_ok_and(|row| row.iter().any(starting))
+}
+
 fn both(screen: &str) -> bool {
     screen.contains("tt-alpha") && screen.contains("tt-beta")
 }
@@ -30,17 +36,15 @@ fn both(screen: &str) -> bool {
 #[test]
 fn a_running_agent_in_a_real_terminal() -> anyhow::Result<()> {
     let agent = Agent::start(&[])?;
-    let traffic = Talk::steady(["tt-alpha", "tt-beta"], 60)?;
+    let traffic = Talk::steady(["tt-alpha", "tt-beta"], 300)?;
     let terminal = Terminal::open(132, 30)?;
     let settings = terminal.settings()?;
     terminal.command(&format!("{} top --url {}", binary()?.display(), agent.address()))?;
 
     // Processes, with the rates that were made.
-    let rated = |screen: &str| {
-        row(screen, "tt-alpha")
-            .is_ok_and(|row| row.iter().any(|cell| cell.starts_with("50") || cell.starts_with("49.")))
-    };
-    let screen = terminal.wait_for("the client's 50 messages a second", rated)?;
+    let screen = terminal.wait_for("the client's 50 messages and 25,000 bytes a second", |screen| {
+        shown(screen, "tt-alpha", ["49.", "50"]) && shown(screen, "tt-alpha", ["24.", "25."])
+    })?;
     ensure!(terminal.is_taken()?, "the normal screen is drawn on:\n{screen}");
     for part in ["● live", agent.address(), "messages/s", "connections", "websocket", "1 Processes", "q quit"]
     {
@@ -48,7 +52,6 @@ fn a_running_agent_in_a_real_terminal() -> anyhow::Result<()> {
     }
     let alpha = row(&screen, "tt-alpha")?;
     assert_eq!(alpha[0], traffic.client.pid().to_string(), "{screen}");
-    assert!(alpha.iter().any(|cell| cell.starts_with("24.") || cell.starts_with("25.")), "bytes: {screen}");
     assert_eq!(row(&screen, "tt-beta")?[0], traffic.server.pid().to_string(), "{screen}");
 
     // A filter, typed.
@@ -198,14 +201,12 @@ fn written(command: &Command) -> String {
 #[test]
 fn without_an_agent_it_runs_its_own_programs() -> anyhow::Result<()> {
     let namespace = Namespace::new()?;
-    let _traffic = Talk::steady(["tt-alpha", "tt-beta"], 30)?;
+    let _traffic = Talk::steady(["tt-alpha", "tt-beta"], 300)?;
     let terminal = Terminal::open(132, 30)?;
     let settings = terminal.settings()?;
     terminal.command(&written(&alone(&namespace, &["top"])?))?;
-    let screen = terminal.wait_for("the client's messages", |screen| {
-        row(screen, "tt-alpha")
-            .is_ok_and(|row| row.iter().any(|cell| cell.starts_with("50") || cell.starts_with("49.")))
-    })?;
+    let screen =
+        terminal.wait_for("the client's messages", |screen| shown(screen, "tt-alpha", ["49.", "50"]))?;
     assert!(screen.contains("in this process") && screen.contains("● live"), "{screen}");
     // What it logs does not break the screen.
     let mut loud = Talk::steady(["tt-gamma", "tt-delta"], 1)?;
