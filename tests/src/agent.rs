@@ -151,7 +151,7 @@ impl Agent {
             if start.elapsed() > Duration::from_secs(10) {
                 bail!("not within 10 s: {what}\n{}", metrics.text());
             }
-            thread::sleep(Duration::from_millis(100));
+            thread::sleep(Duration::from_millis(20));
         }
     }
 

@@ -27,7 +27,7 @@ const LESS: [Work; 3] = [
 ];
 /// Still less.
 const SOME: [Work; 2] =
-    [Work { commands: 10_000, depth: 1, seed: 4 }, Work { commands: 50_000, depth: 10, seed: 5 }];
+    [Work { commands: 5_000, depth: 1, seed: 4 }, Work { commands: 20_000, depth: 10, seed: 5 }];
 
 /// The server, its client and the agent say the same of all that has been done so far.
 fn agree(agent: &Agent, server: &Server, views: &[View], truth: &Tally) -> anyhow::Result<()> {
