@@ -17,6 +17,7 @@ mod hooks;
 mod kernel;
 mod keys;
 mod maps;
+mod parts;
 mod user_memory;
 
 /// Helpers marked as GPL-only (`bpf_probe_read_kernel`, for one) may be used under this licence.

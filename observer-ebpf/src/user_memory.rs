@@ -12,16 +12,16 @@ use observer_ebpf::layout::connection::Connection;
 use observer_ebpf::layout::health::Unread;
 use observer_ebpf::layout::redis::{CountKey, Prefix};
 use observer_ebpf::layout::settings::Thresholds;
-use observer_ebpf::wire::redis::{Part, Redis};
+use observer_ebpf::wire::postgres::{self, Postgres};
+use observer_ebpf::wire::redis::{self, Redis};
 use observer_ebpf::wire::source::{HEADER_MAX, Source};
 
 use crate::globals::{
     OFFSET_REGS_AX, OFFSET_REGS_DX, OFFSET_REGS_ORIG_AX, OFFSET_REGS_SI, OFFSET_TASK_FLAGS,
     OFFSET_TASK_STATUS, REDIS_SEPARATOR, thresholds,
 };
-use crate::hooks::data;
 use crate::kernel::{Task, member};
-use crate::{assembly, clock, events, keys};
+use crate::{assembly, clock, events, keys, parts};
 
 /// Bytes read at once. A KiB costs 20 ns more than 16 bytes do, and every header in it is then free; four
 /// cost another 45, which is well spent where a call has more of them.
@@ -202,6 +202,27 @@ impl Buffers {
         });
         more && offset < self.to
     }
+
+    /// Fills the window from `offset` on; tells how many bytes it holds then, 0 if they cannot be read.
+    #[inline(always)]
+    pub fn refill(&mut self, offset: u32) -> u32 {
+        if !self.seek(offset) {
+            return 0;
+        }
+        let left = self.to - offset;
+        let most = if self.stop == 0 { FIRST_WINDOW } else { WINDOW };
+        let size = if left > most { most } else { left };
+        let address = self.base + u64::from(offset - self.from);
+        // SAFETY: the window has room for `WINDOW`; the helper may be given any address.
+        let read =
+            unsafe { bpf_probe_read_user(self.window.as_mut_ptr().cast(), size, address as *const c_void) };
+        if read != 0 {
+            return 0;
+        }
+        self.start = offset;
+        self.stop = offset + size;
+        size
+    }
 }
 
 /// Why the bytes of a call cannot be read from its registers.
@@ -244,22 +265,10 @@ impl Source for Buffers {
                 return Ok(available);
             }
         }
-        if !self.seek(offset) {
-            return Err(Unread::Fault);
+        match parts::refill(self, offset) {
+            0 => Err(Unread::Fault),
+            available => Ok(available),
         }
-        let left = self.to - offset;
-        let most = if self.stop == 0 { FIRST_WINDOW } else { WINDOW };
-        let size = if left > most { most } else { left };
-        let address = self.base + u64::from(offset - self.from);
-        // SAFETY: the window has room for `WINDOW`; the helper may be given any address.
-        let read =
-            unsafe { bpf_probe_read_user(self.window.as_mut_ptr().cast(), size, address as *const c_void) };
-        if read != 0 {
-            return Err(Unread::Fault);
-        }
-        self.start = offset;
-        self.stop = offset + size;
-        Ok(size)
     }
 
     #[inline(always)]
@@ -321,16 +330,33 @@ impl Source for Buffers {
     }
 
     #[inline(always)]
-    fn run_part(&mut self, part: Part, redis: &mut Redis, connection: &mut Connection) -> u32 {
+    fn run_postgres(
+        &mut self,
+        part: postgres::Part,
+        postgres: &mut Postgres,
+        connection: &mut Connection,
+    ) -> u32 {
+        use postgres::Part;
         match part {
-            Part::Whole => data::redis_whole(redis, connection, self),
-            Part::Commands => data::redis_commands(redis, connection, self),
-            Part::Argument => data::redis_argument(redis, connection, self),
-            Part::Inline => data::redis_inline(redis, connection, self),
-            Part::Plain => data::redis_plain(redis, connection, self),
-            Part::Replies => data::redis_replies(redis, connection, self),
-            Part::Take => data::redis_take(redis, connection, self),
-            Part::Value => data::redis_value(redis, connection, self),
+            Part::ClientStep => parts::postgres_client_step(postgres, connection, self),
+            Part::ServerStep => parts::postgres_server_step(postgres, connection, self),
+            Part::ClientWhole => parts::postgres_client_whole(postgres, connection, self),
+            Part::ServerWhole => parts::postgres_server_whole(postgres, connection, self),
+        }
+    }
+
+    #[inline(always)]
+    fn run_redis(&mut self, part: redis::Part, redis: &mut Redis, connection: &mut Connection) -> u32 {
+        use redis::Part;
+        match part {
+            Part::Whole => parts::redis_whole(redis, connection, self),
+            Part::Commands => parts::redis_commands(redis, connection, self),
+            Part::Argument => parts::redis_argument(redis, connection, self),
+            Part::Inline => parts::redis_inline(redis, connection, self),
+            Part::Plain => parts::redis_plain(redis, connection, self),
+            Part::Replies => parts::redis_replies(redis, connection, self),
+            Part::Take => parts::redis_take(redis, connection, self),
+            Part::Value => parts::redis_value(redis, connection, self),
         }
     }
 

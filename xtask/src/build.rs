@@ -11,8 +11,14 @@ use crate::toolchain::{TARGET, Toolchain};
 use crate::{cargo, workspace};
 
 /// How the BPF program is compiled. rustc itself tells bpf-linker the processor.
-const FLAGS: [&str; 5] =
-    ["-Clinker=bpf-linker", "-Clink-arg=--btf", "-Ctarget-cpu=v3", "-Cdebuginfo=2", "-Cpanic=abort"];
+const FLAGS: [&str; 6] = [
+    "-Clinker=bpf-linker",
+    "-Clink-arg=--btf",
+    "-Clink-arg=--disable-expand-memcpy-in-order",
+    "-Ctarget-cpu=v3",
+    "-Cdebuginfo=2",
+    "-Cpanic=abort",
+];
 
 /// The command.
 pub(crate) fn command() -> Result<()> {

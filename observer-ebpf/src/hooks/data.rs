@@ -11,14 +11,14 @@ use observer_ebpf::layout::Direction;
 use observer_ebpf::layout::connection::{Connection, Phase};
 use observer_ebpf::layout::health::{Desync, Unread};
 use observer_ebpf::layout::socket::{Socket, UNTRACKED};
-use observer_ebpf::wire::redis::{Part, Redis};
-use observer_ebpf::wire::session::{Session, Stage};
+use observer_ebpf::wire::session::Stage;
 
 use crate::connections::{self, Origin};
 use crate::globals::{OFFSET_SOCK_FAMILY, OFFSET_SOCK_PROTOCOL, OFFSET_SOCK_TYPE};
 use crate::health;
 use crate::kernel::{Sock, Task, Tcp};
 use crate::maps::BUFFERS;
+use crate::parts;
 use crate::user_memory::Buffers;
 
 /// `SOCK_STREAM` (`include/linux/net.h`).
@@ -164,7 +164,7 @@ fn read(
     let session = &raw mut socket.session;
     let way = direction as u32;
     if !socket.session.has_frames(direction) {
-        let stages = [open, tell, message, scan, search];
+        let stages = [parts::open, parts::tell, parts::message, parts::scan, parts::search];
         for (stage, run) in Stage::ALL.into_iter().zip(stages) {
             if socket.session.is_at(direction, stage) {
                 run(session, connection, buffers, way);
@@ -172,17 +172,17 @@ fn read(
         }
         if socket.session.has_messages(direction) {
             let code = if socket.session.is_answer(direction) {
-                server_messages(session, connection, buffers, way)
+                parts::server_messages(session, connection, buffers, way)
             } else {
-                client_messages(session, connection, buffers, way)
+                parts::client_messages(session, connection, buffers, way)
             };
             return Ok(Desync::from_code(code));
         }
         if socket.session.has_commands(direction) {
             let code = if socket.session.is_answer(direction) {
-                server_replies(session, connection, buffers, way)
+                parts::server_replies(session, connection, buffers, way)
             } else {
-                client_commands(session, connection, buffers, way)
+                parts::client_commands(session, connection, buffers, way)
             };
             return Ok(Desync::from_code(code));
         }
@@ -192,108 +192,10 @@ fn read(
     }
     let mut desync = socket.session.first_frame(direction, buffers, connection);
     if desync.is_none() && !buffers.is_done() {
-        desync = Desync::from_code(run_frames(session, connection, buffers, way));
+        desync = Desync::from_code(parts::run_frames(session, connection, buffers, way));
     }
     socket.session.end_call(direction, connection);
     Ok(desync)
-}
-
-macro_rules! stages {
-    ($($name:ident: $stage:ident;)*) => {
-        $(
-            /// A [`Stage`]. Exported, so that the verifier looks at it once and on its own.
-            #[unsafe(no_mangle)]
-            #[inline(never)]
-            pub extern "C" fn $name(
-                session: *mut Session,
-                connection: *mut Connection,
-                buffers: *mut Buffers,
-                direction: u32,
-            ) -> u32 {
-                // SAFETY: null, or elements of maps that nothing else uses while the direction is locked.
-                let (session, connection, buffers) =
-                    unsafe { (session.as_mut(), connection.as_mut(), buffers.as_mut()) };
-                if let (Some(session), Some(connection), Some(buffers)) = (session, connection, buffers) {
-                    session.run_stage(Direction::from_u32(direction), Stage::$stage, buffers, connection);
-                }
-                0
-            }
-        )*
-    };
-}
-
-stages! {
-    open: Open;
-    tell: Tell;
-    message: Message;
-    scan: Scan;
-    search: Search;
-}
-
-macro_rules! runs {
-    ($($name:ident: $run:expr;)*) => {
-        $(
-            /// A call's frames or messages; [`Desync::code`] of what went wrong. Exported as a stage is.
-            #[unsafe(no_mangle)]
-            #[inline(never)]
-            pub extern "C" fn $name(
-                session: *mut Session,
-                connection: *mut Connection,
-                buffers: *mut Buffers,
-                direction: u32,
-            ) -> u32 {
-                // SAFETY: as for a stage.
-                let (session, connection, buffers) =
-                    unsafe { (session.as_mut(), connection.as_mut(), buffers.as_mut()) };
-                let (Some(session), Some(connection), Some(buffers)) = (session, connection, buffers) else {
-                    return 0;
-                };
-                Desync::code($run(session, Direction::from_u32(direction), buffers, connection))
-            }
-        )*
-    };
-}
-
-runs! {
-    run_frames: Session::run_frames;
-    client_messages: Session::run_messages::<false, Buffers>;
-    server_messages: Session::run_messages::<true, Buffers>;
-    client_commands: Session::run_commands::<false, Buffers>;
-    server_replies: Session::run_commands::<true, Buffers>;
-}
-
-macro_rules! parts {
-    ($($name:ident: $part:ident;)*) => {
-        $(
-            /// A [`Part`]; [`Desync::code`] of what went wrong. Exported as a stage is.
-            #[unsafe(no_mangle)]
-            #[inline(never)]
-            pub extern "C" fn $name(
-                redis: *mut Redis,
-                connection: *mut Connection,
-                buffers: *mut Buffers,
-            ) -> u32 {
-                // SAFETY: as for a stage.
-                let (redis, connection, buffers) =
-                    unsafe { (redis.as_mut(), connection.as_mut(), buffers.as_mut()) };
-                let (Some(redis), Some(connection), Some(buffers)) = (redis, connection, buffers) else {
-                    return 0;
-                };
-                redis.run_part(Part::$part, buffers, connection)
-            }
-        )*
-    };
-}
-
-parts! {
-    redis_whole: Whole;
-    redis_commands: Commands;
-    redis_argument: Argument;
-    redis_inline: Inline;
-    redis_plain: Plain;
-    redis_replies: Replies;
-    redis_take: Take;
-    redis_value: Value;
 }
 
 /// Compares where the call's bytes lie in TCP's stream with where the last one ended. False if the bytes

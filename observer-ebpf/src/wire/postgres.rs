@@ -213,32 +213,45 @@ impl Postgres {
         connection: &mut Connection,
         lost: &mut u8,
     ) -> Option<Desync> {
+        let [whole, step] = if SERVER {
+            [Part::ServerWhole, Part::ServerStep]
+        } else {
+            [Part::ClientWhole, Part::ClientStep]
+        };
         if self.streams[usize::from(SERVER)].is(Mode::Lost) {
-            if !self.is_whole::<SERVER, S>(source) {
+            if source.run_postgres(whole, self, connection) == 0 {
                 return None;
             }
             self.regain(SERVER, connection);
             *lost = 0;
         }
         // Most calls take no more than a turn or two, which are not worth the set-up of a loop.
-        let mut broken = self.step::<SERVER, S>(source, connection).err();
-        if broken.is_none() && source.position() >= source.end() {
+        let mut code = source.run_postgres(step, self, connection);
+        if code == 0 && source.position() >= source.end() {
             return None;
         }
-        let finished = broken.is_none()
-            && S::repeat(STEPS_MAX, || match self.step::<SERVER, S>(source, connection) {
-                Ok(()) => source.position() < source.end(),
-                Err(desync) => {
-                    broken = Some(desync);
-                    false
-                }
+        let finished = code == 0
+            && S::repeat(STEPS_MAX, || {
+                code = source.run_postgres(step, self, connection);
+                code == 0 && source.position() < source.end()
             });
-        if broken.is_none() && finished {
+        if code == 0 && finished {
             return None;
         }
         self.lose(SERVER);
         *lost = 1;
-        Some(broken.unwrap_or(Desync::Bound))
+        Some(Desync::from_code(code).unwrap_or(Desync::Bound))
+    }
+
+    /// Runs a part; tells what it says there.
+    #[inline(always)]
+    pub fn run_part<S: Source>(&mut self, part: Part, source: &mut S, connection: &mut Connection) -> u32 {
+        match part {
+            Part::ClientStep => Desync::code(self.step::<false, S>(source, connection).err()),
+            Part::ServerStep => Desync::code(self.step::<true, S>(source, connection).err()),
+            Part::ClientWhole => u32::from(self.is_whole::<false, S>(source)),
+            Part::ServerWhole => u32::from(self.is_whole::<true, S>(source)),
+        }
     }
 
     /// Takes what is in reach: a payload's bytes, or a message's header and what is looked at behind it. Goes
@@ -326,10 +339,9 @@ impl Postgres {
         }
     }
 
-    /// Whether a call consists of whole messages, the last of which ends what a client or a server says at
-    /// once. Where a stream is out of step, or a connection not known, that is where it is found again.
+    /// See [`Part::ClientWhole`].
     #[inline(always)]
-    pub fn is_whole<const SERVER: bool, S: Source>(&mut self, source: &mut S) -> bool {
+    fn is_whole<const SERVER: bool, S: Source>(&mut self, source: &mut S) -> bool {
         self.last = [0; 2];
         source.go_to(0);
         let mut sound = true;
@@ -372,6 +384,20 @@ impl Postgres {
         self.copied = 0;
         self.tag = UNTOLD;
     }
+}
+
+/// What the parser is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// A turn of the client's stream; [`Desync::code`] of what went wrong.
+    ClientStep,
+    /// A turn of the server's.
+    ServerStep,
+    /// 1 if a call of the client's consists of whole messages, the last of which ends what is said at once; else 0.
+    /// Where a stream is out of step, or a connection not known, that is where it is found again.
+    ClientWhole,
+    /// The same of the server's.
+    ServerWhole,
 }
 
 /// The types of a direction's messages, by bit, from 0 and from 64 on.

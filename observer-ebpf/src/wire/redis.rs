@@ -211,14 +211,14 @@ impl Redis {
         } else {
             [Part::Whole, Part::Commands, Part::Argument, Part::Inline]
         };
-        let mut code = source.run_part(whole, self, connection);
+        let mut code = source.run_redis(whole, self, connection);
         if code == step.asked() {
-            code = source.run_part(step, self, connection);
+            code = source.run_redis(step, self, connection);
         }
         if code == one.asked() {
-            source.run_part(one, self, connection)
+            source.run_redis(one, self, connection)
         } else if code == other.asked() {
-            source.run_part(other, self, connection)
+            source.run_redis(other, self, connection)
         } else {
             code
         }

@@ -4,7 +4,8 @@ use crate::layout::connection::Connection;
 use crate::layout::health::Unread;
 use crate::layout::redis::{CountKey, PREFIX_OTHER, Prefix};
 use crate::layout::settings::Thresholds;
-use crate::wire::redis::{Part, Redis};
+use crate::wire::postgres::{self, Postgres};
+use crate::wire::redis::{self, Redis};
 
 /// Bytes that every window holds where the call has them: the longest header of any parser here.
 pub const HEADER_MAX: u32 = 16;
@@ -62,10 +63,24 @@ pub trait Source {
     /// Counts keys that were found, and that were not. False if there is no room to.
     fn count_keys(&mut self, key: &CountKey, hits: u32, misses: u32) -> bool;
 
-    /// Runs a part of the Redis parser; tells the code of what went wrong. The kernel has the verifier look at
-    /// each on its own.
+    /// Runs a part of the Postgres parser; tells what it says. The kernel has the verifier look at each on its
+    /// own, and once, from however many places it is run.
     #[inline(always)]
-    fn run_part(&mut self, part: Part, redis: &mut Redis, connection: &mut Connection) -> u32
+    fn run_postgres(
+        &mut self,
+        part: postgres::Part,
+        postgres: &mut Postgres,
+        connection: &mut Connection,
+    ) -> u32
+    where
+        Self: Sized,
+    {
+        postgres.run_part(part, self, connection)
+    }
+
+    /// The same of the Redis parser.
+    #[inline(always)]
+    fn run_redis(&mut self, part: redis::Part, redis: &mut Redis, connection: &mut Connection) -> u32
     where
         Self: Sized,
     {

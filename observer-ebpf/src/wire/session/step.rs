@@ -4,6 +4,7 @@ use super::{Mode, Session};
 use crate::layout::connection::Connection;
 use crate::layout::{Direction, Protocol, Role};
 use crate::wire::detect::{self, Start};
+use crate::wire::postgres::Part;
 use crate::wire::source::Source;
 use crate::wire::websocket::{Frames, may_start};
 
@@ -22,12 +23,8 @@ impl Session {
             self.become_other(Protocol::Tls, connection);
             return;
         }
-        let found = if self.is_answer(direction) {
-            self.parser.postgres_mut().is_whole::<true, S>(source)
-        } else {
-            self.parser.postgres_mut().is_whole::<false, S>(source)
-        };
-        if found {
+        let whole = if self.is_answer(direction) { Part::ServerWhole } else { Part::ClientWhole };
+        if source.run_postgres(whole, self.parser.postgres_mut(), connection) != 0 {
             self.resume_postgres(connection);
             return;
         }
