@@ -11,12 +11,21 @@ libc.syscall.restype = ctypes.c_long
 
 IO_URING_SETUP = 425
 IO_URING_ENTER = 426
+IO_URING_REGISTER = 427
+IORING_REGISTER_BUFFERS = 0
 IORING_ENTER_GETEVENTS = 1
 IORING_OFF_SQ_RING = 0
 IORING_OFF_CQ_RING = 0x8000000
 IORING_OFF_SQES = 0x10000000
+IORING_OP_READ_FIXED = 4
+IORING_OP_WRITE_FIXED = 5
 IORING_OP_SEND = 26
 IORING_OP_RECV = 27
+IORING_OP_PROVIDE_BUFFERS = 31
+# In a receive's ioprio: it goes on until there is no buffer left.
+IORING_RECV_MULTISHOT = 1 << 1
+# IOSQE_BUFFER_SELECT: into one of the buffers that were provided.
+IOSQE_BUFFER_SELECT = 1 << 5
 # IOSQE_ASYNC: have a kernel worker do it.
 IOSQE_ASYNC = 1 << 4
 
@@ -42,23 +51,39 @@ class Ring:
         self.results = mmap.mmap(self.fd, self.done + completions * 16, offset=IORING_OFF_CQ_RING)
         self.requests = mmap.mmap(self.fd, entries * 64, offset=IORING_OFF_SQES)
 
-    def request(self, opcode, descriptor, buffer, size, flags=0):
-        """Has one request done, and tells its result."""
+    def submit(self, opcode, descriptor, address, size, flags=0, priority=0, offset=0, group=0):
+        """Has a request begun (struct io_uring_sqe), and waits for a completion."""
         tail, = struct.unpack_from("I", self.queue, self.tail)
         mask, = struct.unpack_from("I", self.queue, self.mask)
         index = tail & mask
-        entry = struct.pack("<BBHiQQIIQ", opcode, flags, 0, descriptor, 0, ctypes.addressof(buffer), size, 0, 7)
+        entry = struct.pack("<BBHiQQIIQH", opcode, flags, priority, descriptor, offset, address, size, 0, 7, group)
         self.requests[index * 64:index * 64 + 64] = entry.ljust(64, b"\0")
         struct.pack_into("I", self.queue, self.array + index * 4, index)
         struct.pack_into("I", self.queue, self.tail, tail + 1)
         call(IO_URING_ENTER, self.fd, 1, 1, IORING_ENTER_GETEVENTS, 0, 0)
+
+    def result(self):
+        """What the next completion tells, for which it waits."""
         head, = struct.unpack_from("I", self.results, self.done_head)
+        while head == struct.unpack_from("I", self.results, self.done_tail)[0]:
+            call(IO_URING_ENTER, self.fd, 0, 1, IORING_ENTER_GETEVENTS, 0, 0)
         mask, = struct.unpack_from("I", self.results, self.done_mask)
         _, result, _ = struct.unpack_from("<QiI", self.results, self.done + (head & mask) * 16)
         struct.pack_into("I", self.results, self.done_head, head + 1)
         if result < 0:
             raise OSError(-result, os.strerror(-result))
         return result
+
+    def request(self, opcode, descriptor, buffer, size, flags=0):
+        """Has one request done, and tells its result."""
+        self.submit(opcode, descriptor, ctypes.addressof(buffer), size, flags)
+        return self.result()
+
+    def register(self, buffer):
+        """Makes a buffer known to the ring, as its first."""
+        vector = struct.pack("QQ", ctypes.addressof(buffer), len(buffer))
+        vector = ctypes.create_string_buffer(vector, len(vector))
+        call(IO_URING_REGISTER, self.fd, IORING_REGISTER_BUFFERS, ctypes.addressof(vector), 1)
 
 
 def ring_send(one, data, worker=False):
@@ -80,6 +105,42 @@ def ring_receive(one, count):
         received += ring.request(IORING_OP_RECV, one.fileno(), buffer, count - received)
     os.close(ring.fd)
     return received
+
+
+def ring_write_registered(one, data):
+    """Sends `data` out of a buffer that the ring knows, in one request."""
+    ring = Ring()
+    buffer = ctypes.create_string_buffer(data, len(data))
+    ring.register(buffer)
+    sent = ring.request(IORING_OP_WRITE_FIXED, one.fileno(), buffer, len(data))
+    os.close(ring.fd)
+    return sent
+
+
+def ring_read_registered(one, count):
+    """Receives up to `count` bytes into a buffer that the ring knows, in one request."""
+    ring = Ring()
+    buffer = ctypes.create_string_buffer(count)
+    ring.register(buffer)
+    received = ring.request(IORING_OP_READ_FIXED, one.fileno(), buffer, count)
+    os.close(ring.fd)
+    return received
+
+
+def ring_receive_on_and_on(one, count):
+    """Receives `count` bytes with one request, into buffers of 100 bytes. Tells how many times it was completed."""
+    ring = Ring()
+    size, buffers = 100, count // 100 + 16
+    room = ctypes.create_string_buffer(size * buffers)
+    ring.submit(IORING_OP_PROVIDE_BUFFERS, buffers, ctypes.addressof(room), size, group=3)
+    ring.result()
+    ring.submit(IORING_OP_RECV, one.fileno(), 0, 0, IOSQE_BUFFER_SELECT, IORING_RECV_MULTISHOT, group=3)
+    times = 0
+    while count > 0:
+        count -= ring.result()
+        times += 1
+    os.close(ring.fd)
+    return times
 
 
 def compat_program(descriptor, data):
