@@ -1,6 +1,6 @@
 //! The programs: what each is for, how it is attached, and how that went.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
 use std::path::Path;
@@ -14,8 +14,8 @@ use observer_ebpf::layout::settings::Thresholds;
 use serde::Serialize;
 
 use crate::kernel::iterator::Iterator;
-use crate::kernel::members::{self, Offsets};
-use crate::kernel::{namespaces, privileges};
+use crate::kernel::members::{self, Facts, Offsets};
+use crate::kernel::{namespaces, needs, privileges};
 use crate::redis::prefixes;
 use crate::snapshot::Arena;
 
@@ -279,7 +279,8 @@ pub fn load(settings: &Settings) -> Result<Probes, Error> {
     let btf = Btf::from_sys_fs()?;
     let mut ebpf = create(settings, &facts.offsets, way, &btf)?;
 
-    let mut loaded = load_programs(&mut ebpf, way, &btf);
+    let lacks = lacking(&facts)?;
+    let mut loaded = load_programs(&mut ebpf, way, &btf, &lacks);
     let mut probes = Vec::with_capacity(DESIGNS.len());
     let mut adopt = None;
     let mut refresh = None;
@@ -389,15 +390,39 @@ fn explained(mut reason: String) -> String {
     reason
 }
 
-/// Loads every program that is for this way, all at once: what takes time is the verifier, which uses one
-/// processor for each. Tells how it went, by name.
-fn load_programs(ebpf: &mut Ebpf, way: Way, btf: &Btf) -> BTreeMap<String, Result<(), String>> {
+/// What this kernel does not have of what each program reads, by its name; only programs that lack something.
+fn lacking(facts: &Facts) -> Result<BTreeMap<String, String>, Error> {
+    if facts.missing.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let needs = needs::globals(OBJECT).map_err(Error::Maps)?;
+    let lacks = |globals: &BTreeSet<String>| {
+        let missing = facts.missing.iter().filter(|member| globals.contains(member.global));
+        missing.map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    };
+    let all = needs.into_iter().map(|(name, globals)| (name, lacks(&globals)));
+    Ok(all.filter(|(_, lacks)| !lacks.is_empty()).collect())
+}
+
+/// Loads every program that is for this way and lacks nothing, all at once: what takes time is the verifier, which
+/// uses one processor for each. Tells how it went, by name.
+fn load_programs(
+    ebpf: &mut Ebpf,
+    way: Way,
+    btf: &Btf,
+    lacks: &BTreeMap<String, String>,
+) -> BTreeMap<String, Result<(), String>> {
     std::thread::scope(|scope| {
         let threads: Vec<_> = ebpf
             .programs_mut()
             .filter_map(|(name, program)| {
                 let design = way.designs().find(|design| design.name == name)?;
-                Some((name.to_owned(), scope.spawn(move || load_program(design, program, btf))))
+                let lacks = lacks.get(name);
+                let load = move || match lacks {
+                    Some(members) => Err(format!("this kernel has no {members}, which it reads")),
+                    None => load_program(design, program, btf),
+                };
+                Some((name.to_owned(), scope.spawn(load)))
             })
             .collect();
         let joined =

@@ -4,6 +4,7 @@
 //! kernel is compiled in. The names of the globals are those in the program's `globals.rs`.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::path::Path;
 
 use btfparse::{Offset, Readable, TypeInformation, TypeVariant};
@@ -20,6 +21,12 @@ pub struct Member {
     pub structure: &'static str,
     /// The path to the member.
     pub path: &'static str,
+}
+
+impl fmt::Display for Member {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}.{}", self.structure, self.path)
+    }
 }
 
 macro_rules! members {
@@ -102,9 +109,6 @@ pub enum Error {
     /// What it shows cannot be understood.
     #[error("cannot parse {VMLINUX}: {0}")]
     Unparsable(String),
-    /// Members that the program reads are not there.
-    #[error("this kernel has no {0}, which the program reads")]
-    Missing(String),
     /// The kernel cannot run the program.
     #[error("this kernel has no bpf_loop, without which no stream can be parsed; Linux 5.17 or newer has it")]
     TooOld,
@@ -123,6 +127,8 @@ pub type Offsets = Vec<(&'static str, u32)>;
 pub struct Facts {
     /// Where members are.
     pub offsets: Offsets,
+    /// Those that this kernel does not have.
+    pub missing: Vec<Member>,
     /// Whether there are tracepoints of every send and receive.
     pub has_tracepoints: bool,
 }
@@ -174,13 +180,10 @@ pub fn resolve(path: &Path) -> Result<Facts, Error> {
         let mut found = structures.get(member.structure).into_iter().flatten();
         match found.find_map(|&structure| offset_of(&types, structure, member)) {
             Some(offset) => offsets.push((member.global, offset)),
-            None => missing.push(format!("{}.{}", member.structure, member.path)),
+            None => missing.push(*member),
         }
     }
-    if !missing.is_empty() {
-        return Err(Error::Missing(missing.join(", ")));
-    }
-    Ok(Facts { offsets, has_tracepoints: types.id_of(TRACEPOINT).is_some() })
+    Ok(Facts { offsets, missing, has_tracepoints: types.id_of(TRACEPOINT).is_some() })
 }
 
 fn offset_of(types: &TypeInformation, structure: u32, member: &Member) -> Option<u32> {

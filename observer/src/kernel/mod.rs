@@ -4,4 +4,5 @@ pub mod batch;
 pub mod iterator;
 pub mod members;
 pub mod namespaces;
+pub mod needs;
 pub mod privileges;

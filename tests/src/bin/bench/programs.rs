@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use aya::programs::BtfTracePoint;
 use aya::{Btf, Ebpf, EbpfLoader};
 use observer::kernel::members;
@@ -77,6 +77,7 @@ fn attach(variable: &str) -> anyhow::Result<Ebpf> {
     let path = PathBuf::from(std::env::var_os(variable).with_context(|| format!("{variable} is not set"))?);
     let btf = Btf::from_sys_fs()?;
     let facts = members::resolve(Path::new(members::VMLINUX))?;
+    ensure!(facts.missing.is_empty(), "this kernel has no {:?}", facts.missing);
     let mut loader = EbpfLoader::new();
     loader.btf(Some(&btf));
     for (global, offset) in &facts.offsets {

@@ -1,0 +1,98 @@
+//! A kernel whose structures have other members than the programs read: this one, with its type information shown
+//! to the agent in a changed copy.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+use observer_tests::agent::{Agent, binary};
+use observer_tests::websocket::bench::Bench;
+use observer_tests::websocket::calls::{Pair, Receiving, Sending};
+use observer_tests::websocket::traffic::Opcode;
+use observer_tests::websocket::wire::Wire;
+use serde_json::Value;
+use tempfile::NamedTempFile;
+
+const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+
+/// The kernel's type information in which a name is another one of the same length.
+fn without(name: &str) -> anyhow::Result<NamedTempFile> {
+    let mut types = fs::read(VMLINUX)?;
+    let whole = [&b"\0"[..], name.as_bytes(), b"\0"].concat();
+    let mut found = 0;
+    while let Some(at) = types.windows(whole.len()).position(|bytes| bytes == whole) {
+        types[at + 1] = b'_';
+        found += 1;
+    }
+    ensure!(found == 1, "{name} is {found} times in {VMLINUX}");
+    let file = NamedTempFile::new()?;
+    fs::write(file.path(), types)?;
+    Ok(file)
+}
+
+/// A command that executes the agent, with its arguments behind, where the kernel seems to tell this of itself.
+fn with(types: &NamedTempFile) -> anyhow::Result<Command> {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation=private", "sh", "-c"]);
+    command.arg(format!("mount --bind {} {VMLINUX} && exec \"$0\" \"$@\"", types.path().display()));
+    command.arg(binary()?);
+    Ok(command)
+}
+
+/// What `observer check` says, and whether it succeeds.
+fn check(types: &NamedTempFile) -> anyhow::Result<(bool, Value)> {
+    let output = with(types)?.args(["check", "--json"]).output()?;
+    let said = serde_json::from_slice(&output.stdout);
+    Ok((output.status.success(), said.with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?))
+}
+
+/// The programs that are down, by what a report says, and why.
+fn down(report: &Value) -> anyhow::Result<Vec<(&str, &str)>> {
+    let probes = report["probes"].as_array().context("no probes")?;
+    let down = probes.iter().filter(|probe| probe["state"] != "up");
+    Ok(down
+        .map(|probe| (probe["name"].as_str().unwrap_or(""), probe["reason"].as_str().unwrap_or("")))
+        .collect())
+}
+
+/// Round-trip times are read by one program only.
+#[test]
+fn a_program_that_lacks_a_member_is_down_and_the_others_count() -> anyhow::Result<()> {
+    let types = without("srtt_us")?;
+    let reason = "this kernel has no tcp_sock.srtt_us, which it reads";
+    let (ok, report) = check(&types)?;
+    assert!(ok && report["ok"] == true, "{report}");
+    assert_eq!(down(&report)?, [("refresh", reason)]);
+
+    let agent = Agent::start_by(with(&types)?, &[])?;
+    assert_eq!(down(&agent.json("/status")?)?, [("refresh", reason)]);
+    let up = |metrics: &observer_tests::metrics::Metrics, probe: &str| {
+        metrics.sum("observer_probe_up", &[("probe", probe)])
+    };
+    let metrics = agent.scrape()?;
+    assert_eq!((up(&metrics, "refresh"), up(&metrics, "sock_send_length")), (0.0, 1.0));
+    let mut bench = Bench::new(agent)?;
+    let (mut asked, mut answered) = (Wire::client(), Wire::server());
+    for size in [5, 200, 70_000] {
+        asked.message(Opcode::Text, size);
+        answered.message(Opcode::Binary, size);
+    }
+    asked.close(1000);
+    answered.close(1000);
+    let (sending, receiving) = (Sending::Write(usize::MAX), Receiving::Read(1 << 16));
+    bench.session(Pair::tcp("127.0.0.1")?, &asked, &answered, sending, receiving)
+}
+
+/// Whose process a connection is, all need to know.
+#[test]
+fn what_nothing_can_be_seen_without_is_named() -> anyhow::Result<()> {
+    let types = without("start_boottime")?;
+    let (ok, report) = check(&types)?;
+    let reason = report["reason"].as_str().unwrap_or("");
+    assert!(!ok && reason.contains("task_struct.start_boottime") && !reason.contains('\n'), "{report}");
+    let output = with(&types)?.args(["run", "--listen", "127.0.0.1:0"]).output()?;
+    let said = String::from_utf8(output.stderr)?;
+    assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
+    assert!(said.contains("task_struct.start_boottime"), "{said}");
+    Ok(())
+}
