@@ -9,11 +9,11 @@ use anyhow::{Context as _, Result};
 use super::kernels::Kernel;
 
 /// How long a machine may take: it is ended then. Most of it goes into the verifier, which is emulated as well.
-const SECONDS: &str = "240";
+const SECONDS: &str = "120";
 
 /// How many instructions the verifier may go through in a program, of the million that it allows
 /// (`BPF_COMPLEXITY_LIMIT_INSNS` in `include/linux/bpf.h`): the next kernel's may go through more.
-const INSTRUCTIONS_MAX: u64 = 700_000;
+const INSTRUCTIONS_MAX: u64 = 500_000;
 
 /// What there is to say of a kernel.
 #[derive(Clone, Debug, Default)]
@@ -148,7 +148,7 @@ mod tests {
             "end\tpassed\r\n",
             "test\tone\r\nend\tfailed: other\r\n",
             "test\tone\r\nend\trefused: too old\r\n",
-            "program\tone\t700001\r\ntest\tall\r\nend\tpassed\r\n",
+            "program\tone\t500001\r\ntest\tall\r\nend\tpassed\r\n",
         ] {
             assert!(!read("6.12", bad).is_good(), "{bad:?}");
         }
