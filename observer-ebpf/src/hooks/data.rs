@@ -19,7 +19,6 @@ use crate::health;
 use crate::kernel::{Sock, Task, Tcp};
 use crate::maps::BUFFERS;
 use crate::parts;
-use crate::user_memory::Buffers;
 
 /// `SOCK_STREAM` (`include/linux/net.h`).
 const STREAM: u16 = 1;
