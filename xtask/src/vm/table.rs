@@ -19,11 +19,15 @@ real servers.
 
 **Linux 5.17 or newer on x86-64, with BTF (`CONFIG_DEBUG_INFO_BTF=y`, which distributions set)** is what the agent
 needs: every stream is parsed in a loop of `bpf_loop`, which came with 5.17. An older kernel is refused in one line,
-unless its distribution has taken that over; `observer check` says what it finds. What is not in the table has not
-been booted.
+unless its distribution has taken that over; `observer check` says what it finds. Without the helper, each loop would have to
+be unrolled, or be a chain of tail calls, for kernels that reach the end of their lives: that is not worth a second way
+through every parser. What is not in the table has not been booted.
 
 Sends and receives are seen by tracepoints since Linux 6.3. Before, they are seen at the exits of the functions that
 all of them end in, by the same parsers; what that costs has not been measured.
+
+Where a structure of the kernel has no such member, the programs that read it are down, `observer check` and `/status`
+name it, and the others run.
 
 ";
 
