@@ -56,13 +56,13 @@ fn connected_before(runtime: Runtime, listen: &str) -> anyhow::Result<()> {
 
     let traffic = client.take(&steps())?;
     exchanged(&mut client.side, &mut server.side, &traffic);
-    nothing_lost(&settle(&agent, &[&client.side, &server.side])?)?;
+    nothing_lost(&agent, &settle(&agent, &[&client.side, &server.side])?)?;
 
     client.close(1000)?;
     for _ in 0..2 {
         closed(&mut client.side, &mut server.side, "1000");
     }
-    nothing_lost(&settle(&agent, &[&client.side, &server.side])?)
+    nothing_lost(&agent, &settle(&agent, &[&client.side, &server.side])?)
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn streams_in_progress() -> anyhow::Result<()> {
             for ((is, was), what) in counts(&metrics, &name).into_iter().zip(before).zip(COUNTED) {
                 expect(&format!("{what:?}"), is - was, MESSAGES as f64)?;
             }
-            nothing_lost(&metrics)?;
+            nothing_lost(&agent, &metrics)?;
         }
     }
     Ok(())

@@ -82,7 +82,7 @@ fn a_header_is_enough() -> anyhow::Result<()> {
         })?;
         let took = sent.elapsed();
         ensure!(took < Duration::from_secs(1), "counted after {took:?}");
-        nothing_lost(&settle(&agent, &[&sides[0], &sides[1]])?)?;
+        nothing_lost(&agent, &settle(&agent, &[&sides[0], &sides[1]])?)?;
 
         let events = agent.json("/events")?;
         let events = own(&events);
@@ -211,7 +211,7 @@ fn fragments_count_at_their_end() -> anyhow::Result<()> {
     rest.traffic.frame(Opcode::Continuation, 3);
     rest.traffic.message(Opcode::Binary, false, size);
     ask(&pair, &rest, &mut sides)?;
-    nothing_lost(&settle(&agent, &[&sides[0], &sides[1]])?)?;
+    nothing_lost(&agent, &settle(&agent, &[&sides[0], &sides[1]])?)?;
     ensure!(own(&agent.json("/events")?).len() == 2, "not two events");
     Ok(())
 }
@@ -252,7 +252,7 @@ fn logging_is_limited_and_counting_is_not() -> anyhow::Result<()> {
     for side in &mut sides {
         side.open = u32::try_from(MESSAGES)?;
     }
-    nothing_lost(&settle(&agent, &[&sides[0], &sides[1]])?)?;
+    nothing_lost(&agent, &settle(&agent, &[&sides[0], &sides[1]])?)?;
     let events = agent.json("/events")?;
     ensure!(own(&events).len() == 2 * MESSAGES, "not {} events", 2 * MESSAGES);
 

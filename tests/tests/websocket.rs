@@ -43,7 +43,7 @@ fn combination(server: Runtime, client: Runtime, listen: &str) -> anyhow::Result
     for _ in 0..2 {
         closed(&mut client.side, &mut server.side, "1000");
     }
-    nothing_lost(&settle(&agent, &[&client.side, &server.side])?)
+    nothing_lost(&agent, &settle(&agent, &[&client.side, &server.side])?)
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn with_tungstenite(server: Runtime) -> anyhow::Result<()> {
     anyhow::ensure!(matches!(socket.read()?, Message::Close(_)), "no close came back");
     drop(socket);
     closed(&mut client, &mut server.side, "1001");
-    nothing_lost(&settle(&agent, &[&client, &server.side])?)
+    nothing_lost(&agent, &settle(&agent, &[&client, &server.side])?)
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn through_nginx(worker: bool) -> anyhow::Result<()> {
         closed(&mut client.side, &mut front, "1000");
         closed(&mut back, &mut server.side, "1000");
     }
-    nothing_lost(&settle(&agent, &[&client.side, &front, &back, &server.side])?)
+    nothing_lost(&agent, &settle(&agent, &[&client.side, &front, &back, &server.side])?)
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn compressed(server: (Runtime, &str), client: (Runtime, &str), threshold: u64) 
     settle(&agent, &[&client.side, &server.side])?;
     client.close(1000)?;
     closed(&mut client.side, &mut server.side, "1000");
-    nothing_lost(&settle(&agent, &[&client.side, &server.side])?)
+    nothing_lost(&agent, &settle(&agent, &[&client.side, &server.side])?)
 }
 
 /// `websockets` compresses every message once it is agreed on.

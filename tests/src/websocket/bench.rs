@@ -56,7 +56,7 @@ impl Bench {
 
     /// Waits until the agent says all of it, and has lost nothing.
     pub fn settle(&self) -> anyhow::Result<()> {
-        nothing_lost(&settle(&self.agent, &[&self.client, &self.server])?)
+        nothing_lost(&self.agent, &settle(&self.agent, &[&self.client, &self.server])?)
     }
 
     /// A session from its handshake to its end: all calls are of one kind.

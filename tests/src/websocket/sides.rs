@@ -181,7 +181,7 @@ pub fn settle(agent: &Agent, sides: &[&Side]) -> anyhow::Result<Metrics> {
     }
 }
 
-/// Fails if the agent lost anything in WebSocket streams.
-pub fn nothing_lost(metrics: &Metrics) -> anyhow::Result<()> {
-    metrics::nothing_lost(metrics, "websocket", 0.0)
+/// Fails if the agent lost anything in WebSocket streams; see [`metrics::nothing_lost`].
+pub fn nothing_lost(agent: &Agent, metrics: &Metrics) -> anyhow::Result<()> {
+    metrics::nothing_lost(metrics, "websocket", agent.missed_runs()?)
 }
