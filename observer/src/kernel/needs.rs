@@ -69,7 +69,7 @@ fn refer<'data>(
         }
         let number = i64::from(i32::from_le_bytes([a, b, c, d]));
         // A call tells how many instructions lie between; an address, how many bytes.
-        let distance = if is_call { (number + 1) * INSTRUCTION as i64 } else { number };
+        let distance = if is_call { (number + 1) * INSTRUCTION.cast_signed() } else { number };
         let function = functions.range_mut(..=(own, at)).next_back();
         let Some((_, function)) = function.filter(|((of, _), found)| *of == own && at < found.end) else {
             continue;
@@ -77,7 +77,7 @@ fn refer<'data>(
         let Some(&symbol) = related.get(&at) else {
             // Within the section, and known when it was written.
             if is_call {
-                let place = (at + INSTRUCTION).wrapping_add_signed(number * INSTRUCTION as i64);
+                let place = (at + INSTRUCTION).wrapping_add_signed(number * INSTRUCTION.cast_signed());
                 function.calls.insert((own, place));
             }
             continue;
