@@ -1,6 +1,7 @@
 //! What the agent sets before the program is loaded: constants to the verifier and to the JIT.
 //!
-//! `OFFSET_*` are byte offsets of members of kernel structures, resolved from the running kernel's BTF.
+//! `OFFSET_*` are byte offsets of members of kernel structures, resolved from the running kernel's BTF; 0 where it has
+//! none, and no program that reads it is loaded then, unless it looks at that first.
 //! Names are the kernel's; the agent's table of members has the same.
 
 use aya_ebpf::Global;
@@ -77,7 +78,6 @@ globals! {
     OFFSET_PID_NAMESPACE_INUM: u32 = 0;
     OFFSET_REGS_ORIG_AX: u32 = 0;
     OFFSET_REGS_AX: u32 = 0;
-    OFFSET_REGS_DI: u32 = 0;
     OFFSET_REGS_SI: u32 = 0;
     OFFSET_REGS_DX: u32 = 0;
 }

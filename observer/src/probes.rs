@@ -50,7 +50,7 @@ struct Design {
     /// The only way of seeing sends and receives that it is for, if it is.
     way: Option<Way>,
     gives: &'static str,
-    /// Without it there is nothing to observe.
+    /// Without it there is nothing to observe, or no end to what is.
     essential: bool,
     since: &'static str,
 }
@@ -129,8 +129,8 @@ const DESIGNS: [Design; 12] = [
         name: "refresh",
         kind: Kind::Iterator("bpf_sk_storage_map"),
         way: None,
-        gives: "the end of UNIX connections, and retransmits",
-        essential: false,
+        gives: "the end of UNIX connections, round-trip times, retransmits, and bytes that moved unseen",
+        essential: true,
         since: "5.9",
     },
 ];
@@ -193,6 +193,17 @@ pub enum Error {
     /// The maps could not be made.
     #[error("cannot create the BPF maps: {0}")]
     Maps(String),
+    /// What the program needs of the kernel could not be told.
+    #[error("cannot read this binary's own BPF program: {0}")]
+    Object(String),
+    /// A program without which there is nothing to observe reads what this kernel does not have.
+    #[error("{name} cannot be loaded: {reason}")]
+    Lacks {
+        /// Its name.
+        name: &'static str,
+        /// What there is not.
+        reason: String,
+    },
     /// A program without which there is nothing to observe is down.
     #[error("{name} cannot be attached, which needs Linux {since} or newer: {reason}")]
     Essential {
@@ -211,6 +222,8 @@ pub struct Probes {
     pub probes: Vec<Probe>,
     /// How sends and receives are seen.
     pub way: &'static str,
+    /// Members that this kernel's structures do not have, with what is not known without each.
+    pub missing_members: Vec<String>,
     /// Connections, to be read at any time.
     pub arena: Arena,
     /// Elements of the arena to use again.
@@ -298,6 +311,9 @@ pub fn load(settings: &Settings) -> Result<Probes, Error> {
                 })
             }
         });
+        if let (Err(reason), true, true) = (&outcome, design.essential, lacks.contains_key(design.name)) {
+            return Err(Error::Lacks { name: design.name, reason: reason.clone() });
+        }
         if let (Err(reason), true) = (&outcome, design.essential) {
             return Err(Error::Essential { name: design.name, since: design.since, reason: reason.clone() });
         }
@@ -320,6 +336,7 @@ pub fn load(settings: &Settings) -> Result<Probes, Error> {
     Ok(Probes {
         probes,
         way: way.tells(),
+        missing_members: facts.dispensable,
         arena,
         free: typed(&mut ebpf, "FREE")?,
         retired: typed(&mut ebpf, "RETIRED")?,
@@ -395,7 +412,7 @@ fn lacking(facts: &Facts) -> Result<BTreeMap<String, String>, Error> {
     if facts.missing.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let needs = needs::globals(OBJECT).map_err(Error::Maps)?;
+    let needs = needs::globals(OBJECT).map_err(Error::Object)?;
     let lacks = |globals: &BTreeSet<String>| {
         let missing = facts.missing.iter().filter(|member| globals.contains(member.global));
         missing.map(ToString::to_string).collect::<Vec<_>>().join(", ")

@@ -24,6 +24,8 @@ IORING_OP_RECV = 27
 IORING_OP_PROVIDE_BUFFERS = 31
 # In a receive's ioprio: it goes on until there is no buffer left.
 IORING_RECV_MULTISHOT = 1 << 1
+# In a completion: it is not the request's last.
+IORING_CQE_F_MORE = 1 << 1
 # IOSQE_BUFFER_SELECT: into one of the buffers that were provided.
 IOSQE_BUFFER_SELECT = 1 << 5
 # IOSQE_ASYNC: have a kernel worker do it.
@@ -43,7 +45,7 @@ class Ring:
 
     def __init__(self):
         parameters = ctypes.create_string_buffer(120)
-        self.fd = call(IO_URING_SETUP, 4, ctypes.addressof(parameters))
+        self.fd = call(IO_URING_SETUP, 64, ctypes.addressof(parameters))
         entries, completions = struct.unpack_from("II", parameters, 0)
         self.head, self.tail, self.mask, _, _, _, self.array = struct.unpack_from("7I", parameters, 40)
         self.done_head, self.done_tail, self.done_mask, _, _, self.done = struct.unpack_from("6I", parameters, 80)
@@ -68,7 +70,7 @@ class Ring:
         while head == struct.unpack_from("I", self.results, self.done_tail)[0]:
             call(IO_URING_ENTER, self.fd, 0, 1, IORING_ENTER_GETEVENTS, 0, 0)
         mask, = struct.unpack_from("I", self.results, self.done_mask)
-        _, result, _ = struct.unpack_from("<QiI", self.results, self.done + (head & mask) * 16)
+        _, result, self.flags = struct.unpack_from("<QiI", self.results, self.done + (head & mask) * 16)
         struct.pack_into("I", self.results, self.done_head, head + 1)
         if result < 0:
             raise OSError(-result, os.strerror(-result))
@@ -139,6 +141,8 @@ def ring_receive_on_and_on(one, count):
     while count > 0:
         count -= ring.result()
         times += 1
+        if count > 0 and not ring.flags & IORING_CQE_F_MORE:
+            raise OSError(f"the request ended with {count} bytes to come")
     os.close(ring.fd)
     return times
 

@@ -145,8 +145,8 @@ impl Scene {
         ])
     }
 
-    /// Those incidents which are over at once: each happens again as long as nobody has been told, as it would,
-    /// for what has come and gone before Prometheus looks, or Alertmanager tells, is told by nobody.
+    /// Repeats each incident that has not been told of. One that is over at once may come and go between two scrapes,
+    /// or before Alertmanager sends, and is rightly not told then.
     fn go_on(&mut self, missing: &[&Expected]) -> anyhow::Result<()> {
         for alert in missing {
             match alert.name {

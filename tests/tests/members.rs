@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 use observer_tests::agent::{Agent, binary};
+use observer_tests::talk::Talk;
 use observer_tests::websocket::bench::Bench;
 use observer_tests::websocket::calls::{Pair, Receiving, Sending};
 use observer_tests::websocket::traffic::Opcode;
@@ -55,22 +56,8 @@ fn down(report: &Value) -> anyhow::Result<Vec<(&str, &str)>> {
         .collect())
 }
 
-/// Round-trip times are read by one program only.
-#[test]
-fn a_program_that_lacks_a_member_is_down_and_the_others_count() -> anyhow::Result<()> {
-    let types = without("srtt_us")?;
-    let reason = "this kernel has no tcp_sock.srtt_us, which it reads";
-    let (ok, report) = check(&types)?;
-    assert!(ok && report["ok"] == true, "{report}");
-    assert_eq!(down(&report)?, [("refresh", reason)]);
-
-    let agent = Agent::start_by(with(&types)?, &[])?;
-    assert_eq!(down(&agent.json("/status")?)?, [("refresh", reason)]);
-    let up = |metrics: &observer_tests::metrics::Metrics, probe: &str| {
-        metrics.sum("observer_probe_up", &[("probe", probe)])
-    };
-    let metrics = agent.scrape()?;
-    assert_eq!((up(&metrics, "refresh"), up(&metrics, "sock_send_length")), (0.0, 1.0));
+/// A WebSocket session over TCP and one over a UNIX socket, from their handshake until their end is found.
+fn sessions(agent: Agent) -> anyhow::Result<()> {
     let mut bench = Bench::new(agent)?;
     let (mut asked, mut answered) = (Wire::client(), Wire::server());
     for size in [5, 200, 70_000] {
@@ -79,8 +66,51 @@ fn a_program_that_lacks_a_member_is_down_and_the_others_count() -> anyhow::Resul
     }
     asked.close(1000);
     answered.close(1000);
-    let (sending, receiving) = (Sending::Write(usize::MAX), Receiving::Read(1 << 16));
-    bench.session(Pair::tcp("127.0.0.1")?, &asked, &answered, sending, receiving)
+    for pair in [Pair::tcp("127.0.0.1")?, Pair::unix()?] {
+        let (sending, receiving) = (Sending::Write(usize::MAX), Receiving::Read(1 << 16));
+        bench.session(pair, &asked, &answered, sending, receiving)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_member_for_show_only_is_named_and_everything_else_is_known() -> anyhow::Result<()> {
+    let types = without("srtt_us")?;
+    let named = "no tcp_sock.srtt_us: round-trip times are not known";
+    let (ok, report) = check(&types)?;
+    let features = report["features"].as_array().context("no features")?;
+    assert!(ok && features.iter().any(|one| one["ok"] == false && one["detail"] == named), "{report}");
+    assert_eq!(down(&report)?, []);
+
+    let agent = Agent::start_by(with(&types)?, &[])?;
+    let status = agent.json("/status")?;
+    assert_eq!((down(&status)?, &status["missing_members"][0]), (vec![], &named.into()), "{status}");
+    let talk = Talk::steady(["members-c", "members-s"], 30)?;
+    agent.wait_until("two seconds of it", |metrics| {
+        metrics.sum("observer_bytes_total", &[("process", "members-c"), ("direction", "sent")]) > 50_000.0
+    })?;
+    let flows = agent.json("/flows?process=members-c")?;
+    let flow = &flows["flows"][0];
+    assert!(flow["pid"] == talk.client.pid() && flow["rtt_seconds"].is_null(), "{flows}");
+    drop(talk);
+    sessions(agent)
+}
+
+#[test]
+fn programs_that_lack_a_member_are_down_and_the_others_count() -> anyhow::Result<()> {
+    let types = without("sk_shutdown")?;
+    let reason = "this kernel has no sock.sk_shutdown, which it reads";
+    let expected = [("inet_sock_set_state", reason), ("tcp_destroy_sock", reason)];
+    let (ok, report) = check(&types)?;
+    assert!(ok && report["ok"] == true, "{report}");
+    assert_eq!(down(&report)?, expected);
+
+    let agent = Agent::start_by(with(&types)?, &[])?;
+    assert_eq!(down(&agent.json("/status")?)?, expected);
+    let metrics = agent.scrape()?;
+    let up = |probe: &str| metrics.sum("observer_probe_up", &[("probe", probe)]);
+    assert_eq!((up("tcp_destroy_sock"), up("sock_send_length")), (0.0, 1.0));
+    sessions(agent)
 }
 
 /// Whose process a connection is, all need to know.

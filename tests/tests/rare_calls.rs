@@ -52,8 +52,8 @@ fn one_request_of_io_uring_that_receives_on_and_on() -> anyhow::Result<()> {
     let (agent, mut talk, before) = open(["shots-client", "shots-server"])?;
     talk.client.tell("ring_receive_on_and_on(one, 10 * 96)")?;
     talk.server.run("for _ in range(10): one.sendall(frame(94, False)); time.sleep(0.02)")?;
-    let times = serde_json::from_value::<f64>(talk.client.answer()?)?;
-    assert!(times >= 9.6, "{times} completions");
+    // One request, which is completed many times, or else it fails.
+    talk.client.answer()?;
     let metrics = agent.scrape()?;
     let count = |process| since(counted(&metrics, process), counted(&before, process));
     assert_eq!(count("shots-client"), [[0.0, 0.0], [0.0, 960.0]], "{}", metrics.text());
@@ -79,10 +79,9 @@ fn sent_without_a_copy() -> anyhow::Result<()> {
     let count = |process| since(counted(&metrics, process), counted(&before, process));
     assert_eq!(count("zc-client"), [[3.0, 150_024.0], [0.0, 0.0]], "{}", metrics.text());
     assert_eq!(count("zc-server"), [[0.0, 0.0], [3.0, 150_024.0]]);
-    assert_eq!(
-        metrics.sum("observer_unparsed_bytes_total", &[]),
-        before.sum("observer_unparsed_bytes_total", &[])
-    );
+    for reason in ["fault", "other"] {
+        assert_eq!(unparsed(&metrics, reason), unparsed(&before, reason), "{reason}");
+    }
     Ok(())
 }
 

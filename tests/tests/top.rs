@@ -23,10 +23,10 @@ fn places(screen: &str, words: [&str; 2]) -> [Option<usize>; 2] {
     words.map(|word| screen.lines().position(|line| line.split_whitespace().any(|one| one == word)))
 }
 
-/// Whether a process's row has a cell that starts with either.
+/// Whether a process's row has a cell behind its pid that starts with either.
 fn shown(screen: &str, process: &str, starts: [&str; 2]) -> bool {
     let starting = |cell: &&str| starts.iter().any(|start| cell.starts_with(start));
-    row(screen, process).is_ok_and(|row| row.iter().any(starting))
+    row(screen, process).is_ok_and(|row| row.iter().skip(1).any(starting))
 }
 
 fn both(screen: &str) -> bool {

@@ -14,6 +14,7 @@ use crate::{cargo, workspace};
 const FLAGS: [&str; 6] = [
     "-Clinker=bpf-linker",
     "-Clink-arg=--btf",
+    // Which would have every run of zeroes written byte by byte, in a function.
     "-Clink-arg=--disable-expand-memcpy-in-order",
     "-Ctarget-cpu=v3",
     "-Cdebuginfo=2",
@@ -28,8 +29,8 @@ pub(crate) fn command() -> Result<()> {
 
 /// Builds the BPF program and the agent; for callers that have set up.
 ///
-/// The end-to-end tests are named too, of which nothing is built: cargo compiles a dependency with the features that
-/// all packages which are named want of it. So they find it, and the agent's library, compiled: a minute less.
+/// The package of the end-to-end tests is named, too, though nothing of it is built: cargo compiles a dependency with
+/// the features that all named packages ask for. The tests then use what is compiled here, which saves a minute.
 pub(crate) fn everything() -> Result<()> {
     bpf("observer-program")?;
     let mut cargo = cargo::same();

@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: what CI runs.
+//! `cargo xtask ci`: the lints, then the tests.
 
 use anyhow::{Context as _, Result};
 

@@ -63,8 +63,8 @@ pub trait Source {
     /// Counts keys that were found, and that were not. False if there is no room to.
     fn count_keys(&mut self, key: &CountKey, hits: u32, misses: u32) -> bool;
 
-    /// Runs a part of the Postgres parser; tells what it says. The kernel has the verifier look at each on its
-    /// own, and once, from however many places it is run.
+    /// Runs a part of the Postgres parser, and returns what that does. In the kernel the verifier looks at each part
+    /// once and on its own, from however many places it is run.
     #[inline(always)]
     fn run_postgres(
         &mut self,

@@ -110,8 +110,10 @@ impl Observed {
         core::mem::swap(&mut source.keys, &mut self.keys);
         self.oversized[direction as usize].append(&mut source.oversized);
         // One look at each byte for a head, or two for frames that are tried first, and a few to begin with.
-        // A line of Redis is looked at again for each run of keys that nothing comes to, of which so many are kept.
-        let again = if self.protocol() == Protocol::Redis { 2 * 64 } else { 0 };
+        // A line of a Redis server's is looked at again for each run of keys that nothing comes to, of which so many
+        // are kept (`RUNS` in wire/redis/queue.rs).
+        let is_answer = direction as u8 != self.role.request_direction() as u8;
+        let again = if is_answer && self.protocol() == Protocol::Redis { 2 * 64 } else { 0 };
         let bound = 2 * length.min(STEPS_MAX + 1) + 16 + again;
         assert!(source.looks <= bound, "{} looks at {length} bytes", source.looks);
     }

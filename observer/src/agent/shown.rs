@@ -26,6 +26,8 @@ pub struct Status<'a> {
     /// How sends and receives are seen.
     way_in: &'static str,
     probes: &'a [Probe],
+    /// Members that this kernel's structures do not have, with what is not known without each.
+    missing_members: &'a [String],
     tracked_connections: u64,
     untracked_connections: u64,
     processes: usize,
@@ -110,6 +112,7 @@ impl Agent {
             uptime_seconds: self.started.elapsed().as_secs_f64(),
             way_in: self.probes.way,
             probes: &self.probes.probes,
+            missing_members: &self.probes.missing_members,
             tracked_connections: self.probes.arena.tracked(),
             untracked_connections: health.untracked,
             processes: self.ledger.members(),

@@ -95,10 +95,16 @@ members! {
     OFFSET_PID_NAMESPACE_INUM = pid_namespace.ns.inum;
     OFFSET_REGS_ORIG_AX = pt_regs.orig_ax;
     OFFSET_REGS_AX = pt_regs.ax;
-    OFFSET_REGS_DI = pt_regs.di;
     OFFSET_REGS_SI = pt_regs.si;
     OFFSET_REGS_DX = pt_regs.dx;
 }
+
+/// Those that programs do without, by their global, and what is not known then.
+const DISPENSABLE: [(&str, &str); 3] = [
+    ("OFFSET_SOCK_ERR", "reasons for which connects fail"),
+    ("OFFSET_TCP_SRTT_US", "round-trip times"),
+    ("OFFSET_TCP_TOTAL_RETRANS", "retransmits"),
+];
 
 /// Why members could not be resolved.
 #[derive(Debug, thiserror::Error)]
@@ -127,8 +133,10 @@ pub type Offsets = Vec<(&'static str, u32)>;
 pub struct Facts {
     /// Where members are.
     pub offsets: Offsets,
-    /// Those that this kernel does not have.
+    /// Those that this kernel does not have, and programs need.
     pub missing: Vec<Member>,
+    /// Those that it does not have and programs do without, each with what is not known then.
+    pub dispensable: Vec<String>,
     /// Whether there are tracepoints of every send and receive.
     pub has_tracepoints: bool,
 }
@@ -176,14 +184,18 @@ pub fn resolve(path: &Path) -> Result<Facts, Error> {
     }
     let mut offsets = Vec::with_capacity(MEMBERS.len());
     let mut missing = Vec::new();
+    let mut dispensable = Vec::new();
     for member in MEMBERS {
         let mut found = structures.get(member.structure).into_iter().flatten();
         match found.find_map(|&structure| offset_of(&types, structure, member)) {
             Some(offset) => offsets.push((member.global, offset)),
-            None => missing.push(*member),
+            None => match DISPENSABLE.iter().find(|(global, _)| *global == member.global) {
+                Some((_, effect)) => dispensable.push(format!("no {member}: {effect} are not known")),
+                None => missing.push(*member),
+            },
         }
     }
-    Ok(Facts { offsets, missing, has_tracepoints: types.id_of(TRACEPOINT).is_some() })
+    Ok(Facts { offsets, missing, dispensable, has_tracepoints: types.id_of(TRACEPOINT).is_some() })
 }
 
 fn offset_of(types: &TypeInformation, structure: u32, member: &Member) -> Option<u32> {

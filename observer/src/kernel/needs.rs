@@ -11,8 +11,8 @@ const INSTRUCTION: u64 = 8;
 /// `BPF_JMP | BPF_CALL`, with `BPF_PSEUDO_CALL` as its source: a call of another function here.
 const CALL: u8 = 0x85;
 const PSEUDO_CALL: u8 = 1;
-/// `BPF_LD | BPF_IMM | BPF_DW`: a number of 64 bits, or an address.
-const LOAD_ADDRESS: u8 = 0x18;
+/// `BPF_LD | BPF_IMM | BPF_DW`: an immediate of 64 bits, or an address.
+const LD_IMM64: u8 = 0x18;
 
 /// Where a function starts: the number of its section, and a place in it.
 type Place = (usize, u64);
@@ -43,7 +43,7 @@ pub fn globals(object: &[u8]) -> Result<BTreeMap<String, BTreeSet<String>>, Stri
     for section in file.sections().filter(|section| section.kind() == SectionKind::Text) {
         refer(&file, &section, &mut functions)?;
     }
-    Ok(names.into_iter().map(|(name, place)| (name, reached(&functions, place))).collect())
+    names.into_iter().map(|(name, place)| Ok((name, reached(&functions, place)?))).collect()
 }
 
 /// Notes what a section's instructions refer to, for the function that each is in.
@@ -54,30 +54,30 @@ fn refer<'data>(
 ) -> Result<(), String> {
     let own = section.index().0;
     let code = section.data().map_err(|error| error.to_string())?;
-    let mut related: BTreeMap<u64, object::SymbolIndex> = BTreeMap::new();
+    let mut relocations: BTreeMap<u64, object::SymbolIndex> = BTreeMap::new();
     for (at, relocation) in section.relocations() {
         if let RelocationTarget::Symbol(symbol) = relocation.target() {
-            related.insert(at, symbol);
+            relocations.insert(at, symbol);
         }
     }
     for (index, instruction) in code.chunks_exact(INSTRUCTION as usize).enumerate() {
         let &[opcode, registers, _, _, a, b, c, d] = instruction else { continue };
         let at = index as u64 * INSTRUCTION;
         let is_call = opcode == CALL && registers >> 4 == PSEUDO_CALL;
-        if !is_call && opcode != LOAD_ADDRESS {
+        if !is_call && opcode != LD_IMM64 {
             continue;
         }
-        let number = i64::from(i32::from_le_bytes([a, b, c, d]));
+        let imm = i64::from(i32::from_le_bytes([a, b, c, d]));
         // A call tells how many instructions lie between; an address, how many bytes.
-        let distance = if is_call { (number + 1) * INSTRUCTION.cast_signed() } else { number };
+        let distance = if is_call { (imm + 1) * INSTRUCTION.cast_signed() } else { imm };
         let function = functions.range_mut(..=(own, at)).next_back();
         let Some((_, function)) = function.filter(|((of, _), found)| *of == own && at < found.end) else {
             continue;
         };
-        let Some(&symbol) = related.get(&at) else {
+        let Some(&symbol) = relocations.get(&at) else {
             // Within the section, and known when it was written.
             if is_call {
-                let place = (at + INSTRUCTION).wrapping_add_signed(number * INSTRUCTION.cast_signed());
+                let place = (at + INSTRUCTION).wrapping_add_signed(imm * INSTRUCTION.cast_signed());
                 function.calls.insert((own, place));
             }
             continue;
@@ -95,13 +95,14 @@ fn refer<'data>(
 }
 
 /// The globals of a function and of all that it leads to.
-fn reached(functions: &BTreeMap<Place, Function>, from: Place) -> BTreeSet<String> {
+fn reached(functions: &BTreeMap<Place, Function>, from: Place) -> Result<BTreeSet<String>, String> {
     let mut seen = BTreeSet::from([from]);
     let mut next = vec![from];
     let mut globals = BTreeSet::new();
-    while let Some(function) = next.pop().and_then(|place| functions.get(&place)) {
+    while let Some(place) = next.pop() {
+        let function = functions.get(&place).ok_or_else(|| format!("there is no function at {place:?}"))?;
         globals.extend(function.globals.iter().cloned());
         next.extend(function.calls.iter().copied().filter(|&place| seen.insert(place)));
     }
-    globals
+    Ok(globals)
 }
