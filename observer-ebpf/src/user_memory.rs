@@ -14,7 +14,7 @@ use observer_ebpf::layout::redis::{CountKey, Prefix};
 use observer_ebpf::layout::settings::Thresholds;
 use observer_ebpf::wire::postgres::{self, Postgres};
 use observer_ebpf::wire::redis::{self, Redis};
-use observer_ebpf::wire::source::{HEADER_MAX, Source};
+use observer_ebpf::wire::source::{HEADER_MAX, Source, recall};
 
 use crate::globals::{
     OFFSET_REGS_AX, OFFSET_REGS_DX, OFFSET_REGS_ORIG_AX, OFFSET_REGS_SI, OFFSET_TASK_FLAGS,
@@ -150,6 +150,14 @@ impl Buffers {
         Ok(())
     }
 
+    /// Fills the window with the first bytes of a call of one buffer. Should it fail, it will fail again for the parser.
+    #[inline(always)]
+    pub fn read_single(&mut self) {
+        if self.vectors_at == 0 {
+            self.read_on(0);
+        }
+    }
+
     /// Whether all of the call's bytes have been dealt with.
     #[inline(always)]
     pub fn is_done(&self) -> bool {
@@ -206,10 +214,14 @@ impl Buffers {
     /// Fills the window from `offset` on; tells how many bytes it holds then, 0 if they cannot be read.
     #[inline(always)]
     pub fn refill(&mut self, offset: u32) -> u32 {
-        if !self.seek(offset) {
-            return 0;
-        }
-        let left = self.to - offset;
+        if self.seek(offset) { self.read_on(offset) } else { 0 }
+    }
+
+    /// The same where the current buffer holds `offset`.
+    #[inline(always)]
+    fn read_on(&mut self, offset: u32) -> u32 {
+        // Out of memory, for the verifier of 6.1: it cannot follow a caller's number through these comparisons.
+        let left = recall(&self.to) - offset;
         let most = if self.stop == 0 { FIRST_WINDOW } else { WINDOW };
         let size = if left > most { most } else { left };
         let address = self.base + u64::from(offset - self.from);

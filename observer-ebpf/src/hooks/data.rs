@@ -36,7 +36,7 @@ const DISCARD: i32 = 0x20;
 /// A send.
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn sock_send_length(context: BtfTracePointContext) -> i32 {
-    moved(Sock(context.arg(0)), context.arg(1), 0, Direction::Sent, Direction::Sent as u32);
+    moved::<true>(Sock(context.arg(0)), context.arg(1), 0, Direction::Sent, Direction::Sent as u32);
     0
 }
 
@@ -44,14 +44,15 @@ pub fn sock_send_length(context: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length(context: BtfTracePointContext) -> i32 {
     let direction = Direction::Received;
-    moved(Sock(context.arg(0)), context.arg(1), context.arg(2), direction, direction as u32);
+    moved::<true>(Sock(context.arg(0)), context.arg(1), context.arg(2), direction, direction as u32);
     0
 }
 
 /// `result` bytes moved on a socket, or none. `room` is the element of `BUFFERS` that is the calling program's
-/// alone.
+/// alone. With `AT_ONCE`, a call's first bytes are read before a parser asks for them, which saves a call; it takes
+/// stack that kernels before 6.3 do not have.
 #[inline(always)]
-pub fn moved(sk: Sock, result: i32, flags: i32, direction: Direction, room: u32) {
+pub fn moved<const AT_ONCE: bool>(sk: Sock, result: i32, flags: i32, direction: Direction, room: u32) {
     if result <= 0 || flags & NOT_TAKEN != 0 || sk.read::<u16>(OFFSET_SOCK_TYPE.load()) != STREAM {
         return;
     }
@@ -72,7 +73,7 @@ pub fn moved(sk: Sock, result: i32, flags: i32, direction: Direction, room: u32)
     }
     connection.bytes[direction as usize] += u64::from(bytes);
     let call = Call { task, bytes, stored: flags & DISCARD == 0, room };
-    follow(sk, &call, socket, connection, direction);
+    follow::<AT_ONCE>(sk, &call, socket, connection, direction);
     connections::unlock(socket, direction);
     let is_full = if socket.session.has_messages(direction) {
         connection.details.postgres().is_full()
@@ -112,7 +113,13 @@ struct Call {
 
 /// Leads the direction's parser over the call's bytes.
 #[inline(always)]
-fn follow(sk: Sock, call: &Call, socket: &mut Socket, connection: &mut Connection, direction: Direction) {
+fn follow<const AT_ONCE: bool>(
+    sk: Sock,
+    call: &Call,
+    socket: &mut Socket,
+    connection: &mut Connection,
+    direction: Direction,
+) {
     let bytes = call.bytes;
     let expected = socket.positions[direction as usize];
     socket.positions[direction as usize] = expected.wrapping_add(bytes);
@@ -129,7 +136,8 @@ fn follow(sk: Sock, call: &Call, socket: &mut Socket, connection: &mut Connectio
     if socket.session.pass(direction, bytes, connection) {
         return;
     }
-    let located = if call.stored { read(call, socket, connection, direction) } else { Err(Unread::Other) };
+    let located =
+        if call.stored { read::<AT_ONCE>(call, socket, connection, direction) } else { Err(Unread::Other) };
     let desync = match located {
         Ok(desync) => {
             if settled && !socket.session.is_settled(direction) {
@@ -150,7 +158,7 @@ fn follow(sk: Sock, call: &Call, socket: &mut Socket, connection: &mut Connectio
 
 /// Reads the call's bytes and hands them to the session.
 #[inline(always)]
-fn read(
+fn read<const AT_ONCE: bool>(
     call: &Call,
     socket: &mut Socket,
     connection: &mut Connection,
@@ -160,6 +168,9 @@ fn read(
     // SAFETY: this processor's element for this program: nothing else uses it while the program runs.
     let buffers = unsafe { &mut *buffers };
     buffers.locate(call.task, direction, call.bytes, socket.index)?;
+    if AT_ONCE {
+        buffers.read_single();
+    }
     let session = &raw mut socket.session;
     let way = direction as u32;
     if !socket.session.has_frames(direction) {

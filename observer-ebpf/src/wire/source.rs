@@ -104,7 +104,7 @@ pub(crate) const fn low_of_two(lo: u64, hi: u64, length: u32) -> (u64, u64) {
 /// Reads a field again, of which the compiler, and so the verifier, then knows nothing. Without it, each
 /// way through the header would be followed on its own to the end.
 #[inline(always)]
-pub(crate) fn recall<T: Copy>(field: &T) -> T {
+pub fn recall<T: Copy>(field: &T) -> T {
     // SAFETY: a reference is always readable.
     unsafe { core::ptr::from_ref(field).read_volatile() }
 }
