@@ -48,10 +48,11 @@ pub fn probe<T: Copy + Default>(base: *const u8, offset: u32) -> T {
     unsafe { bpf_probe_read_kernel(base.wrapping_add(offset as usize).cast::<T>()) }.unwrap_or_default()
 }
 
-/// The same of a member that is for show only: zero where the kernel does not have it, which leaves its offset zero.
+/// Reads a member that is for show only, in whichever way: zero where the kernel does not have it, which leaves its
+/// offset zero.
 #[inline(always)]
-pub fn probe_if<T: Copy + Default>(base: *const u8, offset: u32) -> T {
-    if offset == 0 { T::default() } else { probe(base, offset) }
+pub fn if_there<T: Default>(offset: u32, read: impl FnOnce(u32) -> T) -> T {
+    if offset == 0 { T::default() } else { read(offset) }
 }
 
 /// Reads bytes with a helper to where they are wanted; zeroes if they are not there.
@@ -68,12 +69,6 @@ impl Sock {
     pub fn read<T: Copy>(self, offset: u32) -> T {
         // SAFETY: a `Sock` is only made of pointers that the verifier knows.
         unsafe { member(self.0, offset) }
-    }
-
-    /// The same of a member that is for show only: zero where the kernel does not have it.
-    #[inline(always)]
-    pub fn read_if<T: Copy + Default>(self, offset: u32) -> T {
-        if offset == 0 { T::default() } else { self.read(offset) }
     }
 
     /// For helpers.
@@ -214,12 +209,6 @@ impl Tcp {
     pub fn read<T: Copy>(self, offset: u32) -> T {
         // SAFETY: the verifier knows what the helper returns as `struct tcp_sock`.
         unsafe { member(self.0.as_ptr(), offset) }
-    }
-
-    /// The same of a member that is for show only: zero where the kernel does not have it.
-    #[inline(always)]
-    pub fn read_if<T: Copy + Default>(self, offset: u32) -> T {
-        if offset == 0 { T::default() } else { self.read(offset) }
     }
 
     /// Where it is in a stream: past what was written, or what was read.

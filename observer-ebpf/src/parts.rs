@@ -19,10 +19,22 @@ pub extern "C" fn refill(buffers: *mut Buffers, offset: u32) -> u32 {
     unsafe { buffers.as_mut() }.map_or(0, |buffers| buffers.refill(offset))
 }
 
-macro_rules! stages {
-    ($($name:ident: $stage:ident;)*) => {
+/// A [`Stage`], after which nothing can have gone wrong yet.
+#[inline(always)]
+fn stage(
+    stage: Stage,
+) -> impl FnOnce(&mut Session, Direction, &mut Buffers, &mut Connection) -> Option<Desync> {
+    move |session, direction, buffers, connection| {
+        session.run_stage(direction, stage, buffers, connection);
+        None
+    }
+}
+
+macro_rules! runs {
+    ($($name:ident: $run:expr;)*) => {
         $(
-            /// A [`Stage`]. Exported, so that the verifier looks at it once and on its own.
+            /// A stage, or a call's frames or messages; [`Desync::code`] of what went wrong. Exported, so that the
+            /// verifier looks at it once and on its own.
             #[unsafe(no_mangle)]
             #[inline(never)]
             pub extern "C" fn $name(
@@ -32,38 +44,6 @@ macro_rules! stages {
                 direction: u32,
             ) -> u32 {
                 // SAFETY: null, or elements of maps that nothing else uses while the direction is locked.
-                let (session, connection, buffers) =
-                    unsafe { (session.as_mut(), connection.as_mut(), buffers.as_mut()) };
-                if let (Some(session), Some(connection), Some(buffers)) = (session, connection, buffers) {
-                    session.run_stage(Direction::from_u32(direction), Stage::$stage, buffers, connection);
-                }
-                0
-            }
-        )*
-    };
-}
-
-stages! {
-    open: Open;
-    tell: Tell;
-    message: Message;
-    scan: Scan;
-    search: Search;
-}
-
-macro_rules! runs {
-    ($($name:ident: $run:expr;)*) => {
-        $(
-            /// A call's frames or messages; [`Desync::code`] of what went wrong. Exported as a stage is.
-            #[unsafe(no_mangle)]
-            #[inline(never)]
-            pub extern "C" fn $name(
-                session: *mut Session,
-                connection: *mut Connection,
-                buffers: *mut Buffers,
-                direction: u32,
-            ) -> u32 {
-                // SAFETY: as for a stage.
                 let (session, connection, buffers) =
                     unsafe { (session.as_mut(), connection.as_mut(), buffers.as_mut()) };
                 let (Some(session), Some(connection), Some(buffers)) = (session, connection, buffers) else {
@@ -76,6 +56,11 @@ macro_rules! runs {
 }
 
 runs! {
+    open: stage(Stage::Open);
+    tell: stage(Stage::Tell);
+    message: stage(Stage::Message);
+    scan: stage(Stage::Scan);
+    search: stage(Stage::Search);
     run_frames: Session::run_frames;
     client_messages: Session::run_messages::<false, Buffers>;
     server_messages: Session::run_messages::<true, Buffers>;
@@ -86,7 +71,7 @@ runs! {
 macro_rules! parts {
     ($parser:ty, $($name:ident: $part:expr;)*) => {
         $(
-            /// A part of a parser, which says what it returns. Exported as a stage is.
+            /// A part of a parser, which says what it returns. Exported as a run is.
             #[unsafe(no_mangle)]
             #[inline(never)]
             pub extern "C" fn $name(
@@ -94,7 +79,7 @@ macro_rules! parts {
                 connection: *mut Connection,
                 buffers: *mut Buffers,
             ) -> u32 {
-                // SAFETY: as for a stage.
+                // SAFETY: as for a run.
                 let (parser, connection, buffers) =
                     unsafe { (parser.as_mut(), connection.as_mut(), buffers.as_mut()) };
                 let (Some(parser), Some(connection), Some(buffers)) = (parser, connection, buffers) else {

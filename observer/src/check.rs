@@ -73,13 +73,11 @@ pub fn check() -> Report {
     let (reason, probes) = match loaded {
         Ok(probes) => {
             features.push(Feature { name: "way in", ok: true, detail: probes.way.into() });
-            let missing = probes.missing_members.iter();
-            let missing = missing.map(|detail| Feature {
+            features.extend(probes.missing_members.iter().map(|detail| Feature {
                 name: "kernel structures",
                 ok: false,
                 detail: detail.clone(),
-            });
-            features.extend(missing);
+            }));
             (None, probes.probes.clone())
         }
         Err(error) => (Some(error.to_string()), Vec::new()),

@@ -311,11 +311,13 @@ pub fn load(settings: &Settings) -> Result<Probes, Error> {
                 })
             }
         });
-        if let (Err(reason), true, true) = (&outcome, design.essential, lacks.contains_key(design.name)) {
-            return Err(Error::Lacks { name: design.name, reason: reason.clone() });
-        }
         if let (Err(reason), true) = (&outcome, design.essential) {
-            return Err(Error::Essential { name: design.name, since: design.since, reason: reason.clone() });
+            let Design { name, since, .. } = design;
+            let reason = reason.clone();
+            return Err(match lacks.contains_key(name) {
+                true => Error::Lacks { name, reason },
+                false => Error::Essential { name, since, reason },
+            });
         }
         let verified = ebpf
             .program(design.name)

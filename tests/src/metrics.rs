@@ -100,6 +100,11 @@ pub fn desyncs(metrics: &Metrics, protocol: &str) -> f64 {
     metrics.sum("observer_desyncs_total", &[("protocol", protocol)])
 }
 
+/// Bytes that were counted and could not be read, for a reason.
+pub fn unparsed(metrics: &Metrics, reason: &str) -> f64 {
+    metrics.sum("observer_unparsed_bytes_total", &[("reason", reason)])
+}
+
 /// Fails if the agent lost its step in a protocol's streams, or an event; but not for so many runs of a program that
 /// the kernel left out, as the program interrupted itself: what those would have counted tests compare themselves.
 pub fn nothing_lost(metrics: &Metrics, protocol: &str, missed_runs: f64) -> anyhow::Result<()> {

@@ -4,12 +4,8 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use observer_tests::agent::Agent;
-use observer_tests::metrics::Metrics;
+use observer_tests::metrics::{Metrics, unparsed};
 use observer_tests::puppet::Puppet;
-
-fn unparsed(metrics: &Metrics, reason: &str) -> f64 {
-    metrics.sum("observer_unparsed_bytes_total", &[("reason", reason)])
-}
 
 fn bytes(metrics: &Metrics, process: &str, direction: &str) -> f64 {
     metrics.sum("observer_bytes_total", &[("process", process), ("direction", direction)])

@@ -31,7 +31,7 @@ fn assert_near(actual: f64, expected: f64, what: &str) {
 #[test]
 fn the_nodes_rate_is_the_generators() -> anyhow::Result<()> {
     let agent = Agent::start(&[])?;
-    for (per_second, in_a_call) in [(10, 1), (20_000, 100)] {
+    for (per_second, in_a_call) in [(10, 1), (500, 5), (20_000, 100)] {
         let mut talk = Talk::open(["pace-client", "pace-server"])?;
         talk.start(per_second, in_a_call, 13)?;
         thread::sleep(WINDOW);
@@ -41,6 +41,9 @@ fn the_nodes_rate_is_the_generators() -> anyhow::Result<()> {
         assert_near(shown, sent, &format!("at {per_second} a second"));
         assert_near(overview["messages_per_second"].as_f64().unwrap_or(-1.0), sent, "at /processes");
     }
+    // It falls to nothing again.
+    thread::sleep(WINDOW);
+    assert_eq!(rate(&agent.scrape()?), 0.0);
     Ok(())
 }
 
@@ -114,7 +117,6 @@ fn a_burst_is_one_spike() -> anyhow::Result<()> {
             let late = start.elapsed() > Duration::from_secs(2);
             assert!(count == f64::from(burst) || (!late && count == f64::from(burst - 1)), "{count}");
         }
-        // It falls to nothing again.
         assert_eq!(rate(&agent.scrape()?), 0.0);
     }
     Ok(())

@@ -23,7 +23,7 @@ use observer_tests::websocket::traffic::Opcode;
 use observer_tests::websocket::unique_name;
 
 /// How long it takes where `OBSERVER_SOAK_SECONDS` does not say.
-const BRIEF: u64 = 8;
+const BRIEF: u64 = 15;
 /// How much of the agent's own memory may come while nothing but time passes.
 const GROWTH: u64 = 2 << 20;
 /// WebSocket connections that stay open.

@@ -11,7 +11,7 @@ use crate::connections::{self, Origin};
 use crate::globals::{
     OFFSET_SOCK_FAMILY, OFFSET_SOCK_PROTOCOL, OFFSET_SOCK_STATE, OFFSET_SOCK_TYPE, OFFSET_SOCKET_SK,
 };
-use crate::kernel::{Sock, Task, member, probe_if};
+use crate::kernel::{Sock, Task, if_there, member, probe};
 
 /// `SOCK_STREAM`, `IPPROTO_TCP`, `IPPROTO_MPTCP`.
 const STREAM: u16 = 1;
@@ -86,6 +86,6 @@ fn found(sk: Sock, task: Task) {
         && family != AF_UNIX
     {
         let offset = crate::globals::OFFSET_TCP_TOTAL_RETRANS.load();
-        connection.retransmits_before = probe_if(sk.0, offset);
+        connection.retransmits_before = if_there(offset, |offset| probe(sk.0, offset));
     }
 }

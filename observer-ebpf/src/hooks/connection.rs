@@ -20,7 +20,7 @@ use observer_ebpf::layout::{Direction, Role};
 
 use crate::connections::{self, Origin};
 use crate::globals::{OFFSET_SOCK_ERR, OFFSET_SOCK_PROTOCOL, OFFSET_SOCK_SHUTDOWN, OFFSET_TCP_TOTAL_RETRANS};
-use crate::kernel::{Sock, Task, Tcp, probe_if};
+use crate::kernel::{Sock, Task, Tcp, if_there, probe};
 use crate::{clock, health};
 
 /// `IPPROTO_TCP`.
@@ -128,7 +128,7 @@ fn closed(sk: Sock, before: i32) {
         && let Some(connection) = connections::connection(socket.index)
     {
         connections::fill_inet(sk, connection);
-        connection.error = sk.read_if::<u32>(OFFSET_SOCK_ERR.load()) as u16;
+        connection.error = if_there(OFFSET_SOCK_ERR.load(), |offset| sk.read::<u32>(offset)) as u16;
     }
     end(sk, if before == state::SYN_SENT { Phase::Failed } else { Phase::Closed });
 }
@@ -139,7 +139,8 @@ fn end(sk: Sock, phase: Phase) {
     if let Some(socket) = connections::socket(sk)
         && let Some(connection) = connections::connection(socket.index)
     {
-        connections::take_retransmits(probe_if(sk.0, OFFSET_TCP_TOTAL_RETRANS.load()), connection);
+        let retransmits = if_there(OFFSET_TCP_TOTAL_RETRANS.load(), |offset| probe(sk.0, offset));
+        connections::take_retransmits(retransmits, connection);
         if connection.phase == Phase::Open as u8 || connection.phase == Phase::Connecting as u8 {
             connections::publish(connection, phase);
         }

@@ -36,7 +36,8 @@ const DISCARD: i32 = 0x20;
 /// A send.
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn sock_send_length(context: BtfTracePointContext) -> i32 {
-    moved::<true>(Sock(context.arg(0)), context.arg(1), 0, Direction::Sent, Direction::Sent as u32);
+    let direction = Direction::Sent;
+    moved(Sock(context.arg(0)), context.arg(1), 0, direction, direction as u32, true);
     0
 }
 
@@ -44,15 +45,15 @@ pub fn sock_send_length(context: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length(context: BtfTracePointContext) -> i32 {
     let direction = Direction::Received;
-    moved::<true>(Sock(context.arg(0)), context.arg(1), context.arg(2), direction, direction as u32);
+    moved(Sock(context.arg(0)), context.arg(1), context.arg(2), direction, direction as u32, true);
     0
 }
 
 /// `result` bytes moved on a socket, or none. `room` is the element of `BUFFERS` that is the calling program's
-/// alone. With `AT_ONCE`, a call's first bytes are read before a parser asks for them, which saves a call; it takes
+/// alone. With `at_once`, a call's first bytes are read before a parser asks for them, which saves a call; it takes
 /// stack that kernels before 6.3 do not have.
 #[inline(always)]
-pub fn moved<const AT_ONCE: bool>(sk: Sock, result: i32, flags: i32, direction: Direction, room: u32) {
+pub fn moved(sk: Sock, result: i32, flags: i32, direction: Direction, room: u32, at_once: bool) {
     if result <= 0 || flags & NOT_TAKEN != 0 || sk.read::<u16>(OFFSET_SOCK_TYPE.load()) != STREAM {
         return;
     }
@@ -72,8 +73,8 @@ pub fn moved<const AT_ONCE: bool>(sk: Sock, result: i32, flags: i32, direction: 
         return;
     }
     connection.bytes[direction as usize] += u64::from(bytes);
-    let call = Call { task, bytes, stored: flags & DISCARD == 0, room };
-    follow::<AT_ONCE>(sk, &call, socket, connection, direction);
+    let call = Call { task, bytes, stored: flags & DISCARD == 0, room, at_once };
+    follow(sk, &call, socket, connection, direction);
     connections::unlock(socket, direction);
     let is_full = if socket.session.has_messages(direction) {
         connection.details.postgres().is_full()
@@ -109,17 +110,13 @@ struct Call {
     stored: bool,
     /// Where they are read through.
     room: u32,
+    /// Whether the first of them are read before they are asked for.
+    at_once: bool,
 }
 
 /// Leads the direction's parser over the call's bytes.
 #[inline(always)]
-fn follow<const AT_ONCE: bool>(
-    sk: Sock,
-    call: &Call,
-    socket: &mut Socket,
-    connection: &mut Connection,
-    direction: Direction,
-) {
+fn follow(sk: Sock, call: &Call, socket: &mut Socket, connection: &mut Connection, direction: Direction) {
     let bytes = call.bytes;
     let expected = socket.positions[direction as usize];
     socket.positions[direction as usize] = expected.wrapping_add(bytes);
@@ -136,8 +133,7 @@ fn follow<const AT_ONCE: bool>(
     if socket.session.pass(direction, bytes, connection) {
         return;
     }
-    let located =
-        if call.stored { read::<AT_ONCE>(call, socket, connection, direction) } else { Err(Unread::Other) };
+    let located = if call.stored { read(call, socket, connection, direction) } else { Err(Unread::Other) };
     let desync = match located {
         Ok(desync) => {
             if settled && !socket.session.is_settled(direction) {
@@ -158,7 +154,7 @@ fn follow<const AT_ONCE: bool>(
 
 /// Reads the call's bytes and hands them to the session.
 #[inline(always)]
-fn read<const AT_ONCE: bool>(
+fn read(
     call: &Call,
     socket: &mut Socket,
     connection: &mut Connection,
@@ -168,7 +164,7 @@ fn read<const AT_ONCE: bool>(
     // SAFETY: this processor's element for this program: nothing else uses it while the program runs.
     let buffers = unsafe { &mut *buffers };
     buffers.locate(call.task, direction, call.bytes, socket.index)?;
-    if AT_ONCE {
+    if call.at_once {
         buffers.read_single();
     }
     let session = &raw mut socket.session;

@@ -54,5 +54,5 @@ fn exit(context: &FExitContext, direction: Direction, room: u32) {
         Direction::Sent => (0, context.arg(3)),
         Direction::Received => (context.arg(3), context.arg(4)),
     };
-    moved::<false>(Sock(sk), result, flags, direction, room);
+    moved(Sock(sk), result, flags, direction, room, false);
 }

@@ -16,7 +16,7 @@ use crate::globals::{
     OFFSET_TCP_TOTAL_RETRANS,
 };
 use crate::health;
-use crate::kernel::{Sock, Tcp};
+use crate::kernel::{Sock, Tcp, if_there};
 use crate::maps::CONTROL;
 
 /// `TCP_ESTABLISHED`: the end of neither stream has taken a place in it.
@@ -54,13 +54,16 @@ extern "C" fn refresh(context: *const c_void) -> i32 {
         return 0;
     }
     let Some(tcp) = Tcp::new(sk) else { return 0 };
-    connections::take_retransmits(tcp.read_if(OFFSET_TCP_TOTAL_RETRANS.load()), connection);
+    connections::take_retransmits(
+        if_there(OFFSET_TCP_TOTAL_RETRANS.load(), |offset| tcp.read(offset)),
+        connection,
+    );
     let state: u8 = sk.read(OFFSET_SOCK_STATE.load());
     if state == SYN_SENT || state == CLOSE {
         return 0;
     }
     // Kept in eighths (`tcp_rtt_estimator` in `net/ipv4/tcp_input.c`).
-    connection.rtt_us = tcp.read_if::<u32>(OFFSET_TCP_SRTT_US.load()) >> 3;
+    connection.rtt_us = if_there(OFFSET_TCP_SRTT_US.load(), |offset| tcp.read::<u32>(offset)) >> 3;
     take_payload(tcp.payload(state), socket, connection);
     if state == ESTABLISHED {
         let is_busy = is_in_call(sk);

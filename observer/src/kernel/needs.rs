@@ -72,13 +72,12 @@ fn refer<'data>(
         let distance = if is_call { (imm + 1) * INSTRUCTION.cast_signed() } else { imm };
         let function = functions.range_mut(..=(own, at)).next_back();
         let Some((_, function)) = function.filter(|((of, _), found)| *of == own && at < found.end) else {
-            continue;
+            return Err(format!("the instruction at {at} of section {own} is in no function"));
         };
         let Some(&symbol) = relocations.get(&at) else {
             // Within the section, and known when it was written.
             if is_call {
-                let place = (at + INSTRUCTION).wrapping_add_signed(imm * INSTRUCTION.cast_signed());
-                function.calls.insert((own, place));
+                function.calls.insert((own, at.wrapping_add_signed(distance)));
             }
             continue;
         };
