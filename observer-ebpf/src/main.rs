@@ -18,6 +18,7 @@ mod kernel;
 mod keys;
 mod maps;
 mod parts;
+mod requests;
 mod user_memory;
 
 /// Helpers marked as GPL-only (`bpf_probe_read_kernel`, for one) may be used under this licence.

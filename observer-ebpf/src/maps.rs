@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
-    btf_maps::{Array, HashMap, PerCpuArray, RingBuf, SkStorage, Stack},
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, SkStorage, Stack},
     macros::btf_map,
 };
 use observer_ebpf::layout::connection::{Connection, UnixPath};
@@ -11,6 +11,7 @@ use observer_ebpf::layout::redis::{CountKey, KeyCounts, Prefix};
 use observer_ebpf::layout::settings::Control;
 use observer_ebpf::layout::socket::Socket;
 
+use crate::requests::Requests;
 use crate::user_memory::Buffers;
 
 /// State of each socket; goes with the socket.
@@ -58,6 +59,11 @@ pub static PREFIXES: HashMap<Prefix, u64, 1> = HashMap::new();
 /// connection's element instead.
 #[btf_map]
 pub static PREFIX_COUNTS: HashMap<CountKey, KeyCounts, 65_536> = HashMap::new();
+
+/// Requests of `io_uring` by the thread that submitted them, and by the socket that they wait for. What was used least
+/// makes room.
+#[btf_map]
+pub static REQUESTS: LruHashMap<u64, Requests, 1> = LruHashMap::new();
 
 /// What could not be done.
 #[btf_map]

@@ -8,6 +8,7 @@ use observer_ebpf::wire::postgres::{self, Postgres};
 use observer_ebpf::wire::redis::{self, Redis};
 use observer_ebpf::wire::session::{Session, Stage};
 
+use crate::requests::{self, Request};
 use crate::user_memory::Buffers;
 
 /// Brings a call's bytes from `offset` on within reach: see [`Buffers::refill`]. Exported, so that the verifier
@@ -17,6 +18,22 @@ use crate::user_memory::Buffers;
 pub extern "C" fn refill(buffers: *mut Buffers, offset: u32) -> u32 {
     // SAFETY: null, or this processor's element for this program: nothing else uses it while the program runs.
     unsafe { buffers.as_mut() }.map_or(0, |buffers| buffers.refill(offset))
+}
+
+/// [`requests::find`]: 1 if the buffers are known now.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn find_request(buffers: *mut Buffers) -> u32 {
+    // SAFETY: as above.
+    unsafe { buffers.as_mut() }.map_or(0, |buffers| u32::from(requests::find(buffers)))
+}
+
+/// [`Request::take`]: 1 if the buffers are known now.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn take_request(buffers: *mut Buffers, request: u64) -> u32 {
+    // SAFETY: as above.
+    unsafe { buffers.as_mut() }.map_or(0, |buffers| u32::from(Request(request).take(buffers)))
 }
 
 /// A [`Stage`], after which nothing can have gone wrong yet.

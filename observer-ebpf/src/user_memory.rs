@@ -6,7 +6,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user, bpf_task_pt_regs};
+use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel, bpf_probe_read_user, bpf_task_pt_regs};
 use observer_ebpf::layout::Direction;
 use observer_ebpf::layout::connection::Connection;
 use observer_ebpf::layout::health::Unread;
@@ -20,7 +20,7 @@ use crate::globals::{
     OFFSET_REGS_AX, OFFSET_REGS_DX, OFFSET_REGS_ORIG_AX, OFFSET_REGS_SI, OFFSET_TASK_FLAGS,
     OFFSET_TASK_STATUS, REDIS_SEPARATOR, thresholds,
 };
-use crate::kernel::{Task, member};
+use crate::kernel::{Sock, Task, member};
 use crate::{assembly, clock, events, keys, parts};
 
 /// Bytes read at once. A KiB costs 20 ns more than 16 bytes do, and every header in it is then free; four
@@ -44,6 +44,11 @@ pub struct Buffers {
     vectors_at: u64,
     /// The address of the current buffer.
     base: u64,
+    /// The socket's address, where `io_uring`'s requests are looked for.
+    sk: u64,
+    /// 1 if the vectors are the kernel's own copy.
+    vectors_in_kernel: u32,
+    reserved: u32,
     /// How many vectors the call has.
     vectors_count: u32,
     /// The vector after the current one.
@@ -116,9 +121,7 @@ impl Buffers {
             nr == number::READ || nr == number::RECVFROM
         };
         if single && in_call {
-            self.vectors_at = 0;
-            self.base = second;
-            self.to = end;
+            self.hold_one(second);
             return Ok(());
         }
         let vectors = if sent {
@@ -144,10 +147,55 @@ impl Buffers {
             (*at, *count)
         };
         self.vectors_at = at;
+        self.vectors_in_kernel = 0;
         self.vectors_count = if count > u64::from(VECTORS_MAX) { VECTORS_MAX } else { count as u32 };
         self.vectors_next = 0;
         self.to = 0;
         Ok(())
+    }
+
+    /// Finds the buffers of a call that `io_uring` has made, once [`Buffers::locate`] has told so; false if they cannot be
+    /// found.
+    #[inline(always)]
+    pub fn locate_request(&mut self, sk: Sock) -> bool {
+        self.sk = sk.0 as u64;
+        parts::find_request(self) != 0
+    }
+
+    /// The address of the socket of such a call.
+    #[inline(always)]
+    pub fn sk(&self) -> u64 {
+        self.sk
+    }
+
+    /// The call's direction, by its number.
+    #[inline(always)]
+    pub fn direction(&self) -> u32 {
+        self.direction
+    }
+
+    /// Bytes that the call moved.
+    #[inline(always)]
+    pub fn len(&self) -> u32 {
+        self.end
+    }
+
+    /// They are in one buffer.
+    #[inline(always)]
+    pub fn hold_one(&mut self, address: u64) {
+        self.vectors_at = 0;
+        self.base = address;
+        self.to = self.end;
+    }
+
+    /// They are in as many buffers as the kernel has vectors there.
+    #[inline(always)]
+    pub fn hold_vectors(&mut self, address: u64, count: u32) {
+        self.vectors_at = address;
+        self.vectors_in_kernel = 1;
+        self.vectors_count = count;
+        self.vectors_next = 0;
+        self.to = 0;
     }
 
     /// Fills the window with the first bytes of a call of one buffer. Should it fail, it will fail again for the parser.
@@ -176,9 +224,15 @@ impl Buffers {
             let left = self.vectors_count - next;
             let size = if left >= VECTORS { VECTORS * 16 } else { (left & (VECTORS - 1)) * 16 };
             let at = self.vectors_at + u64::from(next) * 16;
-            // SAFETY: the destination has room for `VECTORS`; the helper may be given any address.
-            let read =
-                unsafe { bpf_probe_read_user(self.vectors.as_mut_ptr().cast(), size, at as *const c_void) };
+            let to = self.vectors.as_mut_ptr().cast();
+            // SAFETY: the destination has room for `VECTORS`; the helpers may be given any address.
+            let read = unsafe {
+                if self.vectors_in_kernel == 0 {
+                    bpf_probe_read_user(to, size, at as *const c_void)
+                } else {
+                    bpf_probe_read_kernel(to, size, at as *const c_void)
+                }
+            };
             if read != 0 {
                 return false;
             }

@@ -1,6 +1,6 @@
 //! The programs: what each is for, how it is attached, and how that went.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
 use std::path::Path;
@@ -52,12 +52,41 @@ struct Design {
     gives: &'static str,
     /// Without it there is nothing to observe, or no end to what is.
     essential: bool,
+    /// Whether it is there for `io_uring`'s requests only, and of no use where those cannot be read.
+    for_requests: bool,
     since: &'static str,
 }
 
 impl Design {
+    const fn tracepoint(name: &'static str, since: &'static str, gives: &'static str) -> Self {
+        let kind = Kind::Tracepoint;
+        Self { name, kind, way: None, gives, essential: false, for_requests: false, since }
+    }
+
     const fn exit(name: &'static str, gives: &'static str, essential: bool) -> Self {
-        Self { name, kind: Kind::Exit, way: Some(Way::Exits), gives, essential, since: "5.17" }
+        let way = Some(Way::Exits);
+        Self { name, kind: Kind::Exit, way, gives, essential, for_requests: false, since: "5.17" }
+    }
+
+    const fn iterator(
+        name: &'static str,
+        over: &'static str,
+        since: &'static str,
+        gives: &'static str,
+    ) -> Self {
+        Self { kind: Kind::Iterator(over), ..Self::tracepoint(name, since, gives) }
+    }
+
+    const fn calls(self) -> Self {
+        Self { way: Some(Way::Tracepoints), ..self.essential() }
+    }
+
+    const fn requests(self) -> Self {
+        Self { way: Some(Way::Tracepoints), for_requests: true, ..self }
+    }
+
+    const fn essential(self) -> Self {
+        Self { essential: true, ..self }
     }
 }
 
@@ -72,68 +101,54 @@ impl Way {
         }
     }
 
+    /// How many programs see them.
+    const fn programs(self) -> u32 {
+        match self {
+            Self::Tracepoints => 2,
+            Self::Exits => 6,
+        }
+    }
+
     /// The programs of it, and those of any.
     fn designs(self) -> impl std::iter::Iterator<Item = Design> {
         DESIGNS.into_iter().filter(move |design| design.way.is_none_or(|way| way == self))
     }
 }
 
-const DESIGNS: [Design; 12] = [
-    Design {
-        name: "sock_send_length",
-        kind: Kind::Tracepoint,
-        way: Some(Way::Tracepoints),
-        gives: "what is sent",
-        essential: true,
-        since: "6.3",
-    },
-    Design {
-        name: "sock_recv_length",
-        kind: Kind::Tracepoint,
-        way: Some(Way::Tracepoints),
-        gives: "what is received",
-        essential: true,
-        since: "6.3",
-    },
+const DESIGNS: [Design; 14] = [
+    Design::tracepoint("sock_send_length", "6.3", "what is sent").calls(),
+    Design::tracepoint("sock_recv_length", "6.3", "what is received").calls(),
     Design::exit("inet_sendmsg", "what is sent", true),
     Design::exit("inet_recvmsg", "what is received", true),
     Design::exit("inet6_sendmsg", "what is sent over IPv6", false),
     Design::exit("inet6_recvmsg", "what is received over IPv6", false),
     Design::exit("unix_stream_sendmsg", "what is sent over UNIX sockets", false),
     Design::exit("unix_stream_recvmsg", "what is received over UNIX sockets", false),
-    Design {
-        name: "inet_sock_set_state",
-        kind: Kind::Tracepoint,
-        way: None,
-        gives: "TCP connections opening and closing, and the latency of connect",
-        essential: false,
-        since: "4.16",
-    },
-    Design {
-        name: "tcp_destroy_sock",
-        kind: Kind::Tracepoint,
-        way: None,
-        gives: "the end of TCP sockets",
-        essential: false,
-        since: "4.16",
-    },
-    Design {
-        name: "adopt",
-        kind: Kind::Iterator("task_file"),
-        way: None,
-        gives: "connections that were open before the agent, and idle ones",
-        essential: false,
-        since: "5.11",
-    },
-    Design {
-        name: "refresh",
-        kind: Kind::Iterator("bpf_sk_storage_map"),
-        way: None,
-        gives: "the end of UNIX connections, round-trip times, retransmits, and bytes that moved unseen",
-        essential: true,
-        since: "5.9",
-    },
+    Design::tracepoint("io_uring_submit_req", "6.10", "messages that io_uring moves at once").requests(),
+    Design::tracepoint("io_uring_poll_arm", "6.10", "messages that io_uring waits for").requests(),
+    Design::tracepoint(
+        "inet_sock_set_state",
+        "4.16",
+        "TCP connections opening and closing, and the latency of connect",
+    ),
+    Design::tracepoint("tcp_destroy_sock", "4.16", "the end of TCP sockets"),
+    Design::iterator(
+        "adopt",
+        "task_file",
+        "5.11",
+        "connections that were open before the agent, and idle ones",
+    ),
+    Design::iterator(
+        "refresh",
+        "bpf_sk_storage_map",
+        "5.9",
+        "the end of UNIX connections, round-trip times, retransmits, and bytes that moved unseen",
+    )
+    .essential(),
 ];
+
+/// Threads and sockets whose requests of `io_uring` are looked for at once.
+const REQUESTS: u32 = 16_384;
 
 /// How a program is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -314,9 +329,10 @@ pub fn load(settings: &Settings) -> Result<Probes, Error> {
         if let (Err(reason), true) = (&outcome, design.essential) {
             let Design { name, since, .. } = design;
             let reason = reason.clone();
-            return Err(match lacks.contains_key(name) {
-                true => Error::Lacks { name, reason },
-                false => Error::Essential { name, since, reason },
+            return Err(if lacks.contains_key(name) {
+                Error::Lacks { name, reason }
+            } else {
+                Error::Essential { name, since, reason }
             });
         }
         let verified = ebpf
@@ -389,7 +405,8 @@ fn create(settings: &Settings, offsets: &Offsets, way: Way, btf: &Btf) -> Result
         .override_global("THRESHOLD_HUGE", &settings.thresholds.huge, true)
         .override_global("REDIS_SEPARATOR", &separator, true)
         .override_global("PID_NAMESPACE", &pid_namespace, true)
-        .map_max_entries("BUFFERS", way.designs().filter(|design| design.way.is_some()).count() as u32)
+        .map_max_entries("BUFFERS", way.programs())
+        .map_max_entries("REQUESTS", if way == Way::Tracepoints { REQUESTS } else { 1 })
         .map_max_entries("PREFIXES", settings.redis_max_prefixes)
         .map_max_entries("CONNECTIONS", elements)
         .map_max_entries("FREE", elements)
@@ -410,16 +427,23 @@ fn explained(mut reason: String) -> String {
 }
 
 /// What this kernel does not have of what each program reads, by its name; only programs that lack something.
-fn lacking(facts: &Facts) -> Result<BTreeMap<String, String>, Error> {
+fn lacking(facts: &Facts) -> Result<BTreeMap<&'static str, String>, Error> {
     if facts.missing.is_empty() {
         return Ok(BTreeMap::new());
     }
     let needs = needs::globals(OBJECT).map_err(Error::Object)?;
-    let lacks = |globals: &BTreeSet<String>| {
-        let missing = facts.missing.iter().filter(|member| globals.contains(member.global));
+    let lacks = |design: &Design| {
+        let globals = needs.get(design.name);
+        let missing = facts.missing.iter().filter(|member| {
+            if members::is_for_requests(member) {
+                design.for_requests
+            } else {
+                globals.is_some_and(|globals| globals.contains(member.global))
+            }
+        });
         missing.map(ToString::to_string).collect::<Vec<_>>().join(", ")
     };
-    let all = needs.into_iter().map(|(name, globals)| (name, lacks(&globals)));
+    let all = DESIGNS.iter().map(|design| (design.name, lacks(design)));
     Ok(all.filter(|(_, lacks)| !lacks.is_empty()).collect())
 }
 
@@ -429,7 +453,7 @@ fn load_programs(
     ebpf: &mut Ebpf,
     way: Way,
     btf: &Btf,
-    lacks: &BTreeMap<String, String>,
+    lacks: &BTreeMap<&str, String>,
 ) -> BTreeMap<String, Result<(), String>> {
     std::thread::scope(|scope| {
         let threads: Vec<_> = ebpf

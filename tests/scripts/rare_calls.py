@@ -19,7 +19,6 @@ IORING_OFF_CQ_RING = 0x8000000
 IORING_OFF_SQES = 0x10000000
 IORING_OP_READ_FIXED = 4
 IORING_OP_WRITE_FIXED = 5
-IORING_OP_SEND = 26
 IORING_OP_RECV = 27
 IORING_OP_PROVIDE_BUFFERS = 31
 # In a receive's ioprio: it goes on until there is no buffer left.
@@ -28,8 +27,6 @@ IORING_RECV_MULTISHOT = 1 << 1
 IORING_CQE_F_MORE = 1 << 1
 # IOSQE_BUFFER_SELECT: into one of the buffers that were provided.
 IOSQE_BUFFER_SELECT = 1 << 5
-# IOSQE_ASYNC: have a kernel worker do it.
-IOSQE_ASYNC = 1 << 4
 
 
 def call(number, *arguments):
@@ -76,9 +73,9 @@ class Ring:
             raise OSError(-result, os.strerror(-result))
         return result
 
-    def request(self, opcode, descriptor, buffer, size, flags=0):
+    def request(self, opcode, descriptor, buffer, size):
         """Has one request done, and tells its result."""
-        self.submit(opcode, descriptor, ctypes.addressof(buffer), size, flags)
+        self.submit(opcode, descriptor, ctypes.addressof(buffer), size)
         return self.result()
 
     def register(self, buffer):
@@ -86,27 +83,6 @@ class Ring:
         vector = struct.pack("QQ", ctypes.addressof(buffer), len(buffer))
         vector = ctypes.create_string_buffer(vector, len(vector))
         call(IO_URING_REGISTER, self.fd, IORING_REGISTER_BUFFERS, ctypes.addressof(vector), 1)
-
-
-def ring_send(one, data, worker=False):
-    """Sends all of `data` with io_uring, from the caller or from a kernel worker."""
-    ring = Ring()
-    sent = 0
-    while sent < len(data):
-        buffer = ctypes.create_string_buffer(data[sent:], len(data) - sent)
-        sent += ring.request(IORING_OP_SEND, one.fileno(), buffer, len(data) - sent, IOSQE_ASYNC if worker else 0)
-    os.close(ring.fd)
-    return sent
-
-
-def ring_receive(one, count):
-    ring = Ring()
-    received = 0
-    while received < count:
-        buffer = ctypes.create_string_buffer(count - received)
-        received += ring.request(IORING_OP_RECV, one.fileno(), buffer, count - received)
-    os.close(ring.fd)
-    return received
 
 
 def ring_write_registered(one, data):

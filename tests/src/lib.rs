@@ -21,6 +21,7 @@ pub mod programs;
 pub mod prometheus;
 pub mod puppet;
 pub mod redis;
+pub mod ring;
 pub mod rules;
 pub mod served;
 pub mod service;

@@ -229,35 +229,32 @@ fn bytes_spliced_from_a_socket() -> anyhow::Result<()> {
 }
 
 #[test]
-fn io_uring() -> anyhow::Result<()> {
+fn io_uring_with_registered_buffers() -> anyhow::Result<()> {
     let agent = Agent::start(&[])?;
-    for (at, worker) in [(0, "False"), (1, "True")] {
-        let names = [["ring-client", "ring-server"], ["work-client", "work-server"]][at];
-        let (mut client, mut server) = connected(names)?;
-        for puppet in [&mut client, &mut server] {
-            puppet.run("from rare_calls import *")?;
-        }
-        let before = agent.scrape()?;
-        assert_eq!(client.number(&format!("ring_send(one, filler(4000), {worker})"))?, 4000.0);
-        server.run("receive([one], 4000); send([one], 600)")?;
-        assert_eq!(client.number("ring_receive(one, 600)")?, 600.0);
-        let metrics = agent.scrape()?;
-        assert_eq!(bytes(&metrics, names[0], "sent"), 4000.0, "{}", metrics.text());
-        assert_eq!(bytes(&metrics, names[0], "received"), 600.0);
-        assert_eq!(bytes(&metrics, names[1], "received"), 4000.0);
-        // Only what might have told the protocol had to be read: the first bytes.
-        assert_eq!(unparsed(&metrics, "io_uring") - unparsed(&before, "io_uring"), 4000.0, "{names:?}");
+    let (mut client, mut server) = connected(["ring-client", "ring-server"])?;
+    for puppet in [&mut client, &mut server] {
+        puppet.run("from rare_calls import *")?;
     }
+    let before = agent.scrape()?;
+    assert_eq!(client.number("ring_write_registered(one, filler(4000))")?, 4000.0);
+    server.run("receive([one], 4000); send([one], 600)")?;
+    assert_eq!(client.number("ring_read_registered(one, 600)")?, 600.0);
+    let metrics = agent.scrape()?;
+    assert_eq!(bytes(&metrics, "ring-client", "sent"), 4000.0, "{}", metrics.text());
+    assert_eq!(bytes(&metrics, "ring-client", "received"), 600.0);
+    assert_eq!(bytes(&metrics, "ring-server", "received"), 4000.0);
+    // Only what might have told the protocol had to be read: the first bytes.
+    assert_eq!(unparsed(&metrics, "io_uring") - unparsed(&before, "io_uring"), 4000.0);
     Ok(())
 }
 
 #[test]
-fn io_uring_inside_a_websocket() -> anyhow::Result<()> {
+fn registered_buffers_inside_a_websocket() -> anyhow::Result<()> {
     let agent = Agent::start(&[])?;
     let (mut client, mut server) = upgraded(["ringws-client", "ringws-server"])?;
     client.run("from rare_calls import *")?;
     let before = agent.scrape()?;
-    client.run("ring_send(one, frame(100, True))")?;
+    client.run("ring_write_registered(one, frame(100, True))")?;
     server.run("receive([one], 106)")?;
     let metrics = agent.scrape()?;
     let messages = |process| metrics.sum("observer_websocket_messages_total", &[("process", process)]);

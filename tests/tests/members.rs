@@ -6,6 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 use observer_tests::agent::{Agent, binary};
+use observer_tests::metrics::unparsed;
+use observer_tests::ring::By;
 use observer_tests::talk::Talk;
 use observer_tests::websocket::bench::Bench;
 use observer_tests::websocket::calls::{Pair, Receiving, Sending};
@@ -110,6 +112,25 @@ fn programs_that_lack_a_member_are_down_and_the_others_count() -> anyhow::Result
     let metrics = agent.scrape()?;
     let up = |probe: &str| metrics.sum("observer_probe_up", &[("probe", probe)]);
     assert_eq!((up("tcp_destroy_sock"), up("sock_send_length")), (0.0, 1.0));
+    sessions(agent)
+}
+
+/// What only reads requests of `io_uring` is down then, and sends and receives do without.
+#[test]
+fn requests_that_cannot_be_followed_are_counted_as_bytes() -> anyhow::Result<()> {
+    let types = without("async_data")?;
+    let reason = "this kernel has no io_kiocb.async_data, which it reads";
+    let expected = [("io_uring_submit_req", reason), ("io_uring_poll_arm", reason)];
+    let (ok, report) = check(&types)?;
+    assert!(ok && report["ok"] == true, "{report}");
+    assert_eq!(down(&report)?, expected);
+
+    let agent = Agent::start_by(with(&types)?, &[])?;
+    assert_eq!(down(&agent.json("/status")?)?, expected);
+    let pair = Pair::tcp("127.0.0.1")?;
+    let bytes = [0; 1_000];
+    pair.ask(&bytes, Sending::Ring(By::Thread, bytes.len()), Receiving::Ring(By::Thread, bytes.len()))?;
+    assert_eq!(unparsed(&agent.scrape()?, "io_uring"), 2_000.0);
     sessions(agent)
 }
 

@@ -50,10 +50,10 @@ pub fn sock_recv_length(context: BtfTracePointContext) -> i32 {
 }
 
 /// `result` bytes moved on a socket, or none. `room` is the element of `BUFFERS` that is the calling program's
-/// alone. With `at_once`, a call's first bytes are read before a parser asks for them, which saves a call; it takes
-/// stack that kernels before 6.3 do not have.
+/// alone. With `ample_stack`, a call's first bytes are read before a parser asks for them, which saves a call, and
+/// `io_uring`'s requests are looked for: both take stack that kernels before 6.3 do not have.
 #[inline(always)]
-pub fn moved(sk: Sock, result: i32, flags: i32, direction: Direction, room: u32, at_once: bool) {
+pub fn moved(sk: Sock, result: i32, flags: i32, direction: Direction, room: u32, ample_stack: bool) {
     if result <= 0 || flags & NOT_TAKEN != 0 || sk.read::<u16>(OFFSET_SOCK_TYPE.load()) != STREAM {
         return;
     }
@@ -73,7 +73,7 @@ pub fn moved(sk: Sock, result: i32, flags: i32, direction: Direction, room: u32,
         return;
     }
     connection.bytes[direction as usize] += u64::from(bytes);
-    let call = Call { task, bytes, stored: flags & DISCARD == 0, room, at_once };
+    let call = Call { task, bytes, stored: flags & DISCARD == 0, room, ample_stack };
     follow(sk, &call, socket, connection, direction);
     connections::unlock(socket, direction);
     let is_full = if socket.session.has_messages(direction) {
@@ -110,8 +110,8 @@ struct Call {
     stored: bool,
     /// Where they are read through.
     room: u32,
-    /// Whether the first of them are read before they are asked for.
-    at_once: bool,
+    /// Whether there is stack for what takes more of it.
+    ample_stack: bool,
 }
 
 /// Leads the direction's parser over the call's bytes.
@@ -133,7 +133,8 @@ fn follow(sk: Sock, call: &Call, socket: &mut Socket, connection: &mut Connectio
     if socket.session.pass(direction, bytes, connection) {
         return;
     }
-    let located = if call.stored { read(call, socket, connection, direction) } else { Err(Unread::Other) };
+    let located =
+        if call.stored { read(sk, call, socket, connection, direction) } else { Err(Unread::Other) };
     let desync = match located {
         Ok(desync) => {
             if settled && !socket.session.is_settled(direction) {
@@ -155,6 +156,7 @@ fn follow(sk: Sock, call: &Call, socket: &mut Socket, connection: &mut Connectio
 /// Reads the call's bytes and hands them to the session.
 #[inline(always)]
 fn read(
+    sk: Sock,
     call: &Call,
     socket: &mut Socket,
     connection: &mut Connection,
@@ -163,8 +165,13 @@ fn read(
     let Some(buffers) = BUFFERS.get_ptr_mut(call.room) else { return Err(Unread::Other) };
     // SAFETY: this processor's element for this program: nothing else uses it while the program runs.
     let buffers = unsafe { &mut *buffers };
-    buffers.locate(call.task, direction, call.bytes, socket.index)?;
-    if call.at_once {
+    if let Err(reason) = buffers.locate(call.task, direction, call.bytes, socket.index) {
+        let is_request = call.ample_stack && matches!(reason, Unread::IoUring);
+        if !is_request || !buffers.locate_request(sk) {
+            return Err(reason);
+        }
+    }
+    if call.ample_stack {
         buffers.read_single();
     }
     let session = &raw mut socket.session;

@@ -4,4 +4,5 @@ mod adopt;
 mod connection;
 pub mod data;
 mod exits;
+mod io_uring;
 mod refresh;

@@ -30,9 +30,9 @@ impl fmt::Display for Member {
 }
 
 macro_rules! members {
-    ($($global:ident = $structure:ident . $($path:ident).+;)*) => {
-        /// Every member that the program reads.
-        pub const MEMBERS: &[Member] = &[$(Member {
+    ($(#[$doc:meta])* $name:ident: $($global:ident = $structure:ident . $($path:ident).+;)*) => {
+        $(#[$doc])*
+        const $name: &[Member] = &[$(Member {
             global: stringify!($global),
             structure: stringify!($structure),
             path: concat_path!($($path).+),
@@ -45,6 +45,8 @@ macro_rules! concat_path {
 }
 
 members! {
+    /// What programs need, but for a few.
+    MEMBERS:
     OFFSET_SOCK_FAMILY = sock.__sk_common.skc_family;
     OFFSET_SOCK_STATE = sock.__sk_common.skc_state;
     OFFSET_SOCK_WRITE_PENDING = sock.sk_write_pending;
@@ -97,6 +99,35 @@ members! {
     OFFSET_REGS_AX = pt_regs.ax;
     OFFSET_REGS_SI = pt_regs.si;
     OFFSET_REGS_DX = pt_regs.dx;
+}
+
+members! {
+    /// What the requests of `io_uring` are looked at by. Where a global is given twice, either will do: since Linux 6.10,
+    /// the first or the second tells that every request to send or receive has its message here.
+    IO_URING:
+    OFFSET_FILE_PRIVATE_DATA = file.private_data;
+    OFFSET_TASK_WORKER = task_struct.worker_private;
+    OFFSET_WORKER_WORK = io_worker.cur_work;
+    OFFSET_REQUEST_FILE = io_kiocb.file;
+    OFFSET_REQUEST_OPCODE = io_kiocb.opcode;
+    OFFSET_REQUEST_DATA = io_kiocb.async_data;
+    OFFSET_REQUEST_WORK = io_kiocb.work;
+    OFFSET_MESSAGE_ITERATOR = io_async_msghdr.msg.msg_iter;
+    OFFSET_MESSAGE_VECTORS = io_async_msghdr.vec.nr;
+    OFFSET_MESSAGE_VECTORS = io_async_msghdr.free_iov_nr;
+    OFFSET_ITERATOR_KIND = iov_iter.iter_type;
+    OFFSET_ITERATOR_OFFSET = iov_iter.iov_offset;
+    OFFSET_ITERATOR_ADDRESS = iov_iter.ubuf;
+}
+
+/// Whether a member is one by which requests of `io_uring` are looked at, which other programs do without.
+pub fn is_for_requests(member: &Member) -> bool {
+    IO_URING.iter().any(|one| one.global == member.global)
+}
+
+/// Every member that the programs read.
+fn members() -> impl Iterator<Item = &'static Member> {
+    MEMBERS.iter().chain(IO_URING)
 }
 
 /// Those that programs do without, by their global, and what is not known then.
@@ -169,7 +200,7 @@ pub fn resolve(path: &Path) -> Result<Facts, Error> {
         match kind {
             TypeVariant::Struct(_) => {
                 let name = types.name_of(id).unwrap_or_default();
-                if MEMBERS.iter().any(|member| member.structure == name) {
+                if members().any(|member| member.structure == name) {
                     structures.entry(name).or_default().push(id);
                 }
             }
@@ -182,10 +213,10 @@ pub fn resolve(path: &Path) -> Result<Facts, Error> {
     if !has_loops {
         return Err(Error::TooOld);
     }
-    let mut offsets = Vec::with_capacity(MEMBERS.len());
-    let mut missing = Vec::new();
+    let mut offsets = Offsets::new();
+    let mut missing: Vec<Member> = Vec::new();
     let mut dispensable = Vec::new();
-    for member in MEMBERS {
+    for member in members() {
         let mut found = structures.get(member.structure).into_iter().flatten();
         match found.find_map(|&structure| offset_of(&types, structure, member)) {
             Some(offset) => offsets.push((member.global, offset)),
@@ -194,6 +225,11 @@ pub fn resolve(path: &Path) -> Result<Facts, Error> {
                 None => missing.push(*member),
             },
         }
+    }
+    missing.retain(|member| offsets.iter().all(|(global, _)| *global != member.global));
+    if missing.iter().any(is_for_requests) {
+        // All or none: the program looks at one of them only, to tell whether it may go by the others.
+        offsets.retain(|(global, _)| IO_URING.iter().all(|member| member.global != *global));
     }
     Ok(Facts { offsets, missing, dispensable, has_tracepoints: types.id_of(TRACEPOINT).is_some() })
 }

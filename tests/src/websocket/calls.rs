@@ -3,11 +3,14 @@
 use std::fs::File;
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::{io, mem, ptr, thread};
 
 use anyhow::{Context as _, ensure};
+use io_uring::{opcode, types};
+
+use crate::ring::{By, request};
 
 /// How bytes are sent.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +23,12 @@ pub enum Sending {
     Writev(usize, usize),
     /// `sendmsg`, likewise.
     Sendmsg(usize, usize),
+    /// A request of `io_uring` to send, at most so many bytes each.
+    Ring(By, usize),
+    /// One to send what so many buffers hold, of so many bytes each.
+    RingVectors(By, usize, usize),
+    /// One to send from the buffer itself, at most so many bytes each.
+    RingZeroCopy(By, usize),
 }
 
 /// How bytes are received.
@@ -37,6 +46,12 @@ pub enum Receiving {
     Readv(usize, usize),
     /// `recvmsg`, likewise.
     Recvmsg(usize, usize),
+    /// A request of `io_uring` to receive, at most so many bytes each.
+    Ring(By, usize),
+    /// One to receive all of so many bytes.
+    RingWaitAll(By, usize),
+    /// One to receive into so many buffers, of so many bytes each.
+    RingVectors(By, usize, usize),
 }
 
 /// One end of a connection: a plain descriptor, so that `read` and `write` are what they say.
@@ -108,6 +123,12 @@ fn transfer(
     Ok(())
 }
 
+impl AsRawFd for End {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
 impl End {
     /// Of any socket.
     pub fn new(socket: impl Into<OwnedFd>) -> Self {
@@ -157,6 +178,18 @@ impl End {
                 // SAFETY: an `IoSlice` is a `struct iovec`, and the bytes are there.
                 result(unsafe { libc::sendmsg(self.0.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL) })
             }
+            Sending::Ring(by, most) => {
+                request(by, &opcode::Send::new(self.descriptor(), bytes.as_ptr(), size(bytes, most)).build())
+            }
+            Sending::RingVectors(by, count, size) => {
+                let buffers: Vec<IoSlice<'_>> = bytes.chunks(size).take(count).map(IoSlice::new).collect();
+                let message = message(buffers.as_ptr().cast_mut().cast(), buffers.len());
+                request(by, &opcode::SendMsg::new(self.descriptor(), &raw const message).build())
+            }
+            Sending::RingZeroCopy(by, most) => request(
+                by,
+                &opcode::SendZc::new(self.descriptor(), bytes.as_ptr(), size(bytes, most)).build(),
+            ),
         }
     }
 
@@ -184,7 +217,24 @@ impl End {
                 // SAFETY: an `IoSliceMut` is a `struct iovec`, and the memory is there.
                 result(unsafe { libc::recvmsg(self.0.as_raw_fd(), &raw mut message, 0) })
             }
+            Receiving::Ring(by, most) => self.ring_recv(by, bytes, most, 0),
+            Receiving::RingWaitAll(by, most) => self.ring_recv(by, bytes, most, libc::MSG_WAITALL),
+            Receiving::RingVectors(by, count, size) => {
+                let mut buffers: Vec<IoSliceMut<'_>> =
+                    bytes.chunks_mut(size).take(count).map(IoSliceMut::new).collect();
+                let mut message = message(buffers.as_mut_ptr().cast(), buffers.len());
+                request(by, &opcode::RecvMsg::new(self.descriptor(), &raw mut message).build())
+            }
         }
+    }
+
+    fn ring_recv(&self, by: By, bytes: &mut [u8], most: usize, flags: libc::c_int) -> io::Result<usize> {
+        let size = size(bytes, most);
+        request(by, &opcode::Recv::new(self.descriptor(), bytes.as_mut_ptr(), size).flags(flags).build())
+    }
+
+    fn descriptor(&self) -> types::Fd {
+        types::Fd(self.0.as_raw_fd())
     }
 
     fn recv(&self, bytes: &mut [u8], most: usize, flags: libc::c_int) -> io::Result<usize> {
@@ -192,6 +242,11 @@ impl End {
         // SAFETY: the memory is there.
         result(unsafe { libc::recv(self.0.as_raw_fd(), bytes.as_mut_ptr().cast(), length, flags) })
     }
+}
+
+/// Of a request: its length has 32 bits.
+fn size(bytes: &[u8], most: usize) -> u32 {
+    u32::try_from(most.min(bytes.len())).unwrap_or(u32::MAX)
 }
 
 fn message(buffers: *mut libc::iovec, count: usize) -> libc::msghdr {

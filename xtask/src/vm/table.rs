@@ -26,6 +26,8 @@ through every parser. What is not in the table has not been booted.
 Sends and receives are seen by tracepoints since Linux 6.3. Before, they are seen at the exits of the functions that
 all of them end in, by the same parsers; what that costs has not been measured.
 
+What io_uring sends and receives is parsed since Linux 6.10, where its requests can be followed; before, it is counted as bytes.
+
 Where a structure of the kernel lacks a member that programs read, `observer check` and `/status` name it. Round-trip
 times, retransmits and reasons of failed connects are then not known; other programs that read it are down while the rest
 run; and where sends and receives themselves need it, or what finds the end of connections, the agent is refused.

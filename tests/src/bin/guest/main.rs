@@ -42,23 +42,29 @@ fn refusal() -> Option<String> {
     report["reason"].as_str().map(str::to_owned)
 }
 
-/// Passes on what the agent says of its programs, all of which must be attached.
-fn programs(agent: &Agent) -> anyhow::Result<()> {
+/// The program without which requests of `io_uring` are counted as bytes alone.
+const REQUESTS: &str = "io_uring_submit_req";
+
+/// Passes on what the agent says of its programs, all of which must be attached; tells whether one of them reads
+/// requests of `io_uring`.
+fn programs(agent: &Agent) -> anyhow::Result<bool> {
+    let mut has_requests = false;
     let status = agent.json("/status")?;
     println!("way\t{}", status["way_in"].as_str().context("no way in")?);
     for probe in status["probes"].as_array().context("no probes")? {
         ensure!(probe["state"] == "up", "{} is down: {}", probe["name"], probe["reason"]);
         let name = probe["name"].as_str().context("no name")?;
         println!("program\t{name}\t{}", probe["verified_instructions"]);
+        has_requests |= name == REQUESTS;
     }
-    Ok(())
+    Ok(has_requests)
 }
 
 /// Runs every test, with one agent.
 fn test() -> anyhow::Result<()> {
     let before = Before::connect()?;
     let agent = Agent::start(&[])?;
-    programs(&agent)?;
+    let has_requests = programs(&agent)?;
     let mut bench = Bench::new(agent)?;
     let mut failures = Vec::new();
     let mut note = |name: &str, outcome: anyhow::Result<()>| match outcome {
@@ -71,6 +77,11 @@ fn test() -> anyhow::Result<()> {
     note("connections from before the agent", before.go_on(&mut bench));
     note("WebSocket over TCP", stream::tcp(&mut bench));
     note("WebSocket over UNIX sockets", stream::unix(&mut bench));
+    if has_requests {
+        note("WebSocket through io_uring", stream::requests(&mut bench));
+    } else {
+        note("io_uring, as bytes", stream::request_bytes(&mut bench));
+    }
     note("oversized messages", stream::oversized(&mut bench));
     note("Redis", recorded::redis(&bench.agent));
     note("Postgres", recorded::postgres(&bench.agent));

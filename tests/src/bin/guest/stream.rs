@@ -1,6 +1,8 @@
 //! WebSocket streams, through several system calls.
 
 use anyhow::{Context as _, ensure};
+use observer_tests::metrics::{Metrics, unparsed};
+use observer_tests::ring::By;
 use observer_tests::websocket::bench::{Bench, mixed};
 use observer_tests::websocket::calls::{Pair, Receiving, Sending};
 use observer_tests::websocket::traffic::Opcode;
@@ -30,6 +32,43 @@ pub(crate) fn tcp(bench: &mut Bench) -> anyhow::Result<()> {
 /// Over UNIX sockets.
 pub(crate) fn unix(bench: &mut Bench) -> anyhow::Result<()> {
     sessions(bench, Pair::unix)
+}
+
+/// Requests of `io_uring` that are parsed.
+const REQUESTS: [(Sending, Receiving); 4] = [
+    (Sending::Ring(By::Thread, usize::MAX), Receiving::Ring(By::Thread, 1 << 16)),
+    (Sending::Ring(By::Worker, 1_460), Receiving::Ring(By::Worker, 1_000)),
+    (Sending::Ring(By::Poller, 5_000), Receiving::Ring(By::Poller, 5_000)),
+    (Sending::RingVectors(By::Thread, 64, 997), Receiving::RingVectors(By::Thread, 9, 100)),
+];
+
+/// Over `io_uring`, parsed.
+pub(crate) fn requests(bench: &mut Bench) -> anyhow::Result<()> {
+    let (asked, answered) = (mixed(Wire::client()), mixed(Wire::server()));
+    for (sending, receiving) in REQUESTS {
+        bench.session(Pair::tcp("127.0.0.1")?, &asked, &answered, sending, receiving)?;
+        bench.session(Pair::unix()?, &asked, &answered, sending, receiving)?;
+    }
+    Ok(())
+}
+
+/// Over `io_uring`, where its requests cannot be read: as bytes.
+pub(crate) fn request_bytes(bench: &mut Bench) -> anyhow::Result<()> {
+    const SIZE: usize = 10_000;
+    let before = bench.agent.scrape()?;
+    let pair = Pair::tcp("127.0.0.1")?;
+    pair.ask(&[0; SIZE], Sending::Ring(By::Thread, 1_000), READ)?;
+    let after = bench.agent.scrape()?;
+    for direction in ["sent", "received"] {
+        let labels = [("protocol", "unknown"), ("direction", direction)];
+        let moved = |metrics: &Metrics| metrics.sum("observer_bytes_total", &labels);
+        let moved = moved(&after) - moved(&before);
+        ensure!(moved == SIZE as f64, "{moved} bytes were {direction}, not {SIZE}");
+    }
+    // Its first bytes might have told the protocol.
+    let unread = unparsed(&after, "io_uring") - unparsed(&before, "io_uring");
+    ensure!(unread == 1_000.0, "{unread} bytes were unread");
+    Ok(())
 }
 
 fn sessions(bench: &mut Bench, connect: impl Fn() -> anyhow::Result<Pair>) -> anyhow::Result<()> {
