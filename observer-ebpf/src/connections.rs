@@ -6,7 +6,7 @@ use observer_ebpf::layout::connection::{
     AF_INET, AF_INET6, AF_UNIX, Connection, FLAG_ADOPTED, FLAG_CONTINUATION, FLAG_CONTINUED, FLAG_PAIR,
     Owner, Phase, UNIX_PATH_MAX, UnixPath,
 };
-use observer_ebpf::layout::socket::{Socket, UNTRACKED};
+use observer_ebpf::layout::socket::{Socket, UNPOSITIONED, UNTRACKED};
 use observer_ebpf::layout::{Direction, Protocol, Role};
 
 use crate::globals::{
@@ -124,7 +124,7 @@ pub fn track(sk: Sock, origin: Origin, task: Option<Task>, phase: Phase) -> Opti
     socket.session.start(role, matches!(origin, Origin::Adopted));
     socket.owner = owner;
     socket.handoffs = HANDOFFS;
-    socket.positioned = [0; 2];
+    socket.positioned = [UNPOSITIONED; 2];
     socket.contended = [0; 2];
     socket.busy = [0; 2];
     socket.based = 0;

@@ -120,3 +120,43 @@ fn bytes_that_nobody_reads() -> anyhow::Result<()> {
     assert_eq!(scene.unparsed(&metrics, "other"), 56.0);
     Ok(())
 }
+
+/// `MSG_WAITALL`: TCP has gone on for seconds before the call is over, as it does when bytes are spliced away.
+#[test]
+fn a_receive_that_waits_for_all_of_it() -> anyhow::Result<()> {
+    let mut scene = Scene::open(["wait-client", "wait-server"])?;
+    // Longer than the agent takes to find bytes that moved unseen.
+    let half = |scene: &mut Scene, count: u32, at: u32| -> anyhow::Result<()> {
+        scene.talk.server.tell(&format!("assert len(one.recv({count}, socket.MSG_WAITALL)) == {count}"))?;
+        scene
+            .talk
+            .client
+            .run(&format!("one.sendall(frames[:{at}]); time.sleep(4); one.sendall(frames[{at}:])"))?;
+        scene.talk.server.answer()?;
+        Ok(())
+    };
+    let desyncs = |metrics: &Metrics| metrics.sum("observer_desyncs_total", &[("reason", "gap")]);
+
+    // Inside a payload: nothing is lost.
+    scene.talk.client.run("frames = frame(10_000, True); one.sendall(frames[:8]); frames = frames[8:]")?;
+    scene.talk.server.run("receive([one], 8)")?;
+    half(&mut scene, 10_000, 5_000)?;
+    let metrics = scene.agent.scrape()?;
+    assert_eq!(scene.counted(&metrics, "wait-server")[1], [1.0, 10_008.0], "{}", metrics.text());
+    assert_eq!(scene.since(&metrics, desyncs), 0.0);
+
+    // With headers among what came before: in step again once the call's bytes can be read.
+    scene.talk.client.run("frames = frame(100, True) * 3")?;
+    half(&mut scene, 318, 150)?;
+    let metrics = scene.agent.scrape()?;
+    assert_eq!(scene.counted(&metrics, "wait-server")[1], [4.0, 10_326.0], "{}", metrics.text());
+    assert_eq!(scene.since(&metrics, desyncs), 1.0);
+
+    scene.talk.client.run("one.sendall(frame(50, True))")?;
+    scene.talk.server.run("receive([one], 56)")?;
+    let metrics = scene.agent.scrape()?;
+    assert_eq!(scene.counted(&metrics, "wait-server")[1], [5.0, 10_382.0]);
+    assert_eq!(scene.counted(&metrics, "wait-client")[0], [5.0, 10_382.0]);
+    assert_eq!(metrics.sum("observer_unsynchronised_connections", &[("protocol", "websocket")]), 0.0);
+    Ok(())
+}

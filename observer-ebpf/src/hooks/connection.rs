@@ -15,7 +15,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 use aya_log_ebpf::debug;
 use observer_ebpf::layout::connection::{Connection, Phase};
 use observer_ebpf::layout::health::Unread;
-use observer_ebpf::layout::socket::{Socket, UNTRACKED};
+use observer_ebpf::layout::socket::{POSITIONED, Socket, UNPOSITIONED, UNTRACKED};
 use observer_ebpf::layout::{Direction, Role};
 
 use crate::connections::{self, Origin};
@@ -155,7 +155,7 @@ fn take_positions(sk: Sock, socket: &mut Socket) {
     }
     if let Some(tcp) = Tcp::new(sk) {
         socket.positions = [tcp.position(Direction::Sent), tcp.position(Direction::Received)];
-        socket.positioned = [1; 2];
+        socket.positioned = [POSITIONED; 2];
         socket.tcp_base = tcp.payload(state::ESTABLISHED as u8);
         socket.based = 1;
     }
@@ -168,7 +168,7 @@ fn settle(sk: Sock, socket: &mut Socket, connection: &mut Connection) {
     connection.bytes[Direction::Sent as usize] += connections::take_contended(socket, Direction::Sent);
     let met = connections::take_contended(socket, Direction::Received);
     connection.bytes[Direction::Received as usize] += met;
-    if socket.positioned[Direction::Received as usize] == 0 {
+    if socket.positioned[Direction::Received as usize] == UNPOSITIONED {
         return;
     }
     let Some(tcp) = Tcp::new(sk) else { return };

@@ -10,8 +10,9 @@ use aya_ebpf::programs::BtfTracePointContext;
 use observer_ebpf::layout::Direction;
 use observer_ebpf::layout::connection::{Connection, Phase};
 use observer_ebpf::layout::health::{Desync, Unread};
-use observer_ebpf::layout::socket::{Socket, UNTRACKED};
+use observer_ebpf::layout::socket::{DOUBTED, POSITIONED, Socket, UNPOSITIONED, UNTRACKED};
 use observer_ebpf::wire::session::Stage;
+use observer_ebpf::wire::source::Source as _;
 
 use crate::connections::{self, Origin};
 use crate::globals::{OFFSET_SOCK_FAMILY, OFFSET_SOCK_PROTOCOL, OFFSET_SOCK_TYPE};
@@ -125,16 +126,20 @@ fn follow(sk: Sock, call: &Call, socket: &mut Socket, connection: &mut Connectio
     // a frame, after two threads met, and now and then.
     let contended = socket.contended[direction as usize] != 0;
     let crossed = (expected ^ expected.wrapping_add(bytes)) >> 20 != 0;
-    if (!settled || crossed || contended || socket.positioned[direction as usize] == 0)
-        && !check_position(sk, socket, connection, bytes, direction)
-    {
-        return;
+    let mut known = 0;
+    if !settled || crossed || contended || socket.positioned[direction as usize] != POSITIONED {
+        if call.ample_stack {
+            known = check_position(sk, socket, connection, bytes, direction);
+        } else if !check_whole(sk, socket, connection, bytes, direction) {
+            return;
+        }
     }
-    if socket.session.pass(direction, bytes, connection) {
+    let left = bytes - known;
+    if left == 0 || socket.session.pass(direction, left, connection) {
         return;
     }
     let located =
-        if call.stored { read(sk, call, socket, connection, direction) } else { Err(Unread::Other) };
+        if call.stored { read(sk, call, known, socket, connection, direction) } else { Err(Unread::Other) };
     let desync = match located {
         Ok(desync) => {
             if settled && !socket.session.is_settled(direction) {
@@ -144,8 +149,8 @@ fn follow(sk: Sock, call: &Call, socket: &mut Socket, connection: &mut Connectio
             desync
         }
         Err(reason) => {
-            health::unread(reason, u64::from(bytes));
-            socket.session.miss(direction, u64::from(bytes), Desync::Unread, connection)
+            health::unread(reason, u64::from(left));
+            socket.session.miss(direction, u64::from(left), Desync::Unread, connection)
         }
     };
     if let Some(reason) = desync {
@@ -153,11 +158,12 @@ fn follow(sk: Sock, call: &Call, socket: &mut Socket, connection: &mut Connectio
     }
 }
 
-/// Reads the call's bytes and hands them to the session.
+/// Reads the call's bytes, but for those that are known, and hands them to the session.
 #[inline(always)]
 fn read(
     sk: Sock,
     call: &Call,
+    known: u32,
     socket: &mut Socket,
     connection: &mut Connection,
     direction: Direction,
@@ -173,6 +179,9 @@ fn read(
     }
     if call.ample_stack {
         buffers.read_single();
+    }
+    if known != 0 {
+        buffers.go_to(known);
     }
     let session = &raw mut socket.session;
     let way = direction as u32;
@@ -211,8 +220,8 @@ fn read(
     Ok(desync)
 }
 
-/// Compares where the call's bytes lie in TCP's stream with where the last one ended. False if the bytes
-/// are not to be looked at.
+/// Compares where the call's bytes lie in TCP's stream with where the last one ended. Tells how many of them, from
+/// the first on, were stepped over and counted before the call was over: they are not to be looked at.
 #[inline(never)]
 fn check_position(
     sk: Sock,
@@ -220,7 +229,7 @@ fn check_position(
     connection: &mut Connection,
     bytes: u32,
     direction: Direction,
-) -> bool {
+) -> u32 {
     let contended = connections::take_contended(socket, direction);
     connection.bytes[direction as usize] += contended;
     let contended = contended != 0;
@@ -231,31 +240,52 @@ fn check_position(
         {
             health::desync(socket.session.protocol(), reason);
         }
-        socket.positioned[direction as usize] = 1;
-        return true;
+        socket.positioned[direction as usize] = POSITIONED;
+        return 0;
     };
     let expected = socket.positions[direction as usize];
     socket.positions[direction as usize] = position;
-    if socket.positioned[direction as usize] == 0 {
-        socket.positioned[direction as usize] = 1;
-        return true;
-    }
+    let was = socket.positioned[direction as usize];
+    socket.positioned[direction as usize] = POSITIONED;
     let gap = position.wrapping_sub(expected);
-    if gap == 0 {
-        return true;
+    if was == UNPOSITIONED || gap == 0 {
+        return 0;
     }
-    if gap as i32 <= 0 {
-        // Another call's look went further than this one's bytes, which were stepped over then.
-        socket.positions[direction as usize] = expected;
-        return gap.wrapping_neg() < bytes;
+    if (gap as i32) < 0 {
+        // Another call's look, or the refresh pass's at a call that waited for more, went further.
+        let known = gap.wrapping_neg().min(bytes);
+        connection.bytes[direction as usize] -= u64::from(known);
+        return known;
     }
     let reason = if contended { Desync::Concurrent } else { Desync::Gap };
     if !contended {
         connection.bytes[direction as usize] += u64::from(gap);
         health::unread(Unread::Splice, u64::from(gap));
+        // Unless they are those of a call that is not over.
+        socket.positioned[direction as usize] = DOUBTED;
     }
     if let Some(reason) = socket.session.miss(direction, u64::from(gap), reason, connection) {
         health::desync(socket.session.protocol(), reason);
     }
-    true
+    0
+}
+
+/// The same where a call of which some bytes are known is not looked at, but stepped over. Tells whether it is to be.
+#[inline(never)]
+fn check_whole(
+    sk: Sock,
+    socket: &mut Socket,
+    connection: &mut Connection,
+    bytes: u32,
+    direction: Direction,
+) -> bool {
+    let known = check_position(sk, socket, connection, bytes, direction);
+    let left = bytes - known;
+    if known != 0 && left != 0 {
+        health::unread(Unread::Other, u64::from(left));
+        if let Some(reason) = socket.session.miss(direction, u64::from(left), Desync::Gap, connection) {
+            health::desync(socket.session.protocol(), reason);
+        }
+    }
+    known == 0
 }

@@ -8,7 +8,7 @@ use core::ffi::c_void;
 use observer_ebpf::layout::Direction;
 use observer_ebpf::layout::connection::{AF_UNIX, Connection};
 use observer_ebpf::layout::health::{Desync, Unread};
-use observer_ebpf::layout::socket::Socket;
+use observer_ebpf::layout::socket::{DOUBTED, Socket, UNPOSITIONED};
 
 use crate::connections;
 use crate::globals::{
@@ -112,7 +112,7 @@ fn look_for_gap(
     is_busy: bool,
 ) {
     let at = direction as usize;
-    if socket.positioned[at] == 0 {
+    if socket.positioned[at] == UNPOSITIONED {
         return;
     }
     let position = tcp.position(direction);
@@ -127,6 +127,7 @@ fn look_for_gap(
     }
     if socket.positions[at] == expected {
         socket.positions[at] = position;
+        socket.positioned[at] = DOUBTED;
         // Bytes of a call that another one did not let in were counted then, and are in the gap.
         let contended = connections::take_contended(socket, direction);
         if contended == 0 {

@@ -6,6 +6,13 @@ use crate::wire::session::Session;
 /// [`Socket::index`] of a socket for which no element was left.
 pub const UNTRACKED: u32 = u32::MAX;
 
+/// [`Socket::positioned`] before the first call: `positions` does not hold what it should.
+pub const UNPOSITIONED: u8 = 0;
+/// It does.
+pub const POSITIONED: u8 = 1;
+/// It does; but bytes were taken for having moved unseen, which may be those of a call in progress.
+pub const DOUBTED: u8 = 2;
+
 /// A socket's state.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -30,7 +37,7 @@ pub struct Socket {
     pub contended: [u64; 2],
     /// 1 while a processor is at work on the direction's stream.
     pub busy: [u64; 2],
-    /// 1 once `positions` holds what it should.
+    /// [`UNPOSITIONED`], [`POSITIONED`] or [`DOUBTED`], by direction.
     pub positioned: [u8; 2],
     /// 1 if the refresh pass found the position wrong when it last looked.
     pub doubts: [u8; 2],
