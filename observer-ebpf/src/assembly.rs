@@ -48,6 +48,20 @@ pub unsafe fn exchange(place: *mut u64, value: u64) -> u64 {
     before
 }
 
+/// Has every processor see what was written before this ahead of what is written after it.
+///
+/// x86-64 keeps all writes in order. arm64 does not, and version 3 of the instruction set has no write that waits for
+/// others; but an atomic operation that fetches is a full barrier.
+#[inline(always)]
+pub fn order_writes() {
+    #[cfg(bpf_target_arch = "aarch64")]
+    {
+        let mut word = 0;
+        // SAFETY: eight aligned bytes, of the stack, where the verifier allows it as well.
+        unsafe { fetch_add(&raw mut word, 0) };
+    }
+}
+
 /// Loads eight bytes that need not be aligned. The compiler would load them one by one, as not every
 /// processor could; those that BPF is compiled for here can.
 ///

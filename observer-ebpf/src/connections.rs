@@ -285,6 +285,7 @@ pub fn take_retransmits(total: u32, connection: &mut Connection) {
 /// Shows a filled element to the agent.
 #[inline(always)]
 pub fn publish(connection: &mut Connection, phase: Phase) {
+    assembly::order_writes();
     // SAFETY: the field is there; a volatile write stays behind those before it.
     unsafe { (&raw mut connection.phase).write_volatile(phase as u8) };
 }
@@ -425,6 +426,7 @@ pub fn lock(socket: &mut Socket, direction: Direction) -> bool {
 /// Lets go of what [`lock`] took.
 #[inline(always)]
 pub fn unlock(socket: &mut Socket, direction: Direction) {
+    assembly::order_writes();
     // SAFETY: the field is there; a volatile write stays behind those before it.
     unsafe { (&raw mut socket.busy[direction as usize]).write_volatile(0) };
 }

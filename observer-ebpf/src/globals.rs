@@ -68,7 +68,6 @@ globals! {
     OFFSET_TASK_START_BOOTTIME: u32 = 0;
     OFFSET_TASK_SELF_EXEC_ID: u32 = 0;
     OFFSET_TASK_COMM: u32 = 0;
-    OFFSET_TASK_STATUS: u32 = 0;
     OFFSET_TASK_FLAGS: u32 = 0;
     OFFSET_TASK_SIGNAL: u32 = 0;
     OFFSET_TASK_WORKER: u32 = 0;
@@ -88,10 +87,23 @@ globals! {
     OFFSET_ITERATOR_KIND: u32 = 0;
     OFFSET_ITERATOR_OFFSET: u32 = 0;
     OFFSET_ITERATOR_ADDRESS: u32 = 0;
+}
+
+#[cfg(bpf_target_arch = "x86_64")]
+globals! {
+    OFFSET_TASK_STATUS: u32 = 0;
     OFFSET_REGS_ORIG_AX: u32 = 0;
     OFFSET_REGS_AX: u32 = 0;
     OFFSET_REGS_SI: u32 = 0;
     OFFSET_REGS_DX: u32 = 0;
+}
+
+#[cfg(bpf_target_arch = "aarch64")]
+globals! {
+    OFFSET_REGS_REGS: u32 = 0;
+    OFFSET_REGS_PSTATE: u32 = 0;
+    OFFSET_REGS_ORIG_X0: u32 = 0;
+    OFFSET_REGS_SYSCALLNO: u32 = 0;
 }
 
 /// The thresholds of oversized messages.

@@ -18,6 +18,7 @@ mod kernel;
 mod keys;
 mod maps;
 mod parts;
+mod registers;
 mod requests;
 mod user_memory;
 

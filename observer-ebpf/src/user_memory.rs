@@ -6,7 +6,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel, bpf_probe_read_user, bpf_task_pt_regs};
+use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel, bpf_probe_read_user};
 use observer_ebpf::layout::Direction;
 use observer_ebpf::layout::connection::Connection;
 use observer_ebpf::layout::health::Unread;
@@ -16,12 +16,10 @@ use observer_ebpf::wire::postgres::{self, Postgres};
 use observer_ebpf::wire::redis::{self, Redis};
 use observer_ebpf::wire::source::{HEADER_MAX, Source, recall};
 
-use crate::globals::{
-    OFFSET_REGS_AX, OFFSET_REGS_DX, OFFSET_REGS_ORIG_AX, OFFSET_REGS_SI, OFFSET_TASK_FLAGS,
-    OFFSET_TASK_STATUS, REDIS_SEPARATOR, thresholds,
-};
-use crate::kernel::{Sock, Task, member};
-use crate::{assembly, clock, events, keys, parts};
+use crate::globals::{OFFSET_TASK_FLAGS, REDIS_SEPARATOR, thresholds};
+use crate::kernel::{Sock, Task};
+use crate::registers::{Registers, number};
+use crate::{assembly, clock, events, keys, parts, registers};
 
 /// Bytes read at once. A KiB costs 20 ns more than 16 bytes do, and every header in it is then free; four
 /// cost another 45, which is well spent where a call has more of them.
@@ -69,28 +67,8 @@ pub struct Buffers {
     now_ns: u64,
 }
 
-const ENOSYS: i64 = 38;
 /// `PF_KTHREAD` (`include/linux/sched.h`).
 const KERNEL_THREAD: u32 = 0x0020_0000;
-/// `TS_COMPAT` (`arch/x86/include/asm/thread_info.h`).
-const COMPAT: u32 = 0x0002;
-
-/// System calls by number (`arch/x86/entry/syscalls/syscall_64.tbl`).
-mod number {
-    pub const READ: u64 = 0;
-    pub const WRITE: u64 = 1;
-    pub const READV: u64 = 19;
-    pub const WRITEV: u64 = 20;
-    pub const SENDFILE: u64 = 40;
-    pub const SENDTO: u64 = 44;
-    pub const RECVFROM: u64 = 45;
-    pub const SENDMSG: u64 = 46;
-    pub const RECVMSG: u64 = 47;
-    pub const SPLICE: u64 = 275;
-    pub const PREADV2: u64 = 327;
-    pub const PWRITEV2: u64 = 328;
-    pub const IO_URING_ENTER: u64 = 426;
-}
 
 impl Buffers {
     /// Finds the buffers of the call that moved `end` bytes of the connection at `index`, or why they cannot
@@ -102,15 +80,10 @@ impl Buffers {
         self.now_ns = 0;
         self.index = index;
         self.direction = direction as u32;
-        // SAFETY: a task that the verifier knows.
-        let regs = unsafe { bpf_task_pt_regs(task.as_ptr().cast_mut().cast()) } as *const u8;
-        // SAFETY: the verifier knows what the helper returns as `struct pt_regs`.
-        let register = |offset: u32| -> u64 { unsafe { member(regs, offset) } };
-        let nr = register(OFFSET_REGS_ORIG_AX.load());
-        // Until the call returns, its result is preset; afterwards, work that was put off may run with
-        // the registers of a call that has nothing to do with it.
-        let in_call = register(OFFSET_REGS_AX.load()) as i64 == -ENOSYS;
-        let second = register(OFFSET_REGS_SI.load());
+        let registers = Registers::of(task);
+        let nr = registers.number();
+        let in_call = registers.in_call();
+        let second = registers.second();
         self.start = 0;
         self.stop = 0;
         self.from = 0;
@@ -134,7 +107,7 @@ impl Buffers {
             return Err(why_not(task, nr, in_call));
         }
         let (at, count) = if vectors {
-            (second, register(OFFSET_REGS_DX.load()))
+            (second, registers.third())
         } else {
             // `msg_iov` and `msg_iovlen` of `struct user_msghdr` (`include/linux/socket.h`).
             let [at, count] = &mut self.vectors[0];
@@ -298,7 +271,7 @@ fn why_not(task: Task, nr: u64, in_call: bool) -> Unread {
         Unread::Other
     } else if !in_call || nr == number::IO_URING_ENTER {
         Unread::IoUring
-    } else if task.read::<u32>(OFFSET_TASK_STATUS.load()) & COMPAT != 0 {
+    } else if registers::is_32_bit(task) {
         Unread::Compat
     } else if nr == number::SENDFILE || nr == number::SPLICE {
         Unread::Splice

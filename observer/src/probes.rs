@@ -65,7 +65,7 @@ impl Design {
 
     const fn exit(name: &'static str, gives: &'static str, essential: bool) -> Self {
         let way = Some(Way::Exits);
-        Self { name, kind: Kind::Exit, way, gives, essential, for_requests: false, since: "5.17" }
+        Self { name, kind: Kind::Exit, way, gives, essential, for_requests: false, since: EXITS_SINCE }
     }
 
     const fn iterator(
@@ -89,6 +89,9 @@ impl Design {
         Self { essential: true, ..self }
     }
 }
+
+/// The first kernel that can attach to a function's exit, and has all else that is needed.
+const EXITS_SINCE: &str = if cfg!(target_arch = "aarch64") { "6.4" } else { "5.17" };
 
 impl Way {
     /// What `observer check` says of it.

@@ -124,7 +124,7 @@ impl Arena {
     fn map(&self, number: usize) -> io::Result<MmapRaw> {
         let first = number * CHUNK as usize;
         let elements = (CHUNK as usize).min((self.capacity as usize).saturating_sub(first));
-        // A chunk's bytes are a multiple of the page size, so that each starts on a page.
+        // Each starts on a page of 4 KiB; where pages are larger, memmap2 maps from the start of the page it is in.
         MmapOptions::new()
             .offset((first * ELEMENT) as u64)
             .len(elements * ELEMENT)

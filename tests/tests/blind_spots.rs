@@ -276,6 +276,8 @@ fn registered_buffers_inside_a_websocket() -> anyhow::Result<()> {
     Ok(())
 }
 
+// Its machine code is x86's.
+#[cfg(target_arch = "x86_64")]
 #[test]
 fn a_32_bit_program() -> anyhow::Result<()> {
     let agent = Agent::start(&[])?;

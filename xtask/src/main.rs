@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything one does with this repository, each as one command.
 
+mod architecture;
 mod bench;
 mod build;
 mod cargo;
@@ -66,7 +67,7 @@ enum Task {
     },
     /// Boot kernels of distributions in emulated machines, and test the agent on each
     Vm {
-        /// Kernels, such as 6.12; without any, one before 6.3, one of long term and the newest
+        /// Kernels, such as 6.12 or 6.12-arm64; without any, one before 6.3, one of long term and the newest, for x86-64
         kernels: Vec<String>,
         /// Every kernel there is
         #[arg(long, conflicts_with = "kernels")]

@@ -9,20 +9,22 @@ mod node;
 mod programs;
 mod python;
 mod report;
+mod rust_std;
 
 use std::path::Path;
 
 use anyhow::{Result, bail};
 
+use crate::architecture::Architecture;
 use report::Report;
 
 /// How much is wanted.
 #[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Needs {
+pub(crate) enum Needs<'a> {
     /// What building and running the agent take.
     Build,
-    /// That, and what emulated machines take.
-    Machines,
+    /// That, and what emulated machines of these architectures take.
+    Machines(&'a [Architecture]),
     /// What building and the end-to-end tests take.
     Everything,
 }
@@ -33,15 +35,23 @@ pub(crate) fn command(check: bool) -> Result<()> {
 }
 
 /// The same from within another command, which speaks only of what is not there.
-pub(crate) fn ensure(needs: Needs) -> Result<()> {
+pub(crate) fn ensure(needs: Needs<'_>) -> Result<()> {
     go(needs, Report::new(false, false))
 }
 
-fn go(needs: Needs, mut report: Report) -> Result<()> {
+fn go(needs: Needs<'_>, mut report: Report) -> Result<()> {
     core::ensure(&mut report);
     linker::ensure(&mut report);
-    if needs == Needs::Machines {
+    if let Needs::Machines(architectures) = needs {
         programs::ensure(&mut report, programs::MACHINES);
+        let host = Architecture::host()?;
+        for &architecture in architectures {
+            programs::ensure(&mut report, programs::emulator(architecture));
+            if architecture != host {
+                programs::ensure(&mut report, programs::cross(architecture));
+                rust_std::ensure(&mut report, architecture);
+            }
+        }
     }
     if needs == Needs::Everything {
         programs::ensure(&mut report, programs::PROGRAMS);

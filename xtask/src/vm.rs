@@ -6,14 +6,15 @@ mod machine;
 mod packages;
 mod table;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::thread;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::command::run;
+use crate::architecture::Architecture;
 use crate::setup::{self, Needs};
-use crate::{build, cargo};
+use crate::{build, command};
 
 use kernels::{KERNELS, Kernel};
 use machine::Report;
@@ -21,17 +22,24 @@ use machine::Report;
 /// Machines at a time.
 const AT_ONCE: usize = 2;
 
-/// The command. Without names, one before 6.3, one of long term and the newest.
+/// The command. Without names, one before 6.3, one of long term and the newest, all for x86-64.
 pub(crate) fn command(names: &[String], all: bool, write_docs: bool) -> Result<()> {
     let chosen = kernels::chosen(names, all)?;
-    setup::ensure(Needs::Machines)?;
-    build::everything()?;
-    let mut guest = cargo::same();
-    guest.args(["build", "--release", "--package", "observer-tests", "--bin", "guest"]);
-    run(guest.args(build::target_directory())).context("the guest does not build")?;
-    let image = image::make()?;
-
+    let host = Architecture::host()?;
+    let architectures: BTreeSet<Architecture> = chosen.iter().map(|kernel| kernel.architecture).collect();
+    setup::ensure(Needs::Machines(&architectures.iter().copied().collect::<Vec<_>>()))?;
     let store = packages::Store::open(&chosen)?;
+    let mut images = BTreeMap::new();
+    for architecture in architectures {
+        let busybox = if architecture == host {
+            command::find("busybox").context("there is no busybox")?
+        } else {
+            store.busybox(architecture)?
+        };
+        let [agent, guest] = build::guest(architecture)?;
+        images.insert(architecture, image::make(architecture, &[busybox, agent, guest])?);
+    }
+
     let queue = Mutex::new(chosen.iter());
     let reports = Mutex::new(Vec::new());
     thread::scope(|scope| {
@@ -40,7 +48,9 @@ pub(crate) fn command(names: &[String], all: bool, write_docs: bool) -> Result<(
                 while let Some(kernel) = next(&queue) {
                     let report = store
                         .kernel(kernel)
-                        .and_then(|(release, file)| machine::boot(kernel, release, &file, &image))
+                        .and_then(|(release, file)| {
+                            machine::boot(kernel, release, &file, &images[&kernel.architecture])
+                        })
                         .unwrap_or_else(|error| Report::failed(kernel, &format!("{error:#}")));
                     print!("{}", report.text());
                     if let Ok(mut reports) = reports.lock() {

@@ -20,8 +20,13 @@ use aya_ebpf::macros::{btf_map, btf_tracepoint};
 use aya_ebpf::programs::BtfTracePointContext;
 
 /// `pt_regs.si`: where `write`, `read`, `sendto` and `recvfrom` have their buffer.
+#[cfg(bpf_target_arch = "x86_64")]
 #[unsafe(no_mangle)]
 static OFFSET_REGS_SI: Global<u32> = Global::new(0);
+/// `pt_regs.regs`, of which they have it in the second.
+#[cfg(bpf_target_arch = "aarch64")]
+#[unsafe(no_mangle)]
+static OFFSET_REGS_REGS: Global<u32> = Global::new(0);
 /// `sock.sk_type`.
 #[unsafe(no_mangle)]
 static OFFSET_SOCK_TYPE: Global<u32> = Global::new(0);
@@ -40,6 +45,15 @@ pub fn sock_send_length(context: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length(context: BtfTracePointContext) -> i32 {
     floor(context.arg(0), context.arg(1))
+}
+
+/// Where the registers hold the buffer's address.
+#[inline(always)]
+fn buffer_at() -> u32 {
+    #[cfg(bpf_target_arch = "x86_64")]
+    return OFFSET_REGS_SI.load();
+    #[cfg(bpf_target_arch = "aarch64")]
+    return OFFSET_REGS_REGS.load() + 8;
 }
 
 #[inline(always)]
@@ -65,7 +79,7 @@ fn floor(sk: *const u8, result: i32) -> i32 {
     // SAFETY: no arguments; then a task, and registers, that the verifier knows; the read may fail.
     unsafe {
         let regs = bpf_task_pt_regs(bpf_get_current_task_btf()) as *const u8;
-        let buffer = regs.add(OFFSET_REGS_SI.load() as usize).cast::<u64>().read_volatile();
+        let buffer = regs.add(buffer_at() as usize).cast::<u64>().read_volatile();
         bpf_probe_read_user(state, 16, buffer as *const c_void);
     }
     0

@@ -86,7 +86,6 @@ members! {
     OFFSET_TASK_START_BOOTTIME = task_struct.start_boottime;
     OFFSET_TASK_SELF_EXEC_ID = task_struct.self_exec_id;
     OFFSET_TASK_COMM = task_struct.comm;
-    OFFSET_TASK_STATUS = task_struct.thread_info.status;
     OFFSET_TASK_FLAGS = task_struct.flags;
     OFFSET_TASK_SIGNAL = task_struct.signal;
     OFFSET_SIGNAL_PIDS = signal_struct.pids;
@@ -95,10 +94,27 @@ members! {
     OFFSET_UPID_NR = upid.nr;
     OFFSET_UPID_NS = upid.ns;
     OFFSET_PID_NAMESPACE_INUM = pid_namespace.ns.inum;
+}
+
+#[cfg(target_arch = "x86_64")]
+members! {
+    /// Where registers are.
+    REGISTERS:
+    OFFSET_TASK_STATUS = task_struct.thread_info.status;
     OFFSET_REGS_ORIG_AX = pt_regs.orig_ax;
     OFFSET_REGS_AX = pt_regs.ax;
     OFFSET_REGS_SI = pt_regs.si;
     OFFSET_REGS_DX = pt_regs.dx;
+}
+
+#[cfg(target_arch = "aarch64")]
+members! {
+    /// Where registers are.
+    REGISTERS:
+    OFFSET_REGS_REGS = pt_regs.regs;
+    OFFSET_REGS_PSTATE = pt_regs.pstate;
+    OFFSET_REGS_ORIG_X0 = pt_regs.orig_x0;
+    OFFSET_REGS_SYSCALLNO = pt_regs.syscallno;
 }
 
 members! {
@@ -127,7 +143,7 @@ pub fn is_for_requests(member: &Member) -> bool {
 
 /// Every member that the programs read.
 fn members() -> impl Iterator<Item = &'static Member> {
-    MEMBERS.iter().chain(IO_URING)
+    MEMBERS.iter().chain(REGISTERS).chain(IO_URING)
 }
 
 /// Those that programs do without, by their global, and what is not known then.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{apt, report::Report};
+use crate::architecture::Architecture;
 use crate::command;
 
 /// A program and the Debian package it comes in.
@@ -36,8 +37,29 @@ pub(super) const PROGRAMS: &[Program] = &[
 /// After the others: some packages of `node` bring it along, and then conflict with this one.
 pub(super) const NPM: &[Program] = &[("npm", "npm")];
 /// For `cargo xtask vm`.
-pub(super) const MACHINES: &[Program] =
-    &[("qemu-system-x86_64", "qemu-system-x86"), ("busybox", "busybox-static"), ("cpio", "cpio")];
+pub(super) const MACHINES: &[Program] = &[("busybox", "busybox-static"), ("cpio", "cpio")];
+
+/// What emulates a machine.
+pub(super) const fn emulator(architecture: Architecture) -> &'static [Program] {
+    match architecture {
+        Architecture::X86_64 => &[("qemu-system-x86_64", "qemu-system-x86")],
+        Architecture::Aarch64 => &[("qemu-system-aarch64", "qemu-system-arm")],
+    }
+}
+
+/// What links programs for it on another host: a compiler with its tools, and the C library, told by a file of it.
+pub(super) const fn cross(architecture: Architecture) -> &'static [Program] {
+    match architecture {
+        Architecture::X86_64 => &[
+            ("x86_64-linux-gnu-gcc", "gcc-x86-64-linux-gnu"),
+            ("/usr/x86_64-linux-gnu/lib/libc.a", "libc6-dev-amd64-cross"),
+        ],
+        Architecture::Aarch64 => &[
+            ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
+            ("/usr/aarch64-linux-gnu/lib/libc.a", "libc6-dev-arm64-cross"),
+        ],
+    }
+}
 
 pub(super) fn ensure(report: &mut Report, programs: &[Program]) {
     let absent: Vec<Program> = programs.iter().copied().filter(|(name, _)| find(name).is_none()).collect();
@@ -56,8 +78,11 @@ pub(super) fn ensure(report: &mut Report, programs: &[Program]) {
     }
 }
 
-/// A program where any is, or in the newest version of `PostgreSQL`.
+/// A program where any is, or in the newest version of `PostgreSQL`; or a file by its whole path.
 fn find(program: &str) -> Option<PathBuf> {
+    if program.starts_with('/') {
+        return Some(PathBuf::from(program)).filter(|path| path.is_file());
+    }
     command::find(program).or_else(|| newest(Path::new(POSTGRESQL), program))
 }
 

@@ -9,7 +9,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::command::{find, output};
+use crate::architecture::Architecture;
+use crate::command::output;
 use crate::workspace;
 
 /// The first process, whose child the guest is.
@@ -23,10 +24,10 @@ guest
 busybox poweroff -f
 ";
 
-/// Makes the image: an archive that the kernel unpacks into memory.
-pub(super) fn make() -> Result<PathBuf> {
+/// Makes the image of these programs: an archive that the kernel unpacks into memory.
+pub(super) fn make(architecture: Architecture, programs: &[PathBuf]) -> Result<PathBuf> {
     let directory = workspace::target().join("vm");
-    let root = directory.join("root");
+    let root = directory.join(architecture.name());
     if root.exists() {
         fs::remove_dir_all(&root).with_context(|| format!("cannot empty {}", root.display()))?;
     }
@@ -34,29 +35,28 @@ pub(super) fn make() -> Result<PathBuf> {
         let folder = root.join(folder);
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
-    let busybox = find("busybox").context("there is no busybox")?;
-    let programs = [busybox, workspace::agent(), workspace::target().join("release/guest")];
     let mut libraries = BTreeSet::new();
-    for program in &programs {
+    for program in programs {
         let name = program.file_name().context("a program without a name")?;
-        copy(program, &root.join("bin").join(name))?;
+        copy(architecture, program, &root.join("bin").join(name))?;
         libraries.extend(shared_libraries(program)?);
     }
     for library in libraries {
-        copy(&library, &root.join(library.strip_prefix("/").unwrap_or(&library)))?;
+        copy(architecture, &library, &root.join(library.strip_prefix("/").unwrap_or(&library)))?;
     }
     let init = root.join("init");
     fs::write(&init, INIT).with_context(|| format!("cannot write {}", init.display()))?;
     fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
-    archive(&root, &directory.join("image.cpio"))
+    archive(&root, &directory.join(format!("{}.cpio", architecture.name())))
 }
 
 /// Copies a file, without what is there for debuggers only.
-fn copy(from: &Path, to: &Path) -> Result<()> {
+fn copy(architecture: Architecture, from: &Path, to: &Path) -> Result<()> {
     if let Some(parent) = to.parent() {
         fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
     }
-    let stripped = Command::new("strip").arg("-o").arg(to).arg(from).stderr(Stdio::null()).status();
+    let stripped =
+        Command::new(architecture.tool("strip")).arg("-o").arg(to).arg(from).stderr(Stdio::null()).status();
     if !stripped.is_ok_and(|status| status.success()) {
         fs::copy(from, to).with_context(|| format!("cannot copy {}", from.display()))?;
     }

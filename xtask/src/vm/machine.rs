@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result};
 
 use super::kernels::Kernel;
+use crate::architecture::Architecture;
 
 /// How long a machine may take: it is ended then. Most of it goes into the verifier, which is emulated as well.
 const SECONDS: &str = "120";
@@ -38,15 +39,21 @@ pub(crate) struct Report {
 
 /// Boots a kernel with the image, and hears what the guest says.
 pub(super) fn boot(kernel: &Kernel, release: String, file: &Path, image: &Path) -> Result<Report> {
+    let (emulator, processor, console) = match kernel.architecture {
+        Architecture::X86_64 => ("qemu-system-x86_64", &["-cpu", "max"][..], "ttyS0"),
+        Architecture::Aarch64 => {
+            ("qemu-system-aarch64", &["-machine", "virt", "-cpu", "cortex-a72"][..], "ttyAMA0")
+        }
+    };
     let mut machine = Command::new("timeout");
-    machine.args(["--kill-after=5", SECONDS, "nice", "-n", "10", "qemu-system-x86_64"]);
+    machine.args(["--kill-after=5", SECONDS, "nice", "-n", "10", emulator]).args(processor);
     // Emulated, whatever the host could do: the same everywhere.
-    machine.args(["-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "1G"]);
+    machine.args(["-accel", "tcg", "-smp", "1", "-m", "1G"]);
     machine.args(["-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio"]);
     machine.arg("-kernel").arg(file).arg("-initrd").arg(image);
     // A panic ends the machine at once; what says that all went well is the guest's last line, not qemu's status.
     // A busy host is late with the ticks by which the kernel would check the timer.
-    machine.args(["-append", "console=ttyS0 quiet panic=-1 no_timer_check"]);
+    machine.arg("-append").arg(format!("console={console} quiet panic=-1 no_timer_check"));
     let output = machine.stdin(Stdio::null()).output().context("cannot start qemu")?;
     let said = String::from_utf8_lossy(&output.stdout);
     Ok(Report::read(kernel, release, &said))

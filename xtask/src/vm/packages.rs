@@ -12,7 +12,11 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use super::kernels::Kernel;
+use crate::architecture::Architecture;
 use crate::command::{output, run};
+
+/// Where programs come from for another machine than this one.
+const BUSYBOX_SUITE: &str = "trixie";
 
 /// The label of the archive that a suite belongs to.
 fn label(suite: &str) -> &'static str {
@@ -28,11 +32,20 @@ impl Store {
     /// Asks the mirror what there is now; where it cannot be reached, what was known before is used.
     pub(crate) fn open(kernels: &[&Kernel]) -> Result<Self> {
         let store = Self { directory: cache()?.join("observer/kernels") };
-        for directory in ["apt/lists/partial", "apt/archives/partial", "apt/sources"] {
+        for directory in
+            ["apt/lists/partial", "apt/amd64/archives/partial", "apt/arm64/archives/partial", "apt/sources"]
+        {
             let directory = store.directory.join(directory);
             fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
         }
-        let suites: BTreeSet<&str> = kernels.iter().map(|kernel| kernel.suite).collect();
+        let host = Architecture::host()?;
+        let mut suites = BTreeSet::new();
+        for kernel in kernels {
+            suites.insert((kernel.suite, kernel.architecture.debian()));
+            if kernel.architecture != host {
+                suites.insert((BUSYBOX_SUITE, kernel.architecture.debian()));
+            }
+        }
         let targets = output(Command::new("apt-get").args([
             "indextargets",
             "--format",
@@ -40,12 +53,12 @@ impl Store {
             "Created-By: Packages",
         ]))
         .context("apt-get does not tell where its packages come from")?;
-        for suite in suites {
+        for (suite, architecture) in suites {
             let source = source(&targets, suite).with_context(|| {
                 format!("this host's apt knows no archive {} that {suite} could come from", label(suite))
             })?;
             fs::write(store.list(suite), source)?;
-            if run(store.apt("apt-get", suite).args(["-qq", "update"])).is_err() {
+            if run(store.apt("apt-get", suite, architecture).args(["-qq", "update"])).is_err() {
                 println!("the list of {suite} is not up to date");
             }
         }
@@ -54,38 +67,60 @@ impl Store {
 
     /// The release of the newest kernel of a line, and the file to boot.
     pub(crate) fn kernel(&self, kernel: &Kernel) -> Result<(String, PathBuf)> {
-        let listing =
-            output(self.apt("apt-cache", kernel.suite).args(["pkgnames", "linux-"])).unwrap_or_default();
-        let package = newest(&listing, kernel.line, "amd64")
-            .with_context(|| format!("{} has no kernel {}", kernel.suite, kernel.line))?;
+        let architecture = kernel.architecture.debian();
+        let mut names = self.apt("apt-cache", kernel.suite, architecture);
+        let listing = output(names.args(["pkgnames", "linux-"])).unwrap_or_default();
+        let package = newest(&listing, kernel.version, architecture)
+            .with_context(|| format!("{} has no kernel {}", kernel.suite, kernel.version))?;
         let release = release(package).to_owned();
         let file = self.directory.join(&release).join("vmlinuz");
         if !file.is_file() {
-            self.unpack(kernel.suite, package, &release)?;
+            // Since 6.19 it is with the modules.
+            let candidates = [
+                format!("boot/vmlinuz-{release}"),
+                format!("usr/lib/modules/{release}/vmlinuz"),
+                format!("lib/modules/{release}/vmlinuz"),
+            ];
+            self.unpack(kernel.suite, architecture, package, &candidates, &file)?;
         }
         Ok((release, file))
     }
 
-    /// Takes the image out of a package, and leaves nothing else of it.
-    fn unpack(&self, suite: &str, package: &str, release: &str) -> Result<()> {
+    /// The programs that an image for another machine than this one starts with, in one file.
+    pub(crate) fn busybox(&self, architecture: Architecture) -> Result<PathBuf> {
+        let architecture = architecture.debian();
+        let file = self.directory.join(format!("{architecture}/busybox"));
+        if !file.is_file() {
+            let candidates = ["usr/bin/busybox", "bin/busybox"].map(str::to_owned);
+            self.unpack(BUSYBOX_SUITE, architecture, "busybox-static", &candidates, &file)?;
+        }
+        Ok(file)
+    }
+
+    /// Takes a file out of a package, where it has one of these paths, and leaves nothing else of it.
+    fn unpack(
+        &self,
+        suite: &str,
+        architecture: &str,
+        package: &str,
+        candidates: &[String],
+        kept: &Path,
+    ) -> Result<()> {
         println!("downloading {package}");
-        let place = self.directory.join(format!("{release}.new"));
+        let place = self.directory.join(format!("{package}-{architecture}.new"));
         let _ = fs::remove_dir_all(&place);
         fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
-        run(self.apt("apt-get", suite).args(["-qq", "download", package]).current_dir(&place))?;
+        let mut download = self.apt("apt-get", suite, architecture);
+        run(download.args(["-qq", "download", package]).current_dir(&place))?;
         let archive = files(&place)?.into_iter().next().context("nothing was downloaded")?;
-        run(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(place.join("unpacked")))?;
-        // Since 6.19 it is with the modules.
-        let candidates = [
-            format!("unpacked/boot/vmlinuz-{release}"),
-            format!("unpacked/usr/lib/modules/{release}/vmlinuz"),
-            format!("unpacked/lib/modules/{release}/vmlinuz"),
-        ];
-        let found = candidates.iter().map(|path| place.join(path)).find(|path| path.is_file());
-        let found = found.with_context(|| format!("{package} has no image of a kernel"))?;
-        let kept = self.directory.join(release);
-        fs::create_dir_all(&kept).with_context(|| format!("cannot make {}", kept.display()))?;
-        fs::rename(found, kept.join("vmlinuz")).context("cannot keep the image")?;
+        let unpacked = place.join("unpacked");
+        run(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(&unpacked))?;
+        let found = candidates.iter().map(|path| unpacked.join(path)).find(|path| path.is_file());
+        let found = found.with_context(|| format!("{package} has none of {}", candidates.join(", ")))?;
+        if let Some(directory) = kept.parent() {
+            fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        }
+        fs::rename(found, kept).with_context(|| format!("cannot keep {}", kept.display()))?;
         fs::remove_dir_all(&place).with_context(|| format!("cannot remove {}", place.display()))
     }
 
@@ -93,15 +128,15 @@ impl Store {
         self.directory.join(format!("apt/sources/{suite}.list"))
     }
 
-    /// apt with the list of one suite, and folders of its own.
-    fn apt(&self, program: &str, suite: &str) -> Command {
+    /// apt with the list of one suite and architecture, and folders of its own.
+    fn apt(&self, program: &str, suite: &str, architecture: &str) -> Command {
         let apt = self.directory.join("apt");
         let mut command = Command::new(program);
         for (name, value) in [
             ("Dir::Etc::SourceList", self.list(suite)),
             ("Dir::Etc::SourceParts", PathBuf::from("/dev/null")),
             ("Dir::State::Lists", apt.join("lists")),
-            ("Dir::Cache", apt),
+            ("Dir::Cache", apt.join(architecture)),
         ] {
             command.arg("-o").arg(format!("{name}={}", value.display()));
         }
@@ -113,6 +148,9 @@ impl Store {
             "APT::Get::List-Cleanup=false",
         ] {
             command.args(["-o", setting]);
+        }
+        for list in ["APT::Architecture=", "APT::Architectures="] {
+            command.arg("-o").arg(format!("{list}{architecture}"));
         }
         command
     }
@@ -202,6 +240,7 @@ mod tests {
                        linux-image-6.1.0-0.deb11.52-cloud-amd64\nlinux-image-6.12.9-cloud-amd64\n\
                        linux-image-6.1.0-57-cloud-arm64\nlinux-image-6.1.0-58-cloud-amd64-dbg\n";
         assert_eq!(newest(listing, "6.1", "amd64"), Some("linux-image-6.1.0-56-cloud-amd64"));
+        assert_eq!(newest(listing, "6.1", "arm64"), Some("linux-image-6.1.0-57-cloud-arm64"));
         assert_eq!(newest(listing, "6.2", "amd64"), None);
         let split = "linux-image-7.3.4+deb13-cloud-amd64\nlinux-binary-7.3.4+deb13-cloud-amd64\n";
         assert_eq!(newest(split, "7.3", "amd64"), Some("linux-binary-7.3.4+deb13-cloud-amd64"));
