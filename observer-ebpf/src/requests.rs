@@ -28,8 +28,8 @@ use crate::user_memory::Buffers;
 /// other is found as long as it is no more. A power of two.
 const KEPT: usize = 8;
 
-/// `PF_IO_WORKER` (`include/linux/sched.h`).
-const IO_WORKER: u32 = 0x10;
+/// `PF_IO_WORKER` (`include/linux/sched.h`): a thread of `io_uring`, which never was in a system call of its own.
+pub const IO_WORKER: u32 = 0x10;
 
 /// `ITER_UBUF` and `ITER_IOVEC` of `enum iter_type` (`include/linux/uio.h`).
 const ONE_BUFFER: u8 = 0;

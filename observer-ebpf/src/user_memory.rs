@@ -19,6 +19,7 @@ use observer_ebpf::wire::source::{HEADER_MAX, Source, recall};
 use crate::globals::{OFFSET_TASK_FLAGS, REDIS_SEPARATOR, thresholds};
 use crate::kernel::{Sock, Task};
 use crate::registers::{Registers, number};
+use crate::requests::IO_WORKER;
 use crate::{assembly, clock, events, keys, parts, registers};
 
 /// Bytes read at once. A KiB costs 20 ns more than 16 bytes do, and every header in it is then free; four
@@ -267,9 +268,10 @@ impl Buffers {
 /// Why the bytes of a call cannot be read from its registers.
 #[inline(never)]
 fn why_not(task: Task, nr: u64, in_call: bool) -> Unread {
-    if task.read::<u32>(OFFSET_TASK_FLAGS.load()) & KERNEL_THREAD != 0 {
+    let flags: u32 = task.read(OFFSET_TASK_FLAGS.load());
+    if flags & KERNEL_THREAD != 0 {
         Unread::Other
-    } else if !in_call || nr == number::IO_URING_ENTER {
+    } else if flags & IO_WORKER != 0 || !in_call || nr == number::IO_URING_ENTER {
         Unread::IoUring
     } else if registers::is_32_bit(task) {
         Unread::Compat
