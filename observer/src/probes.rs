@@ -1,6 +1,6 @@
 //! The programs: what each is for, how it is attached, and how that went.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
 use std::path::Path;
@@ -52,7 +52,7 @@ struct Design {
     gives: &'static str,
     /// Without it there is nothing to observe, or no end to what is.
     essential: bool,
-    /// Whether it is there for `io_uring`'s requests only, and of no use where those cannot be read.
+    /// Whether it is there for `io_uring`'s requests only, and left out where those cannot be read.
     for_requests: bool,
     since: &'static str,
 }
@@ -311,12 +311,14 @@ pub fn load(settings: &Settings) -> Result<Probes, Error> {
     let mut ebpf = create(settings, &facts.offsets, way, &btf)?;
 
     let lacks = lacking(&facts)?;
-    let mut loaded = load_programs(&mut ebpf, way, &btf, &lacks);
+    let designs: Vec<Design> =
+        way.designs().filter(|design| facts.has_requests || !design.for_requests).collect();
+    let mut loaded = load_programs(&mut ebpf, &designs, &btf, &lacks);
     let mut probes = Vec::with_capacity(DESIGNS.len());
     let mut adopt = None;
     let mut refresh = None;
     let sockets = clone_of(&ebpf, "SOCKETS")?;
-    for design in way.designs() {
+    for design in designs {
         let outcome = loaded.remove(design.name).unwrap_or_else(|| Err("it is not in the object".to_owned()));
         let outcome = outcome.and_then(|()| match design.kind {
             Kind::Tracepoint => attach_tracepoint(&mut ebpf, design.name),
@@ -430,39 +432,32 @@ fn explained(mut reason: String) -> String {
 }
 
 /// What this kernel does not have of what each program reads, by its name; only programs that lack something.
-fn lacking(facts: &Facts) -> Result<BTreeMap<&'static str, String>, Error> {
+fn lacking(facts: &Facts) -> Result<BTreeMap<String, String>, Error> {
     if facts.missing.is_empty() {
         return Ok(BTreeMap::new());
     }
     let needs = needs::globals(OBJECT).map_err(Error::Object)?;
-    let lacks = |design: &Design| {
-        let globals = needs.get(design.name);
-        let missing = facts.missing.iter().filter(|member| {
-            if members::is_for_requests(member) {
-                design.for_requests
-            } else {
-                globals.is_some_and(|globals| globals.contains(member.global))
-            }
-        });
+    let lacks = |globals: &BTreeSet<String>| {
+        let missing = facts.missing.iter().filter(|member| globals.contains(member.global));
         missing.map(ToString::to_string).collect::<Vec<_>>().join(", ")
     };
-    let all = DESIGNS.iter().map(|design| (design.name, lacks(design)));
+    let all = needs.into_iter().map(|(name, globals)| (name, lacks(&globals)));
     Ok(all.filter(|(_, lacks)| !lacks.is_empty()).collect())
 }
 
-/// Loads every program that is for this way and lacks nothing, all at once: what takes time is the verifier, which
+/// Loads each of these programs that lacks nothing, all at once: what takes time is the verifier, which
 /// uses one processor for each. Tells how it went, by name.
 fn load_programs(
     ebpf: &mut Ebpf,
-    way: Way,
+    designs: &[Design],
     btf: &Btf,
-    lacks: &BTreeMap<&str, String>,
+    lacks: &BTreeMap<String, String>,
 ) -> BTreeMap<String, Result<(), String>> {
     std::thread::scope(|scope| {
         let threads: Vec<_> = ebpf
             .programs_mut()
             .filter_map(|(name, program)| {
-                let design = way.designs().find(|design| design.name == name)?;
+                let design = *designs.iter().find(|design| design.name == name)?;
                 let lacks = lacks.get(name);
                 let load = move || match lacks {
                     Some(members) => Err(format!("this kernel has no {members}, which it reads")),

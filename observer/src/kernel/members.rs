@@ -137,7 +137,7 @@ members! {
 }
 
 /// Whether a member is one by which requests of `io_uring` are looked at, which other programs do without.
-pub fn is_for_requests(member: &Member) -> bool {
+fn is_for_requests(member: &Member) -> bool {
     IO_URING.iter().any(|one| one.global == member.global)
 }
 
@@ -186,6 +186,8 @@ pub struct Facts {
     pub dispensable: Vec<String>,
     /// Whether there are tracepoints of every send and receive.
     pub has_tracepoints: bool,
+    /// Whether requests of `io_uring` can be read.
+    pub has_requests: bool,
 }
 
 /// A file's bytes, as the parser wants them.
@@ -243,11 +245,15 @@ pub fn resolve(path: &Path) -> Result<Facts, Error> {
         }
     }
     missing.retain(|member| offsets.iter().all(|(global, _)| *global != member.global));
-    if missing.iter().any(is_for_requests) {
+    let (requests, missing): (Vec<_>, Vec<_>) = missing.into_iter().partition(is_for_requests);
+    if !requests.is_empty() {
         // All or none: the program looks at one of them only, to tell whether it may go by the others.
         offsets.retain(|(global, _)| IO_URING.iter().all(|member| member.global != *global));
+        let names = requests.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        dispensable.push(format!("no {names}: what io_uring sends and receives is counted, not parsed"));
     }
-    Ok(Facts { offsets, missing, dispensable, has_tracepoints: types.id_of(TRACEPOINT).is_some() })
+    let has_tracepoints = types.id_of(TRACEPOINT).is_some();
+    Ok(Facts { offsets, missing, dispensable, has_tracepoints, has_requests: requests.is_empty() })
 }
 
 fn offset_of(types: &TypeInformation, structure: u32, member: &Member) -> Option<u32> {

@@ -33,10 +33,11 @@ system call that returns the very number of its first argument (a write of 5 byt
 that was put off runs at its end, is taken for one still in progress. That work's bytes may then be looked for in the wrong
 place, for the registers do not tell the two apart.
 
-What io_uring sends and receives is parsed since Linux 6.10, where its requests can be followed; before, it is counted as bytes.
+What io_uring sends and receives is parsed since Linux 6.10, where its requests can be followed; before, it is counted as bytes,
+and the two programs that follow them are left out.
 
 Where a structure of the kernel lacks a member that programs read, `observer check` and `/status` name it. Round-trip
-times, retransmits and reasons of failed connects are then not known; other programs that read it are down while the rest
+times, retransmits, reasons of failed connects, and messages that io_uring moves are then not known; other programs that read it are down while the rest
 run; and where sends and receives themselves need it, or what finds the end of connections, the agent is refused.
 
 ";
