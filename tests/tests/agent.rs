@@ -117,7 +117,7 @@ fn endpoints() -> anyhow::Result<()> {
 
     let status = agent.json("/status")?;
     let probes = status["probes"].as_array().context("no probes")?;
-    assert_eq!(probes.len(), 6, "{status}");
+    assert_eq!(probes.len(), 8, "{status}");
     for probe in probes {
         assert!(probe["name"].is_string() && probe["state"] == "up" && probe["reason"].is_null(), "{probe}");
     }

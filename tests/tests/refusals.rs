@@ -217,8 +217,16 @@ fn several_addresses() -> anyhow::Result<()> {
     Ok(())
 }
 
-const PROBES: [&str; 6] =
-    ["sock_send_length", "sock_recv_length", "inet_sock_set_state", "tcp_destroy_sock", "adopt", "refresh"];
+const PROBES: [&str; 8] = [
+    "sock_send_length",
+    "sock_recv_length",
+    "io_uring_submit_req",
+    "io_uring_poll_arm",
+    "inet_sock_set_state",
+    "tcp_destroy_sock",
+    "adopt",
+    "refresh",
+];
 
 #[test]
 fn check() -> anyhow::Result<()> {

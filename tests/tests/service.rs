@@ -163,7 +163,7 @@ fn the_service_manager_is_told() -> anyhow::Result<()> {
     let agent = Agent::start_by(command, &[])?;
     let ready = told(&socket)?;
     assert!(ready.lines().any(|line| line == "READY=1"), "{ready}");
-    assert!(ready.lines().any(|line| line == "STATUS=6 of 6 programs attached"), "{ready}");
+    assert!(ready.lines().any(|line| line == "STATUS=8 of 8 programs attached"), "{ready}");
     // What was there before is known by then.
     assert_eq!(agent.scrape()?.sum("observer_connections", &[("process", "noted"), ("role", "client")]), 1.0);
     let start = Instant::now();
