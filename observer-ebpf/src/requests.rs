@@ -12,6 +12,7 @@
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use observer_ebpf::layout::Direction;
+use observer_ebpf::wire::source::Source as _;
 
 use crate::globals::{
     OFFSET_FILE_PRIVATE_DATA, OFFSET_ITERATOR_ADDRESS, OFFSET_ITERATOR_KIND, OFFSET_ITERATOR_OFFSET,
@@ -22,7 +23,7 @@ use crate::globals::{
 use crate::kernel::{Task, probe};
 use crate::maps::REQUESTS;
 use crate::parts;
-use crate::user_memory::Buffers;
+use crate::user_memory::{Buffers, VECTORS_MAX};
 
 /// The last requests of a thread, or those that wait for a socket: what is submitted to be carried out one after the
 /// other is found as long as it is no more. A power of two.
@@ -36,8 +37,6 @@ const ONE_BUFFER: u8 = 0;
 const VECTORS: u8 = 1;
 /// Bytes of a `struct iovec`.
 const VECTOR: u64 = 16;
-/// The most of them that a call takes (`UIO_MAXIOV` in `include/uapi/linux/uio.h`).
-const VECTORS_MAX: u32 = 1024;
 
 /// A `struct io_kiocb`, by its address. It may be gone, and its memory be another's.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -66,10 +65,10 @@ pub const fn direction(opcode: u8) -> Option<Direction> {
     }
 }
 
-/// A thread's key in [`REQUESTS`]: its number, which is below any address.
+/// This thread's key in [`REQUESTS`]: its number, which is below any address.
 #[inline(always)]
-pub const fn thread(pid_tgid: u64) -> u64 {
-    pid_tgid & 0xffff_ffff
+pub fn thread() -> u64 {
+    bpf_get_current_pid_tgid() & 0xffff_ffff
 }
 
 /// Keeps a request by a thread or by a socket's address.
@@ -127,7 +126,7 @@ impl Request {
             }
             VECTORS => {
                 let Some((first, count)) = vectors_before(address, gone, end) else { return false };
-                buffers.hold_vectors(first, count);
+                buffers.hold_vectors(first, count, true);
                 true
             }
             // Pages that the kernel holds, as those of registered buffers.
@@ -143,7 +142,7 @@ fn vectors_before(address: u64, gone: u64, end: u64) -> Option<(u64, u32)> {
     let mut first = address;
     let mut sum = gone;
     let mut count = u32::from(gone > 0);
-    <Buffers as observer_ebpf::wire::source::Source>::repeat(VECTORS_MAX, || {
+    Buffers::repeat(VECTORS_MAX, || {
         if sum >= end {
             return false;
         }
@@ -172,7 +171,7 @@ pub fn find(buffers: &mut Buffers) -> bool {
             return true;
         }
     }
-    let own = last(thread(bpf_get_current_pid_tgid()));
+    let own = last(thread());
     let waiting = last(buffers.sk());
     for back in 0..KEPT {
         for requests in [&own, &waiting] {

@@ -29,7 +29,7 @@ const FIRST_WINDOW: u32 = 1024;
 /// `struct iovec`s read at once.
 const VECTORS: u32 = 8;
 /// The most `struct iovec`s that a call takes (`UIO_MAXIOV` in `include/uapi/linux/uio.h`).
-const VECTORS_MAX: u32 = 1024;
+pub const VECTORS_MAX: u32 = 1024;
 
 /// Room for one call's bytes and how they are being read. It lives in a map, as does all that is read at
 /// a variable offset.
@@ -120,11 +120,8 @@ impl Buffers {
             }
             (*at, *count)
         };
-        self.vectors_at = at;
-        self.vectors_in_kernel = 0;
-        self.vectors_count = if count > u64::from(VECTORS_MAX) { VECTORS_MAX } else { count as u32 };
-        self.vectors_next = 0;
-        self.to = 0;
+        let count = if count > u64::from(VECTORS_MAX) { VECTORS_MAX } else { count as u32 };
+        self.hold_vectors(at, count, false);
         Ok(())
     }
 
@@ -162,11 +159,11 @@ impl Buffers {
         self.to = self.end;
     }
 
-    /// They are in as many buffers as the kernel has vectors there.
+    /// They are in as many buffers as there are vectors at an address, of the process's or of the kernel's own copy.
     #[inline(always)]
-    pub fn hold_vectors(&mut self, address: u64, count: u32) {
+    pub fn hold_vectors(&mut self, address: u64, count: u32, in_kernel: bool) {
         self.vectors_at = address;
-        self.vectors_in_kernel = 1;
+        self.vectors_in_kernel = u32::from(in_kernel);
         self.vectors_count = count;
         self.vectors_next = 0;
         self.to = 0;

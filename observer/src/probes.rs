@@ -104,14 +104,6 @@ impl Way {
         }
     }
 
-    /// How many programs see them.
-    const fn programs(self) -> u32 {
-        match self {
-            Self::Tracepoints => 2,
-            Self::Exits => 6,
-        }
-    }
-
     /// The programs of it, and those of any.
     fn designs(self) -> impl std::iter::Iterator<Item = Design> {
         DESIGNS.into_iter().filter(move |design| design.way.is_none_or(|way| way == self))
@@ -308,11 +300,11 @@ pub fn load(settings: &Settings) -> Result<Probes, Error> {
     let facts = members::resolve(Path::new(members::VMLINUX))?;
     let way = if facts.has_tracepoints { Way::Tracepoints } else { Way::Exits };
     let btf = Btf::from_sys_fs()?;
-    let mut ebpf = create(settings, &facts.offsets, way, &btf)?;
-
-    let lacks = lacking(&facts)?;
     let designs: Vec<Design> =
         way.designs().filter(|design| facts.has_requests || !design.for_requests).collect();
+    let mut ebpf = create(settings, &facts.offsets, &designs, &btf)?;
+
+    let lacks = lacking(&facts)?;
     let mut loaded = load_programs(&mut ebpf, &designs, &btf, &lacks);
     let mut probes = Vec::with_capacity(DESIGNS.len());
     let mut adopt = None;
@@ -396,10 +388,12 @@ fn missed_runs(descriptor: RawFd) -> u64 {
     count.and_then(|count| count.trim().parse().ok()).unwrap_or_default()
 }
 
-fn create(settings: &Settings, offsets: &Offsets, way: Way, btf: &Btf) -> Result<Ebpf, Error> {
+fn create(settings: &Settings, offsets: &Offsets, designs: &[Design], btf: &Btf) -> Result<Ebpf, Error> {
     let elements = capacity(settings.max_connections);
     let separator = u32::from(settings.redis_separator);
     let pid_namespace = namespaces::pid_number();
+    let (requests, calls): (Vec<&Design>, Vec<&Design>) =
+        designs.iter().filter(|design| design.way.is_some()).partition(|design| design.for_requests);
     let mut loader = EbpfLoader::new();
     loader
         .btf(Some(btf))
@@ -410,8 +404,8 @@ fn create(settings: &Settings, offsets: &Offsets, way: Way, btf: &Btf) -> Result
         .override_global("THRESHOLD_HUGE", &settings.thresholds.huge, true)
         .override_global("REDIS_SEPARATOR", &separator, true)
         .override_global("PID_NAMESPACE", &pid_namespace, true)
-        .map_max_entries("BUFFERS", way.programs())
-        .map_max_entries("REQUESTS", if way == Way::Tracepoints { REQUESTS } else { 1 })
+        .map_max_entries("BUFFERS", calls.len() as u32)
+        .map_max_entries("REQUESTS", if requests.is_empty() { 1 } else { REQUESTS })
         .map_max_entries("PREFIXES", settings.redis_max_prefixes)
         .map_max_entries("CONNECTIONS", elements)
         .map_max_entries("FREE", elements)

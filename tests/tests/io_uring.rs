@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd as _;
 use io_uring::{opcode, squeue, types};
 use observer_tests::ring::{By, completion, ring};
 use observer_tests::websocket::alone;
-use observer_tests::websocket::bench::{Bench, mixed};
+use observer_tests::websocket::bench::Bench;
 use observer_tests::websocket::calls::{Pair, Receiving, Sending};
 use observer_tests::websocket::traffic::Opcode;
 use observer_tests::websocket::wire::{REQUEST, RESPONSE, Wire};
@@ -28,18 +28,12 @@ fn every_way_to_send() -> anyhow::Result<()> {
         Sending::RingVectors(By::Worker, 9, 61),
         Sending::RingVectors(By::Poller, 9, 61),
     ] {
-        eprintln!("{sending:?}");
-        for pair in [Pair::tcp("127.0.0.1")?, Pair::tcp("::1")?, Pair::unix()?] {
-            bench.session(pair, &mixed(Wire::client()), &mixed(Wire::server()), sending, READ)?;
-        }
+        bench.mixed_over_all(sending, READ)?;
     }
     // Not over UNIX sockets, which cannot.
     for (by, size) in [(By::Thread, 100_000), (By::Thread, 100), (By::Poller, 5_000)] {
         let sending = Sending::RingZeroCopy(by, size);
-        eprintln!("{sending:?}");
-        for pair in [Pair::tcp("127.0.0.1")?, Pair::tcp("::1")?] {
-            bench.session(pair, &mixed(Wire::client()), &mixed(Wire::server()), sending, READ)?;
-        }
+        bench.mixed_over_tcp(sending, READ)?;
     }
     Ok(())
 }
@@ -61,10 +55,7 @@ fn every_way_to_receive() -> anyhow::Result<()> {
         Receiving::RingVectors(By::Worker, 9, 61),
         Receiving::RingVectors(By::Poller, 9, 61),
     ] {
-        eprintln!("{receiving:?}");
-        for pair in [Pair::tcp("127.0.0.1")?, Pair::tcp("::1")?, Pair::unix()?] {
-            bench.session(pair, &mixed(Wire::client()), &mixed(Wire::server()), WRITE, receiving)?;
-        }
+        bench.mixed_over_all(WRITE, receiving)?;
     }
     Ok(())
 }

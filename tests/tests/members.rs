@@ -75,18 +75,23 @@ fn sessions(agent: Agent) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_member_for_show_only_is_named_and_everything_else_is_known() -> anyhow::Result<()> {
-    let types = without("srtt_us")?;
-    let named = "no tcp_sock.srtt_us: round-trip times are not known";
-    let (ok, report) = check(&types)?;
+/// What `observer check` says, and an agent, where a member is missing that both name and no program needs.
+fn without_need(types: &NamedTempFile, named: &str) -> anyhow::Result<(Value, Agent)> {
+    let (ok, report) = check(types)?;
     let features = report["features"].as_array().context("no features")?;
     assert!(ok && features.iter().any(|one| one["ok"] == false && one["detail"] == named), "{report}");
     assert_eq!(down(&report)?, []);
 
-    let agent = Agent::start_by(with(&types)?, &[])?;
+    let agent = Agent::start_by(with(types)?, &[])?;
     let status = agent.json("/status")?;
     assert_eq!((down(&status)?, &status["missing_members"][0]), (vec![], &named.into()), "{status}");
+    Ok((report, agent))
+}
+
+#[test]
+fn a_member_for_show_only_is_named_and_everything_else_is_known() -> anyhow::Result<()> {
+    let types = without("srtt_us")?;
+    let (_, agent) = without_need(&types, "no tcp_sock.srtt_us: round-trip times are not known")?;
     let talk = Talk::steady(["members-c", "members-s"], 30)?;
     agent.wait_until("two seconds of it", |metrics| {
         metrics.sum("observer_bytes_total", &[("process", "members-c"), ("direction", "sent")]) > 50_000.0
@@ -120,14 +125,8 @@ fn programs_that_lack_a_member_are_down_and_the_others_count() -> anyhow::Result
 fn requests_that_cannot_be_followed_are_counted_as_bytes() -> anyhow::Result<()> {
     let types = without("async_data")?;
     let named = "no io_kiocb.async_data: what io_uring sends and receives is counted, not parsed";
-    let (ok, report) = check(&types)?;
-    let features = report["features"].as_array().context("no features")?;
-    assert!(ok && features.iter().any(|one| one["ok"] == false && one["detail"] == named), "{report}");
+    let (report, agent) = without_need(&types, named)?;
     assert!(!report.to_string().contains("io_uring_submit_req"), "{report}");
-
-    let agent = Agent::start_by(with(&types)?, &[])?;
-    let status = agent.json("/status")?;
-    assert_eq!((down(&status)?, &status["missing_members"][0]), (vec![], &named.into()), "{status}");
     let pair = Pair::tcp("127.0.0.1")?;
     let bytes = [0; 1_000];
     pair.ask(&bytes, Sending::Ring(By::Thread, bytes.len()), Receiving::Ring(By::Thread, bytes.len()))?;

@@ -35,10 +35,7 @@ fn every_way_to_send() -> anyhow::Result<()> {
         Sending::Sendmsg(3, 5),
         Sending::Sendmsg(1024, 997),
     ] {
-        eprintln!("{sending:?}");
-        for pair in [Pair::tcp("127.0.0.1")?, Pair::tcp("::1")?, Pair::unix()?] {
-            bench.session(pair, &mixed(Wire::client()), &mixed(Wire::server()), sending, READ)?;
-        }
+        bench.mixed_over_all(sending, READ)?;
     }
     Ok(())
 }
@@ -61,10 +58,7 @@ fn every_way_to_receive() -> anyhow::Result<()> {
         Receiving::Recvmsg(3, 5),
         Receiving::Recvmsg(1024, 997),
     ] {
-        eprintln!("{receiving:?}");
-        for pair in [Pair::tcp("127.0.0.1")?, Pair::tcp("::1")?, Pair::unix()?] {
-            bench.session(pair, &mixed(Wire::client()), &mixed(Wire::server()), WRITE, receiving)?;
-        }
+        bench.mixed_over_all(WRITE, receiving)?;
     }
     Ok(())
 }

@@ -4,7 +4,6 @@
 //! Other requests, as those of files, are told by their number and cost no more than a look at that. When one has
 //! moved bytes, `sock_send_length` or `sock_recv_length` finds it by what is noted here.
 
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 
@@ -16,7 +15,7 @@ use crate::requests::{self, Request};
 #[btf_tracepoint(function = "io_uring_submit_req")]
 pub fn io_uring_submit_req(context: BtfTracePointContext) -> i32 {
     if let Some(request) = request(&context) {
-        requests::note(requests::thread(bpf_get_current_pid_tgid()), request);
+        requests::note(requests::thread(), request);
     }
     0
 }

@@ -81,6 +81,30 @@ impl Bench {
         self.settle()
     }
 
+    /// Sessions of frames of all forms and types: over IPv4 and IPv6.
+    pub fn mixed_over_tcp(&mut self, sending: Sending, receiving: Receiving) -> anyhow::Result<()> {
+        eprintln!("{sending:?}, {receiving:?}");
+        for address in ["127.0.0.1", "::1"] {
+            self.mixed(Pair::tcp(address)?, sending, receiving)?;
+        }
+        Ok(())
+    }
+
+    /// The same over a UNIX socket.
+    pub fn mixed_over_unix(&mut self, sending: Sending, receiving: Receiving) -> anyhow::Result<()> {
+        self.mixed(Pair::unix()?, sending, receiving)
+    }
+
+    /// Over all of them.
+    pub fn mixed_over_all(&mut self, sending: Sending, receiving: Receiving) -> anyhow::Result<()> {
+        self.mixed_over_tcp(sending, receiving)?;
+        self.mixed_over_unix(sending, receiving)
+    }
+
+    fn mixed(&mut self, pair: Pair, sending: Sending, receiving: Receiving) -> anyhow::Result<()> {
+        self.session(pair, &mixed(Wire::client()), &mixed(Wire::server()), sending, receiving)
+    }
+
     /// So many connections have been opened.
     pub fn open(&mut self, count: u32) {
         self.client.open += count;

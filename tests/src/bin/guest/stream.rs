@@ -3,7 +3,7 @@
 use anyhow::{Context as _, ensure};
 use observer_tests::metrics::{Metrics, unparsed};
 use observer_tests::ring::By;
-use observer_tests::websocket::bench::{Bench, mixed};
+use observer_tests::websocket::bench::Bench;
 use observer_tests::websocket::calls::{Pair, Receiving, Sending};
 use observer_tests::websocket::traffic::Opcode;
 use observer_tests::websocket::wire::Wire;
@@ -23,15 +23,12 @@ const CALLS: [(Sending, Receiving); 5] = [
 
 /// Over IPv4 and IPv6.
 pub(crate) fn tcp(bench: &mut Bench) -> anyhow::Result<()> {
-    for address in ["127.0.0.1", "::1"] {
-        sessions(bench, || Pair::tcp(address))?;
-    }
-    Ok(())
+    CALLS.into_iter().try_for_each(|(sending, receiving)| bench.mixed_over_tcp(sending, receiving))
 }
 
 /// Over UNIX sockets.
 pub(crate) fn unix(bench: &mut Bench) -> anyhow::Result<()> {
-    sessions(bench, Pair::unix)
+    CALLS.into_iter().try_for_each(|(sending, receiving)| bench.mixed_over_unix(sending, receiving))
 }
 
 /// Requests of `io_uring` that are parsed.
@@ -44,12 +41,7 @@ const REQUESTS: [(Sending, Receiving); 4] = [
 
 /// Over `io_uring`, parsed.
 pub(crate) fn requests(bench: &mut Bench) -> anyhow::Result<()> {
-    let (asked, answered) = (mixed(Wire::client()), mixed(Wire::server()));
-    for (sending, receiving) in REQUESTS {
-        bench.session(Pair::tcp("127.0.0.1")?, &asked, &answered, sending, receiving)?;
-        bench.session(Pair::unix()?, &asked, &answered, sending, receiving)?;
-    }
-    Ok(())
+    REQUESTS.into_iter().try_for_each(|(sending, receiving)| bench.mixed_over_all(sending, receiving))
 }
 
 /// Over `io_uring`, where its requests cannot be read: as bytes.
@@ -68,14 +60,6 @@ pub(crate) fn request_bytes(bench: &mut Bench) -> anyhow::Result<()> {
     // Its first bytes might have told the protocol.
     let unread = unparsed(&after, "io_uring") - unparsed(&before, "io_uring");
     ensure!(unread == 1_000.0, "{unread} bytes were unread");
-    Ok(())
-}
-
-fn sessions(bench: &mut Bench, connect: impl Fn() -> anyhow::Result<Pair>) -> anyhow::Result<()> {
-    let (asked, answered) = (mixed(Wire::client()), mixed(Wire::server()));
-    for (sending, receiving) in CALLS {
-        bench.session(connect()?, &asked, &answered, sending, receiving)?;
-    }
     Ok(())
 }
 
