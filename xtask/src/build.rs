@@ -46,11 +46,12 @@ pub(crate) fn everything() -> Result<()> {
 /// For another architecture than the host's they hold all that they are linked with: its libraries are not here.
 pub(crate) fn guest(architecture: Architecture) -> Result<[PathBuf; 2]> {
     bpf("observer-program", architecture)?;
-    let mut cargo = cargo::same();
+    let is_host = architecture == Architecture::host()?;
+    let mut cargo = if is_host { cargo::same() } else { cargo::with_tools() };
     cargo.args(["build", "--release", "--package", "observer", "--package", "observer-tests"]);
     cargo.args(["--bin", "observer", "--bin", "guest"]).args(target_directory());
     let mut directory = workspace::target();
-    if architecture != Architecture::host()? {
+    if !is_host {
         let target = architecture.target();
         let variable =
             |name: &str| format!("CARGO_TARGET_{}_{name}", target.to_uppercase().replace('-', "_"));

@@ -8,11 +8,17 @@ use std::env;
 use std::ffi::OsString;
 use std::process::Command;
 
-use crate::workspace;
+use crate::{tools, workspace};
 
 /// The cargo that started this program (not rustup's stand-in for it, which would add library paths).
 pub(crate) fn same() -> Command {
     clean(Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"))))
+}
+
+/// The same where it finds compilers that had to be unpacked.
+pub(crate) fn with_tools() -> Command {
+    let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    clean(tools::command(&cargo))
 }
 
 /// The cargo of another of rustup's toolchains.

@@ -13,6 +13,7 @@ mod setup;
 mod soak;
 mod test;
 mod toolchain;
+mod tools;
 mod vm;
 mod workspace;
 

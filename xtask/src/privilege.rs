@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::command;
+use crate::{command, tools};
 
 /// Whether this process is root.
 pub(crate) fn is_root() -> bool {
@@ -47,9 +47,10 @@ pub(crate) fn prefix() -> Result<Vec<String>> {
     Ok(["sudo", "-E", "env", &format!("PATH={path}")].map(str::to_owned).into())
 }
 
-/// The option that makes cargo build as this user and run what it built as root.
+/// The option that makes cargo build as this user and run what it built as root, with the tools that had to be
+/// unpacked.
 pub(crate) fn cargo_runner() -> Result<Vec<String>> {
-    let words = prefix()?;
+    let words = [prefix()?, tools::prefix_of_root()].concat();
     if words.is_empty() {
         return Ok(Vec::new());
     }

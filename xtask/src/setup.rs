@@ -10,6 +10,7 @@ mod programs;
 mod python;
 mod report;
 mod rust_std;
+mod unpack;
 
 use std::path::Path;
 

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::architecture::Architecture;
 use crate::setup::{self, Needs};
-use crate::{build, command};
+use crate::{build, tools};
 
 use kernels::{KERNELS, Kernel};
 use machine::Report;
@@ -32,7 +32,7 @@ pub(crate) fn command(names: &[String], all: bool, write_docs: bool) -> Result<(
     let mut images = BTreeMap::new();
     for architecture in architectures {
         let busybox = if architecture == host {
-            command::find("busybox").context("there is no busybox")?
+            tools::find("busybox").context("there is no busybox")?
         } else {
             store.busybox(architecture)?
         };

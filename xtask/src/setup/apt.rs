@@ -39,6 +39,11 @@ pub(super) fn install(packages: &[&str]) -> Result<()> {
     })
 }
 
+/// Whether packages may be installed at all from here, as far as that can be told.
+pub(super) fn may_install() -> bool {
+    find("apt-get").is_some() && privilege::silent("true").is_some()
+}
+
 /// What to type for the same.
 pub(super) fn advice(packages: &[&str]) -> String {
     let sudo = if privilege::is_root() { "" } else { "sudo " };

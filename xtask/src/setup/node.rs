@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
 use super::{report::Report, same};
-use crate::command::{find, run};
-use crate::workspace;
+use crate::command::run;
+use crate::{tools, workspace};
 
 const ITEM: &str = "Node clients";
 const LOCK: &str = "package-lock.json";
@@ -35,8 +34,7 @@ fn install(tests: &Path, environment: &Path) -> Result<()> {
     for name in ["package.json", LOCK] {
         fs::copy(tests.join(name), environment.join(name)).with_context(|| format!("cannot copy {name}"))?;
     }
-    let npm = find("npm").context("there is no npm")?;
-    let mut ci = Command::new(npm);
+    let mut ci = tools::command("npm");
     ci.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]);
     run(ci.current_dir(environment))?;
     fs::copy(tests.join(LOCK), installed(environment)).context("cannot note what was installed")?;

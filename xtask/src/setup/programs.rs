@@ -2,15 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{apt, report::Report};
+use anyhow::Result;
+
+use super::{apt, report::Report, unpack};
 use crate::architecture::Architecture;
-use crate::command;
+use crate::tools;
 
 /// A program and the Debian package it comes in.
 type Program = (&'static str, &'static str);
 
 /// Below it, Debian keeps a directory for each version of `PostgreSQL`: its server is not on `PATH`.
-const POSTGRESQL: &str = "/usr/lib/postgresql";
+const POSTGRESQL: &str = "usr/lib/postgresql";
 
 pub(super) const PROGRAMS: &[Program] = &[
     ("curl", "curl"),
@@ -66,7 +68,7 @@ pub(super) fn ensure(report: &mut Report, programs: &[Program]) {
     let packages = packages(&absent);
     if !absent.is_empty() {
         let item = format!("Debian packages {}", packages.join(" "));
-        if !report.install(&item, &apt::advice(&packages), || apt::install(&packages)) {
+        if !report.install(&item, &apt::advice(&packages), || install(&packages)) {
             return;
         }
     }
@@ -78,12 +80,26 @@ pub(super) fn ensure(report: &mut Report, programs: &[Program]) {
     }
 }
 
+/// Installs packages. Those that this host's other packages do not let in are unpacked elsewhere.
+pub(super) fn install(packages: &[&str]) -> Result<()> {
+    let Err(error) = apt::install(packages) else { return Ok(()) };
+    if !apt::may_install() {
+        return Err(error);
+    }
+    let refused: Vec<&str> = match packages {
+        [only] => vec![*only],
+        several => several.iter().copied().filter(|package| apt::install(&[package]).is_err()).collect(),
+    };
+    if refused.is_empty() { Ok(()) } else { unpack::unpack(&refused) }
+}
+
 /// A program where any is, or in the newest version of `PostgreSQL`; or a file by its whole path.
 fn find(program: &str) -> Option<PathBuf> {
-    if program.starts_with('/') {
-        return Some(PathBuf::from(program)).filter(|path| path.is_file());
+    let roots = [PathBuf::from("/"), tools::unpacked()];
+    if let Some(path) = program.strip_prefix('/') {
+        return roots.iter().map(|root| root.join(path)).find(|path| path.is_file());
     }
-    command::find(program).or_else(|| newest(Path::new(POSTGRESQL), program))
+    tools::find(program).or_else(|| roots.iter().find_map(|root| newest(&root.join(POSTGRESQL), program)))
 }
 
 /// The program of the greatest version among directories like `15/bin`.
@@ -131,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_postgresql_is_found() -> anyhow::Result<()> {
+    fn the_newest_postgresql_is_found() -> Result<()> {
         let directory = tempfile::tempdir()?;
         for version in ["9", "15", "common"] {
             let programs = directory.path().join(version).join("bin");

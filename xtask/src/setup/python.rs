@@ -6,9 +6,9 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use super::{apt, report::Report, same};
-use crate::command::{find, run, succeeds};
-use crate::workspace;
+use super::{apt, programs, report::Report, same};
+use crate::command::{run, succeeds};
+use crate::{tools, workspace};
 
 const ITEM: &str = "Python clients";
 const PACKAGE: [&str; 1] = ["python3-venv"];
@@ -19,7 +19,7 @@ pub(super) fn ensure(report: &mut Report) {
     let wanted = workspace::root().join("tests/requirements.txt");
     if !present(&environment, &wanted) {
         if interpreter().is_none()
-            && !report.install(PACKAGE[0], &apt::advice(&PACKAGE), || apt::install(&PACKAGE))
+            && !report.install(PACKAGE[0], &apt::advice(&PACKAGE), || programs::install(&PACKAGE))
         {
             return;
         }
@@ -32,7 +32,12 @@ pub(super) fn ensure(report: &mut Report) {
 
 /// Its interpreter may have gone with an upgrade of the system's: the link then leads nowhere.
 fn present(environment: &Path, wanted: &Path) -> bool {
-    environment.join("bin/python").is_file() && same(wanted, &installed(environment))
+    same(wanted, &installed(environment)) && succeeds(python(environment).arg("--version"))
+}
+
+/// The environment's interpreter.
+fn python(environment: &Path) -> Command {
+    tools::command(&environment.join("bin/python").display().to_string())
 }
 
 fn installed(environment: &Path) -> PathBuf {
@@ -41,8 +46,8 @@ fn installed(environment: &Path) -> PathBuf {
 
 fn install(environment: &Path, wanted: &Path) -> Result<()> {
     let interpreter = interpreter().context("no python3 that can make a virtual environment")?;
-    run(Command::new(interpreter).args(["-m", "venv", "--clear"]).arg(environment))?;
-    let mut pip = Command::new(environment.join("bin/python"));
+    run(tools::command(interpreter).args(["-m", "venv", "--clear"]).arg(environment))?;
+    let mut pip = python(environment);
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]).arg(wanted);
     run(&mut pip)?;
     fs::copy(wanted, installed(environment)).context("cannot note what was installed")?;
@@ -50,11 +55,10 @@ fn install(environment: &Path, wanted: &Path) -> Result<()> {
 }
 
 /// A python3 that can make an environment with pip in it.
-fn interpreter() -> Option<PathBuf> {
-    [find("python3"), Some(PathBuf::from("/usr/bin/python3"))]
+fn interpreter() -> Option<&'static str> {
+    ["python3", "/usr/bin/python3"]
         .into_iter()
-        .flatten()
-        .find(|python| succeeds(Command::new(python).args(["-c", "import ensurepip, venv"])))
+        .find(|python| succeeds(tools::command(python).args(["-c", "import ensurepip, venv"])))
 }
 
 #[cfg(test)]
@@ -68,7 +72,7 @@ mod tests {
         let wanted = directory.path().join("requirements.txt");
         fs::create_dir_all(environment.join("bin"))?;
         fs::write(&wanted, "websockets==2\n")?;
-        fs::write(environment.join("bin/python"), "")?;
+        std::os::unix::fs::symlink("/bin/true", environment.join("bin/python"))?;
         assert!(!present(&environment, &wanted), "nothing noted");
         fs::write(installed(&environment), "websockets==1\n")?;
         assert!(!present(&environment, &wanted), "another version");

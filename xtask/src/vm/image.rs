@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::architecture::Architecture;
 use crate::command::output;
-use crate::workspace;
+use crate::{tools, workspace};
 
 /// The first process, whose child the guest is.
 const INIT: &str = r"#!/bin/busybox sh
@@ -55,8 +55,12 @@ fn copy(architecture: Architecture, from: &Path, to: &Path) -> Result<()> {
     if let Some(parent) = to.parent() {
         fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
     }
-    let stripped =
-        Command::new(architecture.tool("strip")).arg("-o").arg(to).arg(from).stderr(Stdio::null()).status();
+    let stripped = tools::command(&architecture.tool("strip"))
+        .arg("-o")
+        .arg(to)
+        .arg(from)
+        .stderr(Stdio::null())
+        .status();
     if !stripped.is_ok_and(|status| status.success()) {
         fs::copy(from, to).with_context(|| format!("cannot copy {}", from.display()))?;
     }
@@ -79,7 +83,7 @@ fn archive(root: &Path, file: &Path) -> Result<PathBuf> {
     let mut names = String::new();
     list(root, Path::new("."), &mut names)?;
     let to = fs::File::create(file).with_context(|| format!("cannot write {}", file.display()))?;
-    let mut cpio = Command::new("cpio");
+    let mut cpio = tools::command("cpio");
     cpio.args(["--quiet", "-o", "-H", "newc", "-R", "0:0"]).current_dir(root);
     let mut running = cpio.stdin(Stdio::piped()).stdout(to).spawn().context("cannot start cpio")?;
     running.stdin.take().context("cpio takes no names")?.write_all(names.as_bytes())?;

@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context as _, Result};
 
 use super::kernels::Kernel;
 use crate::architecture::Architecture;
+use crate::tools;
 
 /// How long a machine may take: it is ended then. Most of it goes into the verifier, which is emulated as well.
 const SECONDS: &str = "120";
@@ -45,7 +46,7 @@ pub(super) fn boot(kernel: &Kernel, release: String, file: &Path, image: &Path) 
             ("qemu-system-aarch64", &["-machine", "virt", "-cpu", "cortex-a72"][..], "ttyAMA0")
         }
     };
-    let mut machine = Command::new("timeout");
+    let mut machine = tools::command("timeout");
     machine.args(["--kill-after=5", SECONDS, "nice", "-n", "10", emulator]).args(processor);
     // Emulated, whatever the host could do: the same everywhere.
     machine.args(["-accel", "tcg", "-smp", "1", "-m", "1G"]);
