@@ -9,8 +9,8 @@ use arbitrary::Arbitrary;
 use common::{Observed, refer};
 use libfuzzer_sys::fuzz_target;
 use observer_ebpf::layout::Role;
-use observer_ebpf::layout::health::Desync;
-use observer_ebpf::layout::settings::Thresholds;
+use observer_ebpf::layout::control::Thresholds;
+use observer_ebpf::layout::losses::Desync;
 
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {

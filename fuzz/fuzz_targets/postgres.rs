@@ -8,9 +8,9 @@ mod common;
 use arbitrary::Arbitrary;
 use common::Observed;
 use libfuzzer_sys::fuzz_target;
-use observer_ebpf::layout::health::Desync;
-use observer_ebpf::layout::postgres::State;
+use observer_ebpf::layout::losses::Desync;
 use observer_ebpf::layout::{Direction, Protocol, Role};
+use observer_ebpf::protocols::postgres::layout::State;
 
 const STARTUP: &[u8] = b"\0\0\0\x10\0\x03\0\0user\0u\0\0";
 const SSL: &[u8] = b"\0\0\0\x08\x04\xD2\x16\x2F";

@@ -8,9 +8,9 @@ mod common;
 use arbitrary::Arbitrary;
 use common::Observed;
 use libfuzzer_sys::fuzz_target;
-use observer_ebpf::layout::health::Desync;
-use observer_ebpf::layout::redis::State;
+use observer_ebpf::layout::losses::Desync;
 use observer_ebpf::layout::{Direction, Protocol, Role};
+use observer_ebpf::protocols::redis::layout::State;
 
 const PIECES: [&[u8]; 16] = [
     b"*2\r\n$3\r\nGET\r\n$3\r\na:1\r\n",
@@ -33,11 +33,23 @@ const PIECES: [&[u8]; 16] = [
 
 #[derive(Arbitrary, Debug)]
 enum Step<'a> {
-    Bytes { server: bool, bytes: &'a [u8] },
+    Bytes {
+        server: bool,
+        bytes: &'a [u8],
+    },
     /// Gets further than noise.
-    Piece { number: u8 },
-    Header { server: bool, kind: u8, number: i64 },
-    Bulk { server: bool, bytes: &'a [u8] },
+    Piece {
+        number: u8,
+    },
+    Header {
+        server: bool,
+        kind: u8,
+        number: i64,
+    },
+    Bulk {
+        server: bool,
+        bytes: &'a [u8],
+    },
 }
 
 #[derive(Arbitrary, Debug)]
@@ -71,7 +83,9 @@ fn calls(input: &Input) -> Vec<(bool, Vec<u8>)> {
             }
         };
         match calls.last_mut() {
-            Some((same, before)) if *same == server && input.joins >> (place % 32) & 1 != 0 => before.extend(bytes),
+            Some((same, before)) if *same == server && input.joins >> (place % 32) & 1 != 0 => {
+                before.extend(bytes)
+            }
             _ => calls.push((server, bytes)),
         }
     }

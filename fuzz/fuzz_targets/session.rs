@@ -7,7 +7,7 @@ mod common;
 use arbitrary::Arbitrary;
 use common::{Handshake, Observed};
 use libfuzzer_sys::fuzz_target;
-use observer_ebpf::layout::health::Desync;
+use observer_ebpf::layout::losses::Desync;
 use observer_ebpf::layout::{Direction, Role};
 
 #[derive(Arbitrary, Clone, Copy, Debug)]

@@ -3,8 +3,8 @@
 mod common;
 
 use common::{Handshake, Observed, PING, PONG, Wire};
-use observer_ebpf::layout::websocket::{Counters, MessageType, Opcode};
 use observer_ebpf::layout::{Direction, Protocol, Role};
+use observer_ebpf::protocols::websocket::layout::{MessageType, Opcode, StreamCounters};
 
 /// Each end, and each direction with whether its frames are masked.
 const WAYS: [(Role, Direction, bool); 4] = [
@@ -15,12 +15,12 @@ const WAYS: [(Role, Direction, bool); 4] = [
 ];
 
 /// What was counted, without the number of headers: that of a long frame is not seen as one when it passes.
-fn counted(observed: &Observed, direction: Direction) -> Counters {
-    Counters { headers: 0, ..observed.connection.websocket()[direction as usize] }
+fn counted(observed: &Observed, direction: Direction) -> StreamCounters {
+    StreamCounters { headers: 0, ..observed.connection.websocket().streams[direction as usize] }
 }
 
-fn expected(wire: &Wire) -> Counters {
-    Counters { headers: 0, ..wire.expected }
+fn expected(wire: &Wire) -> StreamCounters {
+    StreamCounters { headers: 0, ..wire.expected }
 }
 
 /// Feeds frames from edge to edge: each call holds `frames` of them.
@@ -83,7 +83,7 @@ fn one_call_in_step_is_not_enough() {
         assert_eq!(observed.protocol(), Protocol::Unknown);
         // What comes next is none: what was counted was not there.
         observed.call(direction, b"\xFFnothing that could be a frame");
-        assert_eq!(observed.connection.websocket(), &[Counters::ZERO; 2]);
+        assert_eq!(observed.connection.websocket().streams, [StreamCounters::ZERO; 2]);
         assert_eq!(observed.protocol(), Protocol::Unknown);
     }
 }
@@ -100,7 +100,7 @@ fn one_long_frame_is_not_enough() {
             }
             assert_eq!(observed.protocol(), Protocol::Unknown, "{call}");
             observed.call(direction, &[0xFF; 20]);
-            assert_eq!(observed.connection.websocket(), &[Counters::ZERO; 2]);
+            assert_eq!(observed.connection.websocket().streams, [StreamCounters::ZERO; 2]);
         }
     }
 }
@@ -111,7 +111,7 @@ fn the_rest_of_a_frame_in_progress_is_not_counted() {
         for rest in [1, 2, 100, 5_000] {
             let mut observed = Observed::adopted(role);
             observed.call(direction, &vec![b'x'; rest]);
-            assert!(!observed.session.has_frames(direction));
+            assert!(observed.session.is_settled(direction), "no frame was taken to be in progress");
             let mut wire = Wire::new(masked);
             wire.message(MessageType::Text, 20).control(PONG, 0).message(MessageType::Text, 300);
             feed_frames(&mut observed, direction, &wire, 1);
@@ -261,7 +261,7 @@ fn tls_records_make_it_tls() {
             observed.call(direction, b"\x81\x05hello");
             observed.call(direction.opposite(), b"\x81\x85\x00\x00\x00\x00hello");
             assert_eq!(observed.protocol(), Protocol::Tls);
-            assert_eq!(observed.connection.websocket(), &[Counters::ZERO; 2]);
+            assert_eq!(observed.connection.websocket().streams, [StreamCounters::ZERO; 2]);
         }
     }
 }

@@ -3,9 +3,15 @@
 mod common;
 
 use common::Observed;
-use observer_ebpf::layout::websocket::Counters;
-use observer_ebpf::layout::{Protocol, Role};
-use observer_ebpf::wire::detect::{self, Detected, Start};
+use observer_ebpf::layout::{Protocol, Role, Side};
+use observer_ebpf::protocols::http::Http;
+use observer_ebpf::protocols::postgres::Postgres;
+use observer_ebpf::protocols::recognise;
+use observer_ebpf::protocols::redis::Redis;
+use observer_ebpf::protocols::tls::Tls;
+use observer_ebpf::protocols::websocket::layout::StreamCounters;
+use observer_ebpf::stream::parser::Recognise as _;
+use observer_ebpf::stream::start::{Match, Start};
 use proptest::prelude::*;
 
 const ROLES: [Role; 2] = [Role::Client, Role::Server];
@@ -104,7 +110,7 @@ fn a_connection_known_to_be_something_else_stays_that() {
             observed.server(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n");
         }
         assert_eq!(observed.protocol(), protocol, "{}", bytes.escape_ascii());
-        assert_eq!(observed.connection.websocket(), &[Counters::ZERO; 2]);
+        assert_eq!(observed.connection.websocket().streams, [StreamCounters::ZERO; 2]);
         assert_eq!(observed.connection.pending, 0);
     }
 }
@@ -157,20 +163,21 @@ proptest! {
                 // What lies behind the length must not matter.
                 let mut shown = [byte; 8];
                 shown[..length].copy_from_slice(&first[..length]);
-                detect::request(Start::new(u64::from_le_bytes(shown), length as u32))
+                recognise(Start::new(u64::from_le_bytes(shown), length as u32), Side::Client)
             })
             .collect();
-        prop_assert_ne!(answers[7], Detected::More);
-        let told = answers.iter().position(|&answer| answer != Detected::More).unwrap_or(7);
+        prop_assert_ne!(answers[7].0, Match::More);
+        let told = answers.iter().position(|&(found, _)| found != Match::More).unwrap_or(7);
         prop_assert!(answers[told..].iter().all(|answer| *answer == answers[told]), "{:?}", answers);
     }
 
     #[test]
     fn detection_takes_any_word_and_any_length(word: u64, length: u32) {
         let start = Start::new(word, length);
-        let _ = detect::request(start);
-        let _ = detect::is_http_request(start);
-        let _ = detect::is_http_response(start);
-        let _ = detect::is_tls_record(word, length);
+        for side in [Side::Client, Side::Server] {
+            let _ = recognise(start, side);
+            let _ = [Http::adopts(start, side), Postgres::adopts(start, side)];
+            let _ = [Redis::adopts(start, side), Tls::adopts(start, side)];
+        }
     }
 }

@@ -3,8 +3,8 @@
 mod common;
 
 use common::{Handshake, Observed, PING, Wire};
-use observer_ebpf::layout::websocket::{Counters, MessageType, Violation};
 use observer_ebpf::layout::{Protocol, Role};
+use observer_ebpf::protocols::websocket::layout::{MessageType, StreamCounters, Violation};
 use proptest::prelude::*;
 
 const ROLES: [Role; 2] = [Role::Client, Role::Server];
@@ -75,7 +75,7 @@ fn assert_counted(observed: &Observed, [client, server]: &[Wire; 2], how: impl c
 #[track_caller]
 fn assert_http(observed: &Observed) {
     assert_eq!(observed.protocol(), Protocol::Http);
-    assert_eq!(observed.connection.websocket(), &[Counters::ZERO; 2]);
+    assert_eq!(observed.connection.websocket().streams, [StreamCounters::ZERO; 2]);
     assert!(observed.desyncs.is_empty());
 }
 
@@ -408,7 +408,7 @@ fn responses_that_turn_requests_away_count_however_they_are_split() {
                 }
                 let mut observed = Observed::new(role).in_buffers_of(buffer);
                 feed(&mut observed, &turns, split);
-                assert_eq!(observed.connection.too_many_requests, 2, "{role:?} {buffer} {split}");
+                assert_eq!(observed.connection.http().too_many_requests, 2, "{role:?} {buffer} {split}");
                 assert_counted(&observed, &wires, (role, buffer, split));
             }
         }
@@ -421,7 +421,7 @@ fn no_other_start_of_a_response_is_a_refusal() {
         let mut observed = Observed::new(Role::Client);
         observed.client(b"GET / HTTP/1.1\r\n\r\n");
         observed.server(text.as_bytes());
-        assert_eq!(observed.connection.too_many_requests, 1, "{text}");
+        assert_eq!(observed.connection.http().too_many_requests, 1, "{text}");
     }
     for at in 0..12 {
         for byte in (0..=u8::MAX).filter(|byte| byte != &b"HTTP/1.1 429"[at]) {
@@ -435,7 +435,7 @@ fn no_other_start_of_a_response_is_a_refusal() {
                 let mut observed = Observed::new(Role::Server);
                 observed.client(b"GET / HTTP/1.1\r\n\r\n");
                 response.chunks(size).for_each(|part| observed.server(part));
-                assert_eq!(observed.connection.too_many_requests, 0, "{at} {byte} {size}");
+                assert_eq!(observed.connection.http().too_many_requests, 0, "{at} {byte} {size}");
             }
         }
     }

@@ -5,8 +5,8 @@ mod common;
 mod pg;
 
 use common::{Call, observe, parts};
-use observer_ebpf::layout::postgres::{QueryKind, State};
 use observer_ebpf::layout::{Direction, Protocol, Role};
+use observer_ebpf::protocols::postgres::layout::{QueryKind, State};
 use pg::{
     Model, Outcome, RECORDED, Request, SEEN_NS, STATEMENTS, Script, Start, client, keyword, known, observed,
     outcome, recorded, server,

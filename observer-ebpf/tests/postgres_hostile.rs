@@ -5,10 +5,10 @@ mod common;
 mod pg;
 
 use common::{Call, Observed, observe, parts};
-use observer_ebpf::layout::health::Desync;
-use observer_ebpf::layout::postgres::State;
+use observer_ebpf::layout::losses::Desync;
 use observer_ebpf::layout::{Direction, Protocol, Role};
-use observer_ebpf::wire::source::STEPS_MAX;
+use observer_ebpf::protocols::postgres::layout::State;
+use observer_ebpf::stream::bytes::ITERATIONS_MAX;
 use pg::{Request, Script, Start, client, known, observed, outcome, server};
 use postgres_protocol::message::frontend;
 use proptest::collection::vec;
@@ -275,7 +275,7 @@ fn a_header_that_cannot_be_read_loses_the_stream() {
 #[test]
 fn no_more_messages_are_looked_at_in_one_call_than_the_bound() {
     let mut observed = idle();
-    observed.server(&server::ready(b'T').repeat(STEPS_MAX as usize + 2));
+    observed.server(&server::ready(b'T').repeat(ITERATIONS_MAX as usize + 2));
     assert_eq!(observed.desyncs, [Desync::Bound]);
     assert_eq!(observed.connection.lost, [0, 1]);
     cycle(&mut observed, b'I');

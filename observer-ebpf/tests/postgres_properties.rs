@@ -6,8 +6,8 @@ mod pg;
 
 use common::{Call, observe, parts};
 use observer_ebpf::layout::Role;
-use observer_ebpf::layout::health::Desync;
-use observer_ebpf::layout::postgres::State;
+use observer_ebpf::layout::losses::Desync;
+use observer_ebpf::protocols::postgres::layout::State;
 use pg::{Model, Request, SEEN_NS, STATEMENTS, Script, Start, keyword, observed, outcome, server};
 use postgres_protocol::message::frontend;
 use proptest::collection::vec;

@@ -8,8 +8,8 @@ mod resp;
 use std::collections::BTreeMap;
 
 use common::{observe, parts};
-use observer_ebpf::layout::redis::{Command, Counters, ErrorKind, State};
 use observer_ebpf::layout::{Protocol, Role};
+use observer_ebpf::protocols::redis::layout::{Command, Counters, ErrorKind, State};
 use resp::{Outcome, RECORDED, observed, outcome, recorded};
 
 fn whole(name: &str, role: Role) -> Outcome {

@@ -7,9 +7,9 @@ mod common;
 mod resp;
 
 use common::Observed;
-use observer_ebpf::layout::health::Desync;
-use observer_ebpf::layout::redis::{Command, State};
+use observer_ebpf::layout::losses::Desync;
 use observer_ebpf::layout::{Direction, Protocol, Role};
+use observer_ebpf::protocols::redis::layout::{Command, State};
 use resp::{command, observed, outcome};
 
 fn session() -> Observed {

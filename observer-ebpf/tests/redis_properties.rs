@@ -8,8 +8,8 @@ mod resp;
 use std::collections::BTreeMap;
 
 use common::{Call, parts};
-use observer_ebpf::layout::redis::{Command, ErrorKind};
 use observer_ebpf::layout::{Protocol, Role};
+use observer_ebpf::protocols::redis::layout::{Command, ErrorKind};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};

@@ -3,10 +3,10 @@
 mod common;
 
 use common::{Handshake, Observed, PING, Wire};
-use observer_ebpf::layout::health::Desync;
-use observer_ebpf::layout::websocket::{Counters, MessageType};
+use observer_ebpf::layout::losses::Desync;
 use observer_ebpf::layout::{Direction, Protocol, Role};
-use observer_ebpf::wire::source::STEPS_MAX;
+use observer_ebpf::protocols::websocket::layout::{MessageType, StreamCounters};
+use observer_ebpf::stream::bytes::ITERATIONS_MAX;
 
 const SERVER: Direction = Direction::Received;
 
@@ -45,7 +45,7 @@ fn a_header_among_the_missed_bytes_loses_the_stream_for_the_reason_given() {
             assert!(!observed.is_lost(SERVER.opposite()));
             assert_eq!(observed.protocol(), Protocol::WebSocket);
             if seen < 1_000 {
-                wire.expected = Counters { headers: 1, ..Counters::ZERO };
+                wire.expected = StreamCounters { headers: 1, ..StreamCounters::ZERO };
             }
             assert_eq!(observed.by_server(), wire.expected);
             // Missing more changes nothing.
@@ -68,7 +68,7 @@ fn bytes_missed_inside_a_header_lose_the_stream() {
         observed.server(&wire.bytes[..cut]);
         assert_eq!(observed.miss(SERVER, 1, Desync::Gap), Some(Desync::Gap), "{cut}");
         assert!(observed.is_lost(SERVER));
-        assert_eq!(observed.by_server(), Counters::ZERO);
+        assert_eq!(observed.by_server(), StreamCounters::ZERO);
     }
 }
 
@@ -117,7 +117,7 @@ fn a_header_that_cannot_be_read_loses_the_stream() {
     observed.call_readable(SERVER, &wire.bytes, 0);
     assert_eq!(observed.desyncs, [Desync::Unread]);
     assert!(observed.is_lost(SERVER));
-    assert_eq!(observed.by_server(), Counters::ZERO);
+    assert_eq!(observed.by_server(), StreamCounters::ZERO);
 
     // The first header only.
     let mut observed = Observed::upgraded(Role::Client, false);
@@ -145,7 +145,7 @@ fn a_handshake_missed_is_still_http() {
             let direction = role.request_direction().opposite();
             assert_eq!(observed.miss(direction, (response.len() - cut) as u64, Desync::Gap), None);
             assert_eq!(observed.protocol(), Protocol::Http);
-            assert_eq!(observed.connection.websocket(), &[Counters::ZERO; 2]);
+            assert_eq!(observed.connection.websocket().streams, [StreamCounters::ZERO; 2]);
         }
         // The request is not needed.
         let mut observed = Observed::new(role);
@@ -191,7 +191,7 @@ fn bytes_missed_in_a_long_frame_of_an_adopted_connection_are_stepped_over() {
 
 #[test]
 fn no_more_headers_are_looked_at_in_one_call_than_the_bound() {
-    let frames = STEPS_MAX as usize + 1;
+    let frames = ITERATIONS_MAX as usize + 1;
     let most = [0x81, 0].repeat(frames);
     let mut observed = Observed::upgraded(Role::Client, false);
     observed.server(&most);
@@ -211,7 +211,7 @@ fn a_head_longer_than_the_bound_is_no_handshake() {
     let Handshake { request, response } = Handshake::new(false);
     let mut long = response[..response.len() - 2].to_vec();
     long.extend(b"X: ");
-    long.resize(STEPS_MAX as usize + 10, b'x');
+    long.resize(ITERATIONS_MAX as usize + 10, b'x');
     long.extend(b"\r\n\r\n");
     let mut observed = Observed::new(Role::Client);
     observed.client(&request);
@@ -248,8 +248,8 @@ fn a_lost_stream_gets_in_step_with_a_long_frame_over_many_calls() {
             observed.call(direction, part);
         }
         assert!(!observed.is_lost(direction));
-        let counted = observed.connection.websocket()[direction as usize];
-        assert_eq!(Counters { headers: 0, ..counted }, Counters { headers: 0, ..wire.expected });
+        let counted = observed.connection.websocket().streams[direction as usize];
+        assert_eq!(StreamCounters { headers: 0, ..counted }, StreamCounters { headers: 0, ..wire.expected });
         assert_eq!(observed.oversized[direction as usize], wire.oversized);
     }
 }

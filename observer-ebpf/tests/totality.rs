@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Handshake, Observed};
-use observer_ebpf::layout::health::Desync;
+use observer_ebpf::layout::losses::Desync;
 use observer_ebpf::layout::{Direction, Role};
 use proptest::collection::vec;
 use proptest::prelude::*;

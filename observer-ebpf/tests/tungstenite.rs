@@ -5,9 +5,9 @@ mod common;
 use std::io::Cursor;
 
 use common::{Observed, Wire, refer};
-use observer_ebpf::layout::settings::Thresholds;
-use observer_ebpf::layout::websocket::{MessageType, Opcode};
+use observer_ebpf::layout::control::Thresholds;
 use observer_ebpf::layout::{Protocol, Role};
+use observer_ebpf::protocols::websocket::layout::{MessageType, Opcode};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};

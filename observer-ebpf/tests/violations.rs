@@ -3,9 +3,9 @@
 mod common;
 
 use common::{CLOSE, Form, Observed, PING, PONG, Wire};
-use observer_ebpf::layout::health::Desync;
-use observer_ebpf::layout::websocket::{MessageType, Violation};
+use observer_ebpf::layout::losses::Desync;
 use observer_ebpf::layout::{Direction, Role};
+use observer_ebpf::protocols::websocket::layout::{MessageType, Violation};
 
 /// A frame that breaks a rule: what it breaks, its first byte, its length's form, its size.
 type Frame = (Violation, u8, Form, usize);
@@ -221,15 +221,15 @@ fn a_length_of_two_to_the_63_loses_the_stream_until_a_call_of_whole_frames() {
                 assert!(!observed.is_lost(direction.opposite()));
                 // Nothing that could be a frame.
                 observed.call(direction, b"\xFF\xFF\xFFnothing of interest");
-                assert_eq!(observed.connection.websocket()[direction as usize], after.expected);
+                assert_eq!(observed.connection.websocket().streams[direction as usize], after.expected);
                 after.message(MessageType::Binary, 30).control(PING, 2).message(MessageType::Text, 200);
                 observed.call(direction, &after.bytes[broken..]);
                 assert!(!observed.is_lost(direction), "cut at {cut}");
-                assert_eq!(observed.connection.websocket()[direction as usize], after.expected);
+                assert_eq!(observed.connection.websocket().streams[direction as usize], after.expected);
                 let here = after.bytes.len();
                 after.fragments(MessageType::Binary, false, &[3, 4], &[]);
                 observed.call(direction, &after.bytes[here..]);
-                assert_eq!(observed.connection.websocket()[direction as usize], after.expected);
+                assert_eq!(observed.connection.websocket().streams[direction as usize], after.expected);
                 assert_eq!(observed.desyncs, [Desync::Length], "cut at {cut}");
             }
         }

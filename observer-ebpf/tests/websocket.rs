@@ -2,11 +2,10 @@
 
 mod common;
 
-use common::{CLOSE, Form, Handshake, Observed, PING, PONG, Wire};
-use observer_ebpf::layout::websocket::{Counters, MessageType, Opcode};
+use common::{Buffers, CLOSE, Form, Handshake, Observed, PING, PONG, Wire};
 use observer_ebpf::layout::{Direction, Protocol, Role};
-use observer_ebpf::wire::session::Session;
-use observer_ebpf::wire::source::Slice;
+use observer_ebpf::protocols::websocket::layout::{MessageType, Opcode, StreamCounters};
+use observer_ebpf::stream::session::Session;
 
 const ROLES: [Role; 2] = [Role::Client, Role::Server];
 const BUFFERS: [u32; 6] = [1, 2, 3, 7, 16, 1024];
@@ -197,7 +196,7 @@ fn sessions_count_the_same_in_calls_of_one_to_seventeen_bytes() {
 }
 
 #[test]
-fn a_slice_is_read_like_buffers_at_every_split() {
+fn calls_of_which_none_is_passed_are_read_at_every_split() {
     for conversation in conversations(small) {
         for buffer in BUFFERS {
             for split in 0..conversation.length() {
@@ -210,14 +209,15 @@ fn a_slice_is_read_like_buffers_at_every_split() {
                     let direction = if *by_client { request } else { request.opposite() };
                     let cut = split.saturating_sub(start).min(bytes.len());
                     for part in [&bytes[..cut], &bytes[cut..]].into_iter().filter(|part| !part.is_empty()) {
-                        let desync = session.feed(direction, &mut Slice::new(part, buffer), &mut connection);
+                        let desync =
+                            session.feed(direction, &mut Buffers::new(part, buffer), &mut connection);
                         assert_eq!(desync, None);
                     }
                     start += bytes.len();
                 }
                 let [from_client, from_server] =
                     [role.request_direction(), role.request_direction().opposite()]
-                        .map(|direction| connection.websocket()[direction as usize]);
+                        .map(|direction| connection.websocket().streams[direction as usize]);
                 assert_eq!(from_client, conversation.client.expected, "{role:?}, {buffer}, {split}");
                 assert_eq!(from_server, conversation.server.expected, "{role:?}, {buffer}, {split}");
             }
@@ -232,8 +232,11 @@ fn a_clients_frames_are_sent_by_a_client_and_received_by_a_server() {
     for (role, direction) in [(Role::Client, Direction::Sent), (Role::Server, Direction::Received)] {
         let mut observed = Observed::upgraded(role, false);
         observed.client(&wire.bytes);
-        assert_eq!(observed.connection.websocket()[direction as usize], wire.expected);
-        assert_eq!(observed.connection.websocket()[direction.opposite() as usize], Counters::ZERO);
+        assert_eq!(observed.connection.websocket().streams[direction as usize], wire.expected);
+        assert_eq!(
+            observed.connection.websocket().streams[direction.opposite() as usize],
+            StreamCounters::ZERO
+        );
     }
 }
 

@@ -17,25 +17,39 @@ pub fn socket_address(family: u16, address: [u8; 16], port: u16) -> String {
     SocketAddr::new(ip, port).to_string()
 }
 
+/// An address as the kernel half stores it, and a port.
+#[derive(Clone, Copy, Debug)]
+pub struct Address(pub [u8; 16], pub u16);
+
 /// The local and the remote end of a connection. A UNIX connection's server end is its path, and the other
 /// has none.
-pub fn ends(connection: &Connection, path: Option<&UnixPath>) -> (String, String) {
-    if connection.family == AF_UNIX {
+pub fn ends(
+    family: u16,
+    role: Role,
+    [local, remote]: [Address; 2],
+    path: Option<&UnixPath>,
+) -> (String, String) {
+    if family == AF_UNIX {
         let path = path.map(unix_path).unwrap_or_default();
-        return match Role::from_u8(connection.role) {
+        return match role {
             Role::Client => (String::new(), path),
             Role::Server => (path, String::new()),
         };
     }
-    (
-        socket_address(connection.family, connection.local, connection.local_port),
-        socket_address(connection.family, connection.remote, connection.remote_port),
-    )
+    let text = |Address(address, port)| socket_address(family, address, port);
+    (text(local), text(remote))
+}
+
+/// The same of a slot.
+pub fn ends_of(connection: &Connection, path: Option<&UnixPath>) -> (String, String) {
+    let local = Address(connection.local, connection.local_port);
+    let remote = Address(connection.remote, connection.remote_port);
+    ends(connection.family, Role::from_u8(connection.role), [local, remote], path)
 }
 
 /// The server's end.
 pub fn server(connection: &Connection, path: Option<&UnixPath>) -> String {
-    let (local, remote) = ends(connection, path);
+    let (local, remote) = ends_of(connection, path);
     match Role::from_u8(connection.role) {
         Role::Client => remote,
         Role::Server => local,

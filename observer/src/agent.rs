@@ -11,26 +11,28 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use observer_ebpf::layout::connection::{AF_UNIX, Connection, Phase, UnixPath};
+use observer_ebpf::layout::connection::{AF_UNIX, Connection, Owner, Phase, UnixPath};
 use observer_ebpf::layout::event;
-use observer_ebpf::layout::health::Health;
+use observer_ebpf::layout::losses::Losses;
 use observer_ebpf::layout::{Direction, Role};
 
 use crate::address;
 use crate::config::Config;
-use crate::events::{self, Event, Events, HighRate, Oversized, Whose};
+use crate::events::{self, Event, Events, HighRate, Oversized, Subject};
 use crate::flows::{Query, Row};
+use crate::kernel::bpf_iter::BpfIter;
+use crate::labels;
 use crate::ledger::Ledger;
-use crate::metrics;
 use crate::metrics::agent::{COLLECT_BOUNDS, Facts};
 use crate::metrics::encode::{Format, encode};
-use crate::metrics::family::Family;
 use crate::metrics::fold::Folder;
+use crate::metrics::{self, Everything};
 use crate::probes::Probes;
 use crate::process::{self, Processes};
-use crate::rates::minute::Excess;
-use crate::redis::ask::Answer;
-use crate::redis::info::{self, Asked};
+use crate::protocols::redis::ask::Answer;
+use crate::protocols::redis::info::{self, InfoPoll};
+use crate::protocols::websocket::{self, minute::Excess};
+use crate::web::Counts;
 
 /// The least time between two passes over all sockets: one in vain costs nothing then.
 const PASS_EVERY: Duration = Duration::from_millis(250);
@@ -41,6 +43,8 @@ const DEAD_KEPT: usize = 10_000;
 /// How often sockets are looked for that nothing announces: idle UNIX connections, and accepted ones that
 /// nobody has used.
 const ADOPT_EVERY: Duration = Duration::from_secs(30);
+/// How often it is looked at which names are in use.
+const NAMES_EVERY: Duration = Duration::from_secs(10);
 /// The least time between two looks for the owners of connections that nobody uses, and how long one must
 /// have had none: most are about to be accepted and used.
 const ADOPT_SOON: Duration = Duration::from_secs(2);
@@ -52,14 +56,16 @@ pub struct Agent {
     ledger: Ledger,
     folder: Folder,
     events: Events,
-    /// Elements that are. They stay so until they are handed back, and are read again where they are.
+    /// Slots that are. They stay so until they are handed back, and are read again where they are.
     in_use: Vec<u32>,
     messages_per_minute: u64,
-    redis_asked: Vec<Asked>,
+    redis_polls: Vec<InfoPoll>,
     flow_series: usize,
     last_pass: Option<Instant>,
     pass: u32,
     last_adopt: Instant,
+    /// When names were last looked at, to give the places of some to others.
+    last_names: Instant,
     /// Connections that have had no owner for a while, and how many of them the last look left so.
     ownerless: usize,
     ownerless_left: usize,
@@ -80,11 +86,12 @@ impl Agent {
             events: Events::default(),
             in_use: Vec::new(),
             messages_per_minute: config.limits.messages_per_minute,
-            redis_asked: config.redis_info.iter().map(Asked::new).collect(),
+            redis_polls: config.redis_info.iter().map(InfoPoll::new).collect(),
             flow_series: config.flow_series,
             last_pass: None,
             pass: 0,
             last_adopt: Instant::now(),
+            last_names: Instant::now(),
             ownerless: 0,
             ownerless_left: 0,
             collects: [0; COLLECT_BOUNDS.len() + 1],
@@ -105,14 +112,21 @@ impl Agent {
         if looked {
             self.adopt();
         }
-        self.collect_with(self.ledger.keys_are_due(events::monotonic_now_ns()))?;
+        let looks_at_names = self.last_names.elapsed() >= NAMES_EVERY;
+        self.collect_with(looks_at_names)?;
+        if looks_at_names {
+            self.last_names = Instant::now();
+            if let Err(error) = self.probes.names.free_places(events::monotonic_now_ns()) {
+                log::warn!("cannot give places of names to others: {error}");
+            }
+        }
         self.ownerless_left = if looked { self.ownerless } else { self.ownerless_left.min(self.ownerless) };
         self.sample()?;
         if self.ledger.members() > DEAD_KEPT {
             let dead = self.ledger.dead();
             if dead.len() > DEAD_KEPT {
                 log::warn!("{} processes are gone that no scrape has shown: forgotten", dead.len());
-                self.ledger.forget_dead(&dead);
+                self.forget(&dead);
             }
         }
         Ok(())
@@ -148,25 +162,25 @@ impl Agent {
         })
     }
 
-    /// Brings the ledger up to date with the maps, but for the counts of Redis keys, which only a scrape needs.
+    /// Brings the ledger up to date with the maps, but for what is counted by name, which only a scrape needs.
     pub fn collect(&mut self) -> io::Result<()> {
         self.collect_with(false)
     }
 
-    /// The same, with the counts of Redis keys.
+    /// The same, with what is counted by name.
     pub fn collect_all(&mut self) -> io::Result<()> {
         self.collect_with(true)
     }
 
-    fn collect_with(&mut self, keys: bool) -> io::Result<()> {
+    fn collect_with(&mut self, with_names: bool) -> io::Result<()> {
         let start = Instant::now();
         let gone = self.run_pass();
         let now_ns = events::monotonic_now_ns();
         self.probes.arena.set_wall_offset(events::wall_offset_ns());
         self.drain_events();
-        self.read_elements(gone, now_ns)?;
-        if keys {
-            self.collect_keys();
+        self.read_slots(gone, now_ns)?;
+        if with_names {
+            self.collect_names();
         }
         let seconds = start.elapsed().as_secs_f64();
         let bucket = COLLECT_BOUNDS.iter().filter(|&&bound| seconds > bound).count();
@@ -175,25 +189,24 @@ impl Agent {
         Ok(())
     }
 
-    /// Brings the ledger up to date with the counts of Redis keys. They stay what they were where that fails.
-    fn collect_keys(&mut self) {
-        let now_ns = events::monotonic_now_ns();
-        if let Err(error) = self.probes.redis_prefixes.collect(&mut self.ledger, now_ns) {
-            log::warn!("cannot read the counts of Redis keys: {error}");
+    /// Reads what is counted by name. It stays what it was where that fails.
+    fn collect_names(&mut self) {
+        if let Err(error) = self.probes.names.collect(&mut self.ledger) {
+            log::warn!("cannot read what is counted by name: {error}");
         }
     }
 
     /// Takes note of what a server of `--redis-info` answered, by its place among them.
     pub fn note_redis_info(&mut self, index: usize, outcome: Result<Answer, String>) {
-        if let Some(asked) = self.redis_asked.get_mut(index) {
-            asked.note(outcome, events::monotonic_now_ns());
+        if let Some(poll) = self.redis_polls.get_mut(index) {
+            poll.note(outcome, events::monotonic_now_ns());
         }
     }
 
     /// Looks for sockets that nothing announced, with their processes.
     fn adopt(&mut self) {
         self.last_adopt = Instant::now();
-        if let Some(Err(error)) = self.probes.adopt.as_ref().map(crate::kernel::iterator::Iterator::run) {
+        if let Some(Err(error)) = self.probes.adopt.as_ref().map(BpfIter::run) {
             log::warn!("cannot look for open sockets: {error}");
         }
     }
@@ -213,8 +226,8 @@ impl Agent {
         self.pass.checked_sub(PASSES_MISSED - 1).filter(|&oldest| oldest > 0)
     }
 
-    /// Reads all elements; those that are gone are added up and handed back.
-    fn read_elements(&mut self, seen_since: Option<u32>, now_ns: u64) -> io::Result<()> {
+    /// Reads all slots; those that are gone are added up and handed back.
+    fn read_slots(&mut self, seen_since: Option<u32>, now_ns: u64) -> io::Result<()> {
         let mut retired = Vec::new();
         while let Some(record) = self.probes.retired.next() {
             let index = record.first_chunk::<8>().map_or(u64::MAX, |bytes| u64::from_ne_bytes(*bytes));
@@ -262,7 +275,7 @@ impl Agent {
             let _ = self.probes.unix_paths.remove(&index);
         }
         if let Err(error) = self.probes.free.push(index, 0) {
-            log::warn!("cannot hand back an element: {error}");
+            log::warn!("cannot hand back a slot: {error}");
         }
     }
 
@@ -281,55 +294,57 @@ impl Agent {
     }
 
     fn note(&mut self, record: &event::Oversized) {
-        let identity = self.ledger.identify(record.owner, record.comm);
-        let role = Role::from_u8(record.role);
         let path = self.path(record.index, record.family);
-        let (local, remote) = if record.family == AF_UNIX {
-            let path = path.map(|path| address::unix_path(&path)).unwrap_or_default();
-            if role == Role::Client { (String::new(), path) } else { (path, String::new()) }
-        } else {
-            (
-                address::socket_address(record.family, record.local, record.local_port),
-                address::socket_address(record.family, record.remote, record.remote_port),
-            )
-        };
+        let (local, remote) = (
+            address::Address(record.local, record.local_port),
+            address::Address(record.remote, record.remote_port),
+        );
+        let role = Role::from_u8(record.role);
+        let ends = address::ends(record.family, role, [local, remote], path.as_ref());
         let direction =
             if record.direction == Direction::Sent as u8 { Direction::Sent } else { Direction::Received };
+        let subject = self.subject(record.owner, record.comm, role, ends, direction);
         self.events.push(Event::Oversized(Oversized {
             time: events::wall_clock(record.time_ns),
-            whose: Whose {
-                process: identity.name.clone(),
-                pid: identity.pid,
-                container: identity.container.clone(),
-                role: metrics::role(role),
-                local,
-                remote,
-                direction: metrics::direction(direction),
-            },
+            subject,
             size_bytes: record.size,
-            size_category: metrics::websocket::category(record.category),
+            size_category: websocket::families::category(record.category),
         }));
     }
 
     fn note_high_rate(&mut self, index: u32, connection: &Connection, excess: Excess, now_ns: u64) {
-        let identity = self.ledger.identify(connection.owner, connection.comm);
-        let (local, remote) = address::ends(connection, self.path(index, connection.family).as_ref());
+        let ends = address::ends_of(connection, self.path(index, connection.family).as_ref());
+        let role = Role::from_u8(connection.role);
+        let subject = self.subject(connection.owner, connection.comm, role, ends, excess.direction);
         self.events.push(Event::HighRate(HighRate {
             time: events::wall_clock(now_ns),
-            whose: Whose {
-                process: identity.name.clone(),
-                pid: identity.pid,
-                container: identity.container.clone(),
-                role: metrics::role(Role::from_u8(connection.role)),
-                local,
-                remote,
-                direction: metrics::direction(excess.direction),
-            },
+            subject,
             messages: excess.messages,
             seconds: excess.seconds,
             messages_per_second: excess.messages as f64 / excess.seconds,
             limit_per_minute: self.messages_per_minute,
         }));
+    }
+
+    /// Whom an event is about.
+    fn subject(
+        &mut self,
+        owner: Owner,
+        comm: [u8; 16],
+        role: Role,
+        (local, remote): (String, String),
+        direction: Direction,
+    ) -> Subject {
+        let identity = self.ledger.identify(owner, comm);
+        Subject {
+            process: identity.name.clone(),
+            pid: identity.pid,
+            container: identity.container.clone(),
+            role: labels::role(role),
+            local,
+            remote,
+            direction: labels::direction(direction),
+        }
     }
 
     /// Tells the ledger the server's end where it needs it.
@@ -348,33 +363,24 @@ impl Agent {
     }
 
     /// Sums of what the kernel half could not do.
-    fn health(&self) -> Health {
-        let mut sum = Health::ZERO;
-        let Ok(values) = self.probes.health.get(&0, 0) else { return sum };
-        for value in values.iter() {
-            let one = &value.0;
-            sum.untracked += one.untracked;
-            sum.events_lost += one.events_lost;
-            sum.handoffs_refused += one.handoffs_refused;
-            for (total, bytes) in sum.unread_bytes.iter_mut().zip(&one.unread_bytes) {
-                *total += bytes;
-            }
-            for (total, count) in sum.desyncs.iter_mut().flatten().zip(one.desyncs.iter().flatten()) {
-                *total += count;
-            }
+    fn losses(&self) -> Losses {
+        let mut sum = Losses::ZERO;
+        if let Ok(values) = self.probes.losses.get(&0, 0) {
+            values.iter().for_each(|value| sum.add(&value.0));
         }
         sum
     }
 
-    /// Collects, and encodes everything as `/metrics` shows it, with more families that others know of. Processes
-    /// that are gone are shown once more, with all they did, and then forgotten.
-    pub fn scrape(&mut self, format: Format, more: Vec<Family>) -> anyhow::Result<Vec<u8>> {
-        self.ledger.forget_dead(&std::mem::take(&mut self.dead));
+    /// Collects, and encodes everything as `/metrics` shows it, with what its HTTP server counts. Processes that are gone
+    /// are shown once more, with all they did, and then forgotten.
+    pub fn scrape(&mut self, format: Format, web: &Counts) -> anyhow::Result<Vec<u8>> {
+        let dead = std::mem::take(&mut self.dead);
+        self.forget(&dead);
         self.collect_all()?;
         let dead = self.ledger.dead();
         let mut view = self.ledger.view(self.connections());
-        view.prefixes = Rc::clone(self.probes.redis_prefixes.names());
-        info::complete(&mut view.redis_info, &self.redis_asked);
+        self.probes.names.fill(&mut view);
+        info::complete(&mut view.redis_info, &self.redis_polls);
         let busiest: Vec<Row> = if self.flow_series == 0 {
             Vec::new()
         } else {
@@ -382,28 +388,34 @@ impl Agent {
                 .filter(|row| row.bytes_per_second.sent + row.bytes_per_second.received > 0.0)
                 .collect()
         };
-
-        let mut families = metrics::websocket::families(&view);
-        families.extend(metrics::postgres::families(&view));
-        families.extend(metrics::redis::families(&view));
-        families.extend(metrics::rates::families(&view, self.ledger.node()));
-        families.extend(metrics::connections::families(&view));
-        let mut families: Vec<_> = families.into_iter().map(|family| self.folder.fold(family)).collect();
-        families.push(metrics::redis::asked(&self.redis_asked));
-        families.extend(metrics::flows::families(&busiest));
-        let health = self.health();
+        let losses = self.losses();
         let facts = Facts {
             probes: &self.probes.probes,
             tracked: self.probes.arena.tracked(),
-            health: &health,
+            losses: &losses,
             missed_runs: self.probes.missed_runs(),
             collects: (&self.collects, self.collect_seconds),
         };
-        families.extend(metrics::agent::families(&facts, &view, &self.folder));
-        families.extend(more);
+        let everything = Everything {
+            view: &view,
+            node: self.ledger.node(),
+            redis_polls: &self.redis_polls,
+            busiest: &busiest,
+            facts: &facts,
+            web,
+        };
+        let families = metrics::families(&everything, &mut self.folder);
         let text = encode(format, &families, &prometheus::gather())?;
         self.dead = dead;
         Ok(text)
+    }
+
+    /// Forgets processes that are gone, with all they did.
+    fn forget(&mut self, dead: &HashSet<Rc<process::Identity>>) {
+        self.ledger.forget_dead(dead);
+        if let Err(error) = self.probes.names.forget_dead(dead, &self.ledger) {
+            log::warn!("cannot remove what was counted for processes that are gone: {error}");
+        }
     }
 
     /// The rings by which the kernel half wakes the agent: events, and connections that are gone.

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use observer_ebpf::layout::settings::Thresholds;
+use observer_ebpf::layout::control::Thresholds;
 use serde::Serialize;
 
 use crate::kernel::members::VMLINUX;
@@ -67,12 +67,12 @@ pub fn check() -> Report {
     let loaded = probes::load(&Settings {
         max_connections: 1,
         thresholds: Thresholds::DEFAULT,
-        redis_separator: b':',
-        redis_max_prefixes: 1,
+        key_separator: b':',
+        max_prefixes: 1,
     });
     let (reason, probes) = match loaded {
         Ok(probes) => {
-            features.push(Feature { name: "way in", ok: true, detail: probes.way.into() });
+            features.push(Feature { name: "data path", ok: true, detail: probes.data_path.into() });
             features.extend(probes.missing_members.iter().map(|detail| Feature {
                 name: "kernel structures",
                 ok: false,

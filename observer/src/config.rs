@@ -7,12 +7,12 @@ use std::str::FromStr;
 
 use clap::Args;
 use observer_ebpf::layout::Protocol;
-use observer_ebpf::layout::settings::Thresholds;
+use observer_ebpf::layout::control::Thresholds;
 use serde::Deserialize;
 
 use crate::address::Hints;
 use crate::ledger::Limits;
-use crate::redis::ask::Server;
+use crate::protocols::redis::ask::Server;
 
 /// Where HTTP is served, and an agent looked for, if nothing else is said.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9941);
@@ -132,6 +132,11 @@ impl FromStr for Oversized {
     }
 }
 
+/// The protocols that a port is a hint at, and the ports that their servers listen on unless they are told otherwise.
+fn default_ports() -> impl Iterator<Item = (Protocol, u16)> {
+    Protocol::ALL.into_iter().filter_map(|protocol| Some((protocol, protocol.default_port()?)))
+}
+
 /// `PROTOCOL=PORT,…`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProtocolPorts(pub Hints);
@@ -144,11 +149,11 @@ impl FromStr for ProtocolPorts {
         for part in text.split(',').filter(|part| !part.is_empty()) {
             let (name, port) =
                 part.split_once('=').ok_or_else(|| format!("{part:?} is not PROTOCOL=PORT"))?;
-            let protocol = match name {
-                "postgres" => Protocol::Postgres,
-                "redis" => Protocol::Redis,
-                _ => return Err(format!("{name:?} is not one of postgres and redis")),
-            };
+            let protocol = default_ports().find(|(protocol, _)| protocol.label() == name);
+            let (protocol, _) = protocol.ok_or_else(|| {
+                let names: Vec<&str> = default_ports().map(|(protocol, _)| protocol.label()).collect();
+                format!("{name:?} is not one of {}", names.join(", "))
+            })?;
             let port = port.parse().ok().filter(|&port| port > 0);
             hints.push((protocol, port.ok_or_else(|| format!("{part:?} does not name a port"))?));
         }
@@ -237,7 +242,7 @@ impl Config {
         let file = flags.config.as_deref().map(read).transpose()?.unwrap_or_default();
         let listen = [flags.listen, file.listen].into_iter().find(|addresses| !addresses.is_empty());
         let redis_info = [flags.redis_info, file.redis_info].into_iter().find(|urls| !urls.is_empty());
-        let hints = || Hints(vec![(Protocol::Postgres, 5432), (Protocol::Redis, 6379)]);
+        let hints = || Hints(default_ports().collect());
         Ok(Self {
             listen: listen.unwrap_or_else(|| vec![DEFAULT_LISTEN]),
             web_config: flags.web_config.or(file.web_config),
@@ -306,7 +311,7 @@ fn read(path: &Path) -> Result<Flags, Error> {
 mod tests {
     use super::{Config, Error, Flags, Oversized, ProtocolPorts};
     use crate::ledger::Limits;
-    use observer_ebpf::layout::settings::Thresholds;
+    use observer_ebpf::layout::control::Thresholds;
     use std::io::Write as _;
 
     fn from_file(text: &str, flags: Flags) -> Result<Config, Error> {

@@ -19,9 +19,9 @@ pub enum Event {
     HighRate(HighRate),
 }
 
-/// Whose connection an event is about.
+/// Subject connection an event is about.
 #[derive(Clone, Debug, Serialize)]
-pub struct Whose {
+pub struct Subject {
     /// The process's name.
     pub process: String,
     /// Its thread-group id.
@@ -43,9 +43,9 @@ pub struct Whose {
 pub struct Oversized {
     /// Seconds since 1970, when the header was seen.
     pub time: f64,
-    /// Whose it is.
+    /// Subject it is.
     #[serde(flatten)]
-    pub whose: Whose,
+    pub subject: Subject,
     /// Payload bytes that the header declares.
     pub size_bytes: u64,
     /// `medium`, `large` or `huge`.
@@ -57,9 +57,9 @@ pub struct Oversized {
 pub struct HighRate {
     /// Seconds since 1970, when it was noticed: within a second.
     pub time: f64,
-    /// Whose connection it is, and which way the user's messages go on it.
+    /// Subject connection it is, and which way the user's messages go on it.
     #[serde(flatten)]
-    pub whose: Whose,
+    pub subject: Subject,
     /// Messages so far in a minute that is not over.
     pub messages: u64,
     /// Seconds of it so far.
@@ -72,28 +72,28 @@ pub struct HighRate {
 
 impl fmt::Display for Event {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whose = match self {
+        let subject = match self {
             Self::Oversized(event) => {
-                let Oversized { size_bytes, size_category, whose, .. } = event;
+                let Oversized { size_bytes, size_category, subject, .. } = event;
                 write!(formatter, "oversized message: {size_category} of {size_bytes} bytes")?;
-                whose
+                subject
             }
             Self::HighRate(event) => {
-                let HighRate { messages, seconds, limit_per_minute, whose, .. } = event;
+                let HighRate { messages, seconds, limit_per_minute, subject, .. } = event;
                 write!(formatter, "high rate: {messages} messages in {seconds:.1} s")?;
                 write!(formatter, " (limit {limit_per_minute} a minute)")?;
-                whose
+                subject
             }
         };
         // Names and paths are chosen by strangers: none may start a line of its own.
         write!(
             formatter,
             " {} by {} (pid {}), {} to {}",
-            whose.direction,
-            whose.process.escape_debug(),
-            whose.pid,
-            whose.local.escape_debug(),
-            whose.remote.escape_debug()
+            subject.direction,
+            subject.process.escape_debug(),
+            subject.pid,
+            subject.local.escape_debug(),
+            subject.remote.escape_debug()
         )
     }
 }
@@ -101,7 +101,7 @@ impl fmt::Display for Event {
 /// Logs an event with these fields, and those that all have.
 macro_rules! warn_of {
     ($event:expr, $of:expr, $kind:literal, $($field:ident),+) => {{
-        let Whose { process, pid, container, role, local, remote, direction } = &$of.whose;
+        let Subject { process, pid, container, role, local, remote, direction } = &$of.subject;
         log::warn!(
             kind = $kind,
             process = process.as_str(),
@@ -173,10 +173,10 @@ pub fn monotonic_now_ns() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Event, HighRate, Oversized, Whose};
+    use super::{Event, HighRate, Oversized, Subject};
 
-    fn whose() -> Whose {
-        Whose {
+    fn subject() -> Subject {
+        Subject {
             process: "chat\nd".to_owned(),
             pid: 7,
             container: String::new(),
@@ -190,10 +190,10 @@ mod tests {
     #[test]
     fn kinds_are_told_apart_and_share_what_they_have_in_common() {
         let oversized =
-            Oversized { time: 1.0, whose: whose(), size_bytes: 12_000_000, size_category: "huge" };
+            Oversized { time: 1.0, subject: subject(), size_bytes: 12_000_000, size_category: "huge" };
         let high = HighRate {
             time: 2.0,
-            whose: whose(),
+            subject: subject(),
             messages: 500,
             seconds: 2.5,
             messages_per_second: 200.0,

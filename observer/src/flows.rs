@@ -6,20 +6,21 @@ use observer_ebpf::layout::connection::Connection;
 use observer_ebpf::layout::{Direction, Protocol, Role};
 use serde::{Deserialize, Serialize};
 
+use crate::connections;
+use crate::labels;
 use crate::ledger::Flow;
-use crate::metrics;
-use crate::totals::{self, messages};
+use crate::protocols::websocket::messages_of;
 
 /// A number for each direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Both<T> {
+pub struct PerDirection<T> {
     /// Sent by the process.
     pub sent: T,
     /// Received by it.
     pub received: T,
 }
 
-impl<T: Copy> Both<T> {
+impl<T: Copy> PerDirection<T> {
     /// Of the sent and the received.
     pub const fn new([sent, received]: [T; 2]) -> Self {
         Self { sent, received }
@@ -61,14 +62,14 @@ pub struct Row {
     /// Network namespace, by inode number.
     pub netns: u32,
     /// Over the last ten seconds.
-    pub bytes_per_second: Both<f64>,
+    pub bytes_per_second: PerDirection<f64>,
     /// WebSocket data messages, over the last ten seconds.
-    pub messages_per_second: Both<f64>,
+    pub messages_per_second: PerDirection<f64>,
     /// Payload since the connection was first seen. That of a TCP connection is TCP's own count where it is more
     /// than calls moved, as with `splice` and zero-copy receive.
-    pub bytes: Both<u64>,
+    pub bytes: PerDirection<u64>,
     /// WebSocket data messages since the connection was first seen.
-    pub messages: Both<u64>,
+    pub messages: PerDirection<u64>,
     /// Since the connection was first seen.
     pub age_seconds: f64,
     /// TCP's smoothed round-trip time; `None` of a UNIX connection, and before TCP has measured any.
@@ -94,15 +95,15 @@ impl Row {
             process,
             pid,
             container,
-            role: metrics::role(Role::from_u8(connection.role)).to_owned(),
-            protocol: metrics::protocol(flow.protocol).to_owned(),
+            role: labels::role(Role::from_u8(connection.role)).to_owned(),
+            protocol: flow.protocol.label().to_owned(),
             local,
             remote,
             netns: connection.netns,
-            bytes_per_second: Both::new([sent, received]),
-            messages_per_second: Both::new([sent_messages, received_messages]),
-            bytes: Both::new(totals::bytes(connection)),
-            messages: Both::new([0, 1].map(|at| messages(&connection.websocket()[at]))),
+            bytes_per_second: PerDirection::new([sent, received]),
+            messages_per_second: PerDirection::new([sent_messages, received_messages]),
+            bytes: PerDirection::new(connections::bytes(connection)),
+            messages: PerDirection::new(messages_of(connection)),
             age_seconds: now_ns.saturating_sub(connection.seen_ns) as f64 / 1e9,
             rtt_seconds: (connection.rtt_us > 0).then(|| f64::from(connection.rtt_us) / 1e6),
             retransmits: connection.retransmits,
@@ -145,10 +146,8 @@ impl Sort {
     pub fn key(self, flow: &Flow<'_>, connection: &Connection) -> Key {
         let [sent, received, sent_messages, received_messages] = flow.rates;
         let (first, second) = match self {
-            Self::Bytes => (sent + received, totals::bytes(connection).iter().sum::<u64>()),
-            Self::Messages => {
-                (sent_messages + received_messages, connection.websocket().iter().map(messages).sum())
-            }
+            Self::Bytes => (sent + received, connections::bytes(connection).iter().sum::<u64>()),
+            Self::Messages => (sent_messages + received_messages, messages_of(connection).into_iter().sum()),
             // The youngest has the greatest time.
             Self::Age => (0.0, u64::MAX - connection.seen_ns),
             Self::Rtt => (0.0, u64::from(connection.rtt_us)),
@@ -228,8 +227,8 @@ impl Query {
                 }
                 "process" => query.process = Some(value.clone()),
                 "protocol" => {
-                    let protocol = Protocol::ALL.into_iter().find(|&one| metrics::protocol(one) == value);
-                    let names = Protocol::ALL.map(metrics::protocol).join(", ");
+                    let protocol = Protocol::ALL.into_iter().find(|protocol| protocol.label() == value);
+                    let names = Protocol::ALL.map(Protocol::label).join(", ");
                     let wrong = || wrong("protocol", &format!("one of {names}"));
                     query.protocol = Some(protocol.ok_or_else(wrong)?);
                 }

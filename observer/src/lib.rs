@@ -1,9 +1,12 @@
 //! observer: what the WebSocket, Postgres, Redis and other traffic of a Linux host is doing, from the kernel.
 //!
 //! ```text
-//! kernel ──► probes ──► snapshot ──► ledger ──► metrics ──► http
-//! offsets    load and   maps into    totals by   families    endpoints
-//!            attach     plain data   process
+//! kernel ──► probes ──► snapshot, names ──► ledger ──► metrics ──► web
+//! offsets    load and   maps into           totals by   families    endpoints
+//!            attach     plain data          process
+//!                                              ▲           ▲
+//!                                              └ protocols ┘
+//!                                                totals and families of each
 //! ```
 
 pub mod address;
@@ -12,24 +15,27 @@ pub mod check;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod connections;
+pub mod counts;
 pub mod events;
 pub mod flows;
-pub mod http;
 pub mod kernel;
+pub mod labels;
 pub mod ledger;
 pub mod list;
 pub mod logging;
+#[macro_use]
 pub mod metrics;
-pub mod postgres;
+pub mod names;
 pub mod probes;
 pub mod process;
 pub mod processes;
+pub mod protocols;
 pub mod rates;
-pub mod redis;
 pub mod run;
 pub mod service;
 pub mod show;
 pub mod snapshot;
 pub mod table;
 pub mod top;
-pub mod totals;
+pub mod web;

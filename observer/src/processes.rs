@@ -6,14 +6,16 @@ use std::rc::Rc;
 
 use observer_ebpf::layout::Protocol;
 use observer_ebpf::layout::connection::Connection;
+use observer_ebpf::layout::names::KeyCounts;
 use serde::{Deserialize, Serialize};
 
-use crate::flows::Both;
+use crate::connections;
+use crate::flows::PerDirection;
 use crate::ledger::{Flow, Ledger};
-use crate::metrics;
+use crate::names::Names;
 use crate::process::{Identity, NOBODY};
-use crate::totals::{self, Sizes, messages};
-use crate::{postgres, redis};
+use crate::protocols::websocket::{MessageSizes, families, messages_of};
+use crate::protocols::{postgres, redis};
 
 /// Everything but the flows, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -60,16 +62,16 @@ pub struct Process {
     /// `waiting`.
     pub states: BTreeMap<String, u64>,
     /// Over the last ten seconds.
-    pub bytes_per_second: Both<f64>,
+    pub bytes_per_second: PerDirection<f64>,
     /// WebSocket data messages, over the last ten seconds.
-    pub messages_per_second: Both<f64>,
+    pub messages_per_second: PerDirection<f64>,
     /// Since each open connection was first seen.
-    pub bytes: Both<u64>,
+    pub bytes: PerDirection<u64>,
     /// WebSocket data messages, since each open connection was first seen.
-    pub messages: Both<u64>,
+    pub messages: PerDirection<u64>,
     /// Oversized messages of its open connections, both directions added up.
     pub oversized: u64,
-    /// Redis lookups of its open sessions that found a key.
+    /// Lookups in caches that found a key, since the process was first seen to do any.
     pub cache_hits: u64,
     /// Those that found none.
     pub cache_misses: u64,
@@ -78,27 +80,33 @@ pub struct Process {
 }
 
 impl Overview {
-    /// Adds up open connections, of which `connections` are the elements in use; processes past `limit` are left
+    /// Adds up open connections, of which `connections` are the slots in use; processes past `limit` are left
     /// out of the list.
     pub fn new(
         ledger: &Ledger,
+        names: &Names,
         connections: impl Iterator<Item = (u32, Connection)>,
         limit: usize,
         time: f64,
     ) -> Self {
-        let mut processes: HashMap<Option<Rc<Identity>>, Tally> = HashMap::new();
-        let mut by_protocol = [0; Protocol::ALL.len()];
-        let mut sizes = ledger.sizes_of_gone();
+        let mut processes: HashMap<Option<Rc<Identity>>, OpenTotals> = HashMap::new();
+        let mut by_protocol = [0; Protocol::COUNT];
+        let mut sizes = ledger.message_sizes_of_gone();
         for (index, connection) in connections {
-            for counters in connection.websocket() {
+            for counters in &connection.websocket().streams {
                 sizes.add(counters);
             }
             let Some(flow) = ledger.flow(index, &connection) else { continue };
             by_protocol[flow.protocol as usize] += 1;
             processes.entry(flow.identity.cloned()).or_default().add(ledger, &flow, &connection);
         }
+        names.for_each_lookup(|identity, counts| {
+            if let Some(totals) = processes.get_mut(&Some(Rc::clone(identity))) {
+                totals.lookups += counts;
+            }
+        });
         let mut processes: Vec<Process> =
-            processes.into_iter().map(|(identity, tally)| tally.process(identity.as_deref())).collect();
+            processes.into_iter().map(|(identity, totals)| totals.process(identity.as_deref())).collect();
         let rate = |process: &Process| process.bytes_per_second.sent + process.bytes_per_second.received;
         processes.sort_by(|one, other| {
             let bytes = |process: &Process| process.bytes.sent + process.bytes.received;
@@ -106,7 +114,7 @@ impl Overview {
             by_bytes.then(one.pid.cmp(&other.pid))
         });
         processes.truncate(limit);
-        let bounds = metrics::websocket::BOUNDS.iter().map(|&bound| Some(bound)).chain([None]);
+        let bounds = families::BOUNDS.iter().map(|&bound| Some(bound)).chain([None]);
         Self {
             time,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -119,55 +127,49 @@ impl Overview {
     }
 }
 
-fn named(by_protocol: [u64; Protocol::ALL.len()]) -> BTreeMap<String, u64> {
-    let named = Protocol::ALL.into_iter().map(|protocol| (metrics::protocol(protocol).to_owned(), protocol));
-    named
-        .map(|(name, protocol)| (name, by_protocol[protocol as usize]))
+fn named(by_protocol: [u64; Protocol::COUNT]) -> BTreeMap<String, u64> {
+    Protocol::ALL
+        .into_iter()
+        .map(|protocol| (protocol.label().to_owned(), by_protocol[protocol as usize]))
         .filter(|(_, count)| *count > 0)
         .collect()
 }
 
-/// One process's connections, added up.
+/// One process's open connections, added up.
 #[derive(Default)]
-struct Tally {
-    connections: [u64; Protocol::ALL.len()],
+struct OpenTotals {
+    connections: [u64; Protocol::COUNT],
     postgres: postgres::Open,
     redis: redis::Open,
     /// Bytes, then messages, each by direction.
     rates: [f64; 4],
     totals: [u64; 4],
-    sizes: Sizes,
-    hits: u64,
-    misses: u64,
+    sizes: MessageSizes,
+    lookups: KeyCounts,
     retransmits: u64,
 }
 
-impl Tally {
+impl OpenTotals {
     fn add(&mut self, ledger: &Ledger, flow: &Flow<'_>, connection: &Connection) {
         self.connections[flow.protocol as usize] += 1;
         for (sum, rate) in self.rates.iter_mut().zip(flow.rates) {
             *sum += rate;
         }
-        let counters = connection.websocket();
-        let seen = totals::bytes(connection).into_iter().chain(counters.iter().map(messages));
+        let seen = connections::bytes(connection).into_iter().chain(messages_of(connection));
         for (sum, count) in self.totals.iter_mut().zip(seen) {
             *sum += count;
         }
-        for counters in counters {
+        for counters in &connection.websocket().streams {
             self.sizes.add(counters);
         }
         self.retransmits += u64::from(connection.retransmits);
         match ledger.session_protocol(connection) {
-            Protocol::Postgres => self.postgres.add(connection, Protocol::Postgres),
+            Protocol::Postgres => self.postgres.add(connection),
             Protocol::Redis => {
                 self.redis.add(connection);
                 let counts = connection.redis();
-                self.hits += u64::from(counts.hits_other);
-                self.misses += u64::from(counts.misses_other);
-                for (_, counts) in ledger.keys_of(connection.id) {
-                    self.hits += counts.hits;
-                    self.misses += counts.misses;
-                }
+                let (hits, misses) = (u64::from(counts.hits_other), u64::from(counts.misses_other));
+                self.lookups += KeyCounts { hits, misses };
             }
             Protocol::Unknown | Protocol::Http | Protocol::WebSocket | Protocol::Tls => {}
         }
@@ -192,13 +194,13 @@ impl Tally {
                 .filter(|&(_, count)| count > 0)
                 .map(|(state, count)| (state.to_owned(), count))
                 .collect(),
-            bytes_per_second: Both::new([sent_rate, received_rate]),
-            messages_per_second: Both::new([sent_messages_rate, received_messages_rate]),
-            bytes: Both::new([sent, received]),
-            messages: Both::new([sent_messages, received_messages]),
+            bytes_per_second: PerDirection::new([sent_rate, received_rate]),
+            messages_per_second: PerDirection::new([sent_messages_rate, received_messages_rate]),
+            bytes: PerDirection::new([sent, received]),
+            messages: PerDirection::new([sent_messages, received_messages]),
             oversized: self.sizes.oversized.iter().sum(),
-            cache_hits: self.hits,
-            cache_misses: self.misses,
+            cache_hits: self.lookups.hits,
+            cache_misses: self.lookups.misses,
             retransmits: self.retransmits,
         }
     }

@@ -1,8 +1,4 @@
-//! Rates: of a connection over the last ten seconds ([`Window`]), of the node ([`node`]), and of a user in a
-//! minute ([`minute`]).
-
-pub mod minute;
-pub mod node;
+//! Rates of a connection: over the last ten seconds.
 
 /// Seconds that a rate is taken over.
 pub const SECONDS: usize = 10;

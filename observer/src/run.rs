@@ -13,12 +13,12 @@ use tokio::time::MissedTickBehavior;
 
 use crate::agent::Agent;
 use crate::config::Config;
-use crate::http::{Questions, Shared, Source, serve};
 use crate::kernel::{namespaces, privileges};
 use crate::logging;
 use crate::probes::{self, Settings, State};
-use crate::redis::ask;
+use crate::protocols::redis::ask;
 use crate::service;
+use crate::web::{Questions, Shared, Source, serve};
 
 /// How often the maps are collected, and rates sampled.
 const TICK: Duration = Duration::from_secs(1);
@@ -111,8 +111,8 @@ impl Observing {
         let settings = Settings {
             max_connections: config.max_connections,
             thresholds: config.thresholds,
-            redis_separator: config.redis_separator,
-            redis_max_prefixes: config.redis_max_prefixes,
+            key_separator: config.redis_separator,
+            max_prefixes: config.redis_max_prefixes,
         };
         let mut loaded = probes::load(&settings)?;
         let program_log = start_program_log(&mut loaded);

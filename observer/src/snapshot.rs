@@ -6,15 +6,17 @@ use std::mem::{MaybeUninit, offset_of};
 use std::ops::Range;
 use std::os::fd::AsRawFd as _;
 use std::ptr;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use aya::maps::MapData;
 use memmap2::{MmapOptions, MmapRaw};
-use observer_ebpf::layout::connection::{Connection, Phase};
-use observer_ebpf::layout::settings::Control;
-use observer_ebpf::layout::{Protocol, postgres, redis, websocket};
+use observer_ebpf::layout::Protocol;
+use observer_ebpf::layout::connection::{Connection, Details, Phase};
+use observer_ebpf::layout::control;
+use observer_ebpf::layout::names::Namespace;
 
-/// Elements that are mapped together. Only as much is mapped as was ever used, so a host with few
+/// Slots that are mapped together. Only as much is mapped as was ever used, so a host with few
 /// connections pays for few.
 const CHUNK: u32 = 512;
 
@@ -22,26 +24,89 @@ const CHUNK: u32 = 512;
 /// one anew takes some 20 µs.
 const KEPT: usize = 24;
 
-/// Bytes of an element in the map: the kernel rounds its size up to 8.
-const ELEMENT: usize = size_of::<Connection>();
-const _: () = assert!(ELEMENT.is_multiple_of(8));
+/// Bytes of a slot in the map: the kernel rounds its size up to 8.
+const SLOT: usize = size_of::<Connection>();
+const _: () = assert!(SLOT.is_multiple_of(8));
 
-/// Words of an element before what its protocol counts.
+/// Words of a slot before what its protocol counts.
 const DETAILS: usize = offset_of!(Connection, details) / 8;
 const _: () = assert!(offset_of!(Connection, details).is_multiple_of(8));
 
-/// The `CONNECTIONS` and `CONTROL` maps, in this process's memory.
+/// The `CONTROL` map, in this process's memory.
+#[derive(Debug)]
+pub struct Control {
+    memory: MmapRaw,
+    _map: MapData,
+}
+
+impl Control {
+    /// Maps it.
+    pub fn new(map: MapData) -> io::Result<Self> {
+        let length = page_up(size_of::<control::Control>());
+        let memory = MmapOptions::new().len(length).map_raw(map.fd().as_raw_fd_of())?;
+        Ok(Self { memory, _map: map })
+    }
+
+    fn entry(&self) -> *mut control::Control {
+        self.memory.as_mut_ptr().cast()
+    }
+
+    fn used(&self) -> &AtomicU64 {
+        // SAFETY: mapped, aligned, and alive as long as `self`; written by the program atomically.
+        unsafe { AtomicU64::from_ptr(&raw mut (*self.entry()).used) }
+    }
+
+    fn tracked(&self) -> &AtomicU64 {
+        // SAFETY: as in `used`.
+        unsafe { AtomicU64::from_ptr(&raw mut (*self.entry()).tracked) }
+    }
+
+    fn pass(&self) -> &AtomicU32 {
+        // SAFETY: as in `used`; only the agent writes it.
+        unsafe { AtomicU32::from_ptr(&raw mut (*self.entry()).pass) }
+    }
+
+    fn wall_offset_ns(&self) -> &AtomicI64 {
+        // SAFETY: as in `pass`.
+        unsafe { AtomicI64::from_ptr(&raw mut (*self.entry()).wall_offset_ns) }
+    }
+
+    fn epoch(&self, place: usize) -> &AtomicU32 {
+        // SAFETY: as in `pass`; a place that is not there panics.
+        unsafe { AtomicU32::from_ptr((&raw mut (*self.entry()).epochs[place]).cast()) }
+    }
+}
+
+/// How often places of a namespace have been given to other names.
+#[derive(Debug)]
+pub struct Epochs {
+    control: Rc<Control>,
+    place: usize,
+}
+
+impl Epochs {
+    /// Those of a namespace.
+    pub const fn of<N: Namespace>(control: Rc<Control>) -> Self {
+        Self { control, place: N::PLACE }
+    }
+
+    /// Tells the program that places are other names' from now on.
+    pub fn advance(&self) {
+        self.control.epoch(self.place).fetch_add(1, Ordering::Release);
+    }
+}
+
+/// The `CONNECTIONS` map, in this process's memory.
 #[derive(Debug)]
 pub struct Arena {
     connections: MapData,
-    control: MmapRaw,
-    _control: MapData,
+    control: Rc<Control>,
     capacity: u32,
     /// The first [`KEPT`], each from its first use on, and behind them one of the rest.
     chunks: RefCell<Vec<Option<Chunk>>>,
 }
 
-/// Elements in memory.
+/// Slots in memory.
 #[derive(Debug)]
 struct Chunk {
     number: usize,
@@ -49,58 +114,41 @@ struct Chunk {
 }
 
 impl Arena {
-    /// Maps both; `capacity` is how many elements `CONNECTIONS` has.
-    pub fn new(connections: MapData, control: MapData, capacity: u32) -> io::Result<Self> {
-        let mapped =
-            MmapOptions::new().len(page_up(size_of::<Control>())).map_raw(control.fd().as_raw_fd_of())?;
-        Ok(Self { connections, control: mapped, _control: control, capacity, chunks: RefCell::default() })
+    /// Slots of the map, of which there are `capacity`.
+    pub fn new(connections: MapData, control: Rc<Control>, capacity: u32) -> Self {
+        Self { connections, control, capacity, chunks: RefCell::default() }
     }
 
-    fn control(&self) -> *const Control {
-        self.control.as_ptr().cast()
-    }
-
-    /// Elements used so far: only those below are worth a look.
+    /// Slots used so far: only those below are worth a look.
     pub fn used(&self) -> u32 {
-        // SAFETY: mapped, aligned, and alive as long as `self`; written by the program atomically.
-        let used = unsafe { AtomicU64::from_ptr((&raw const (*self.control()).used).cast_mut()) };
-        used.load(Ordering::Acquire).min(u64::from(self.capacity)) as u32
+        self.control.used().load(Ordering::Acquire).min(u64::from(self.capacity)) as u32
     }
 
     /// Connections tracked now.
     pub fn tracked(&self) -> u64 {
-        self.tracked_counter().load(Ordering::Relaxed)
+        self.control.tracked().load(Ordering::Relaxed)
     }
 
     /// Takes note that a connection is gone that the program could not see go.
     pub fn untrack(&self) {
-        self.tracked_counter().fetch_sub(1, Ordering::Relaxed);
-    }
-
-    fn tracked_counter(&self) -> &AtomicU64 {
-        // SAFETY: as in `used`.
-        unsafe { AtomicU64::from_ptr((&raw const (*self.control()).tracked).cast_mut()) }
+        self.control.tracked().fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Starts the next pass of the refresh program, and returns its number.
     pub fn next_pass(&self) -> u32 {
-        // SAFETY: as in `used`; only the agent writes it.
-        let pass = unsafe { AtomicU32::from_ptr((&raw const (*self.control()).pass).cast_mut()) };
-        pass.fetch_add(1, Ordering::AcqRel) + 1
+        self.control.pass().fetch_add(1, Ordering::AcqRel) + 1
     }
 
     /// Tells the program what time it is: `CLOCK_REALTIME` less `CLOCK_MONOTONIC`.
     pub fn set_wall_offset(&self, offset_ns: i64) {
-        // SAFETY: as in `used`; only the agent writes it.
-        let offset = unsafe { AtomicI64::from_ptr((&raw const (*self.control()).wall_offset_ns).cast_mut()) };
-        offset.store(offset_ns, Ordering::Relaxed);
+        self.control.wall_offset_ns().store(offset_ns, Ordering::Relaxed);
     }
 
-    /// What an element holds now; `None` if there is none of this number. Best asked for in the order of their
+    /// What a slot holds now; `None` if there is none of this number. Best asked for in the order of their
     /// numbers: of those past the first chunks, only one chunk is mapped at a time.
     pub fn read(&self, index: u32) -> io::Result<Option<Connection>> {
         let number = (index / CHUNK) as usize;
-        let at = (index % CHUNK) as usize * ELEMENT;
+        let at = (index % CHUNK) as usize * SLOT;
         let mut chunks = self.chunks.borrow_mut();
         let place = if number < KEPT { number } else { KEPT };
         let length = chunks.len().max(place + 1);
@@ -113,26 +161,26 @@ impl Arena {
                 other.insert(Chunk { number, memory: self.map(number)? })
             }
         };
-        if at + ELEMENT > chunk.memory.len() {
+        if at + SLOT > chunk.memory.len() {
             return Ok(None);
         }
         // SAFETY: within the mapping, as just checked.
-        let element = Element { at: unsafe { chunk.memory.as_ptr().add(at) }.cast(), _chunk: chunk };
-        Ok(Some(element.read()))
+        let slot = Slot { at: unsafe { chunk.memory.as_ptr().add(at) }.cast(), _chunk: chunk };
+        Ok(Some(slot.read()))
     }
 
     fn map(&self, number: usize) -> io::Result<MmapRaw> {
         let first = number * CHUNK as usize;
-        let elements = (CHUNK as usize).min((self.capacity as usize).saturating_sub(first));
+        let slots = (CHUNK as usize).min((self.capacity as usize).saturating_sub(first));
         // Each starts on a page of 4 KiB; where pages are larger, memmap2 maps from the start of the page it is in.
         MmapOptions::new()
-            .offset((first * ELEMENT) as u64)
-            .len(elements * ELEMENT)
+            .offset((first * SLOT) as u64)
+            .len(slots * SLOT)
             .map_raw_read_only(self.connections.fd().as_raw_fd_of())
     }
 }
 
-const _: () = assert!((CHUNK as usize * ELEMENT).is_multiple_of(4096));
+const _: () = assert!((CHUNK as usize * SLOT).is_multiple_of(4096));
 
 fn page_up(bytes: usize) -> usize {
     bytes.next_multiple_of(4096)
@@ -152,12 +200,12 @@ impl AsRawFdOf for aya::maps::MapFd {
 
 /// One connection, where the program writes it. Its fields may change at any time.
 #[derive(Clone, Copy, Debug)]
-struct Element<'a> {
+struct Slot<'a> {
     at: *const Connection,
     _chunk: &'a Chunk,
 }
 
-impl Element<'_> {
+impl Slot<'_> {
     /// The phase. To be read before anything else: what was written before it is there then.
     fn phase(self) -> Phase {
         // SAFETY: mapped as long as it is borrowed; a byte is always whole.
@@ -175,12 +223,7 @@ impl Element<'_> {
         self.copy(&mut connection, 0..DETAILS);
         connection.phase = phase as u8;
         // What the protocol does not count in is not looked at: of most connections that is all there is.
-        let words = match Protocol::from_u8(connection.protocol) {
-            Protocol::Unknown | Protocol::Http | Protocol::Tls => 0,
-            Protocol::WebSocket => size_of::<[websocket::Counters; 2]>() / 8,
-            Protocol::Postgres => size_of::<postgres::Counters>() / 8,
-            Protocol::Redis => size_of::<redis::Counters>() / 8,
-        };
+        let words = Details::words_of(Protocol::from_u8(connection.protocol));
         self.copy(&mut connection, DETAILS..DETAILS + words);
         connection
     }
@@ -188,8 +231,8 @@ impl Element<'_> {
     /// Copies words, each at once.
     fn copy(self, connection: &mut Connection, words: Range<usize>) {
         let to = ptr::from_mut(connection).cast::<u64>();
-        for word in words.start..words.end.min(ELEMENT / 8) {
-            // SAFETY: within both; the element is mapped as long as it is borrowed. They are of integers only:
+        for word in words.start..words.end.min(SLOT / 8) {
+            // SAFETY: within both; the slot is mapped as long as it is borrowed. They are of integers only:
             // whatever the program is writing, the copy is valid. Words of this size are copied whole on every
             // processor that BPF runs on.
             unsafe { to.add(word).write(ptr::read_volatile(self.at.cast::<u64>().add(word))) };

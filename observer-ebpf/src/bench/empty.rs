@@ -11,13 +11,13 @@
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 
-/// See `hooks/data.rs`.
+/// See `program/hooks/data.rs`.
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn sock_send_length(_context: BtfTracePointContext) -> i32 {
     0
 }
 
-/// See `hooks/data.rs`.
+/// See `program/hooks/data.rs`.
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length(_context: BtfTracePointContext) -> i32 {
     0

@@ -35,13 +35,13 @@ static OFFSET_SOCK_TYPE: Global<u32> = Global::new(0);
 #[btf_map]
 static SOCKETS: SkStorage<[u64; 2]> = SkStorage::new();
 
-/// See `hooks/data.rs`.
+/// See `program/hooks/data.rs`.
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn sock_send_length(context: BtfTracePointContext) -> i32 {
     floor(context.arg(0), context.arg(1))
 }
 
-/// See `hooks/data.rs`.
+/// See `program/hooks/data.rs`.
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length(context: BtfTracePointContext) -> i32 {
     floor(context.arg(0), context.arg(1))

@@ -1,11 +1,10 @@
-//! One connection as the agent reads it: an element of the `CONNECTIONS` array.
+//! One connection as the agent reads it: a slot, which is an entry of the `CONNECTIONS` array.
 //!
-//! The kernel half takes an element when a connection appears, counts in it, and retires it when the
-//! socket is gone; the agent adds a retired element's counts to its totals and hands the element back.
-//! So no count is ever sent, and none can be lost on the way.
+//! The kernel half takes a slot when a connection appears, counts in it, and retires it when the socket is gone; the
+//! agent adds a retired slot's counts to its totals and hands the slot back. So no count is ever sent, and none can be
+//! lost on the way.
 
-use super::websocket::Counters;
-use super::{Protocol, Zeroes, postgres, redis};
+pub use crate::protocols::Details;
 
 /// `AF_UNIX`, `AF_INET` and `AF_INET6` (`include/linux/socket.h`).
 pub const AF_UNIX: u16 = 1;
@@ -18,7 +17,7 @@ pub const AF_INET6: u16 = 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Phase {
-    /// The element is not in use, or is being filled.
+    /// The slot is not in use, or is being filled.
     Free = 0,
     /// A TCP client waits for the handshake's answer.
     Connecting = 1,
@@ -45,13 +44,14 @@ impl Phase {
 
 /// The socket existed before the agent, or was found by looking rather than seen to open.
 pub const FLAG_ADOPTED: u8 = 1 << 0;
-/// The element continues another one (a descriptor passed on, or counters near their end): this is
+/// The slot continues another one (a descriptor passed on, or counters near their end): this is
 /// no new connection.
 pub const FLAG_CONTINUATION: u8 = 1 << 1;
-/// The element was continued by another one: the connection did not close.
+/// The slot was continued by another one: the connection did not close.
 pub const FLAG_CONTINUED: u8 = 1 << 2;
 /// Neither end connected by name: a socket pair.
 pub const FLAG_PAIR: u8 = 1 << 3;
+
 /// A process, in a way that outlives its number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(C)]
@@ -72,7 +72,7 @@ pub struct Owner {
 pub struct Connection {
     /// Unique while the program is loaded; 0 before first use.
     pub id: u64,
-    /// A [`Phase`], written last when an element is filled.
+    /// A [`Phase`], written last when a slot is filled.
     pub phase: u8,
     /// A [`super::Role`].
     pub role: u8,
@@ -86,7 +86,7 @@ pub struct Connection {
     pub local_port: u16,
     /// Port of the other end, host byte order.
     pub remote_port: u16,
-    /// By [`super::Direction`]: 1 while the stream is not in step with its parser.
+    /// By [`super::Direction`]: 1 while the stream is out of sync with its parser.
     pub lost: [u8; 2],
     /// `sk_err` when a connect failed, a positive errno or 0.
     pub error: u16,
@@ -125,8 +125,8 @@ pub struct Connection {
     /// TCP's smoothed round-trip time in microseconds, when the refresh program last looked; 0 where TCP has
     /// measured none.
     pub rtt_us: u32,
-    /// HTTP responses with status 429 (RFC 6585, section 4) at the start of a call.
-    pub too_many_requests: u32,
+    /// The number of the connection's process and server in `SERVICES`; 0 while nothing was counted by name.
+    pub service: u32,
     /// The inode of a UNIX socket, and its peer's; 0 where unknown, as that of a peer that is not accepted yet.
     pub inodes: [u64; 2],
     /// What its protocol counts. To be read through [`Connection::websocket`] and its like.
@@ -136,97 +136,11 @@ pub struct Connection {
 const _: () = assert!(size_of::<Connection>() == 176 + size_of::<Details>());
 const _: () = assert!(align_of::<Connection>() == 8);
 
-impl Connection {
-    /// Counters by [`super::Direction`], if the connection is a WebSocket.
-    pub fn websocket(&self) -> &[Counters; 2] {
-        if self.protocol == Protocol::WebSocket as u8 {
-            self.details.websocket()
-        } else {
-            &[Counters::ZERO; 2]
-        }
-    }
-
-    /// Counters, if the connection is a Postgres session.
-    pub fn postgres(&self) -> &postgres::Counters {
-        if self.protocol == Protocol::Postgres as u8 {
-            self.details.postgres()
-        } else {
-            &postgres::Counters::ZERO
-        }
-    }
-
-    /// Counters, if the connection is a Redis session.
-    pub fn redis(&self) -> &redis::Counters {
-        if self.protocol == Protocol::Redis as u8 { self.details.redis() } else { &redis::Counters::ZERO }
-    }
-}
-
-/// What protocols count, in one place: a connection speaks one of them. It is all zeroes whenever another one
-/// begins to.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub union Details {
-    websocket: [Counters; 2],
-    postgres: postgres::Counters,
-    redis: redis::Counters,
-    all: [u64; DETAILS],
-}
-
-/// The size of [`Details`] in words: that of its largest.
-const DETAILS: usize = size_of::<redis::Counters>() / 8;
-
-const _: () = assert!(
-    size_of::<Details>() == 8 * DETAILS
-        && size_of::<redis::Counters>() == 8 * DETAILS
-        && size_of::<[Counters; 2]>() <= 8 * DETAILS
-        && size_of::<postgres::Counters>() <= 8 * DETAILS
-);
-
-macro_rules! views {
-    ($($name:ident $name_mut:ident $type:ty;)*) => {
-        $(
-            #[doc = concat!("As `", stringify!($name), "`, whether or not that is what is in there.")]
-            #[inline(always)]
-            pub const fn $name(&self) -> &$type {
-                // SAFETY: of integers only, without padding, as all views are.
-                unsafe { &self.$name }
-            }
-
-            #[doc = concat!("As [`Details::", stringify!($name), "`].")]
-            #[inline(always)]
-            pub const fn $name_mut(&mut self) -> &mut $type {
-                // SAFETY: of integers only, without padding, as all views are.
-                unsafe { &mut self.$name }
-            }
-        )*
-    };
-}
-
-impl Details {
-    /// Nothing counted.
-    pub const ZERO: Self = Self { all: [0; DETAILS] };
-
-    views! {
-        websocket websocket_mut [Counters; 2];
-        postgres postgres_mut postgres::Counters;
-        redis redis_mut redis::Counters;
-    }
-}
-
-// SAFETY: of integers only, without padding, as all views are.
-unsafe impl Zeroes for Details {}
-
-impl core::fmt::Debug for Details {
-    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        formatter.debug_struct("Details").finish_non_exhaustive()
-    }
-}
-
 /// The longest `sun_path` (`include/uapi/linux/un.h`).
 pub const UNIX_PATH_MAX: usize = 108;
 
 /// The path of a UNIX connection's server end: a value of the `UNIX_PATHS` map, keyed by the index of
-/// the connection's element. The agent removes it before it hands the element back.
+/// the connection's slot. The agent removes it before it hands the slot back.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct UnixPath {

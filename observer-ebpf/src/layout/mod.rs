@@ -1,17 +1,19 @@
 //! `repr(C)` types that the BPF program writes and the agent reads.
 //!
-//! Integers only, padding explicit, sizes asserted: both halves are built from these very definitions,
-//! so a layout cannot differ between them.
+//! Integers only, padding explicit, sizes asserted: both halves are built from these very definitions, so a layout
+//! cannot differ between them. What a protocol counts is in `protocols/*/layout.rs`.
 
 pub(crate) mod buckets;
+#[macro_use]
+mod named;
 pub mod connection;
+pub mod control;
 pub mod event;
-pub mod health;
-pub mod postgres;
-pub mod redis;
-pub mod settings;
+pub mod losses;
+pub mod names;
 pub mod socket;
-pub mod websocket;
+
+pub use crate::protocols::Protocol;
 
 /// A way that bytes go, as the process that owns the socket sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,14 +29,15 @@ impl Direction {
     /// Both, in the order of the arrays indexed by direction.
     pub const ALL: [Self; 2] = [Self::Sent, Self::Received];
 
-    /// The direction of this number: anything but 0 is [`Direction::Received`].
+    /// The direction of a number.
     #[inline(always)]
-    pub const fn from_u32(number: u32) -> Self {
-        if number == 0 { Self::Sent } else { Self::Received }
+    pub const fn from_code(code: u32) -> Self {
+        if code == Self::Sent as u32 { Self::Sent } else { Self::Received }
     }
 
-    /// The other way.
+    /// The other direction.
     #[must_use]
+    #[inline(always)]
     pub const fn opposite(self) -> Self {
         match self {
             Self::Sent => Self::Received,
@@ -55,11 +58,13 @@ pub enum Role {
 
 impl Role {
     /// The role stored as `value`; anything unknown is a client.
+    #[inline(always)]
     pub const fn from_u8(value: u8) -> Self {
         if value == Self::Server as u8 { Self::Server } else { Self::Client }
     }
 
     /// The direction in which a client's bytes pass through this end.
+    #[inline(always)]
     pub const fn request_direction(self) -> Direction {
         match self {
             Self::Client => Direction::Sent,
@@ -68,41 +73,14 @@ impl Role {
     }
 }
 
-/// What a connection speaks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// Whose bytes a stream carries: the client's requests, or the server's answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
-pub enum Protocol {
-    /// Not told yet, or not one of the others.
-    #[default]
-    Unknown = 0,
-    /// HTTP/1 that has not been upgraded, or HTTP/2 in the clear.
-    Http = 1,
-    /// RFC 6455.
-    WebSocket = 2,
-    /// `PostgreSQL`'s frontend/backend protocol, version 3.
-    Postgres = 3,
-    /// RESP.
-    Redis = 4,
-    /// TLS records.
-    Tls = 5,
-}
-
-impl Protocol {
-    /// Every protocol, by its number.
-    pub const ALL: [Self; 6] =
-        [Self::Unknown, Self::Http, Self::WebSocket, Self::Postgres, Self::Redis, Self::Tls];
-
-    /// The protocol stored as `value`; anything unknown is [`Protocol::Unknown`].
-    pub const fn from_u8(value: u8) -> Self {
-        match value {
-            1 => Self::Http,
-            2 => Self::WebSocket,
-            3 => Self::Postgres,
-            4 => Self::Redis,
-            5 => Self::Tls,
-            _ => Self::Unknown,
-        }
-    }
+pub enum Side {
+    /// What the client says.
+    Client = 0,
+    /// What the server says.
+    Server = 1,
 }
 
 /// What goes back to zeroes, which is how it starts.

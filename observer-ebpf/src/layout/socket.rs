@@ -1,27 +1,32 @@
 //! What the kernel half keeps for each socket, in socket storage: it goes when the socket goes.
 
 use super::connection::Owner;
-use crate::wire::session::Session;
+use crate::stream::session::Session;
 
-/// [`Socket::index`] of a socket for which no element was left.
+/// [`Socket::index`] of a socket for which no slot was left.
 pub const UNTRACKED: u32 = u32::MAX;
 
-/// [`Socket::positioned`] before the first call: `positions` does not hold what it should.
-pub const UNPOSITIONED: u8 = 0;
-/// It does.
-pub const POSITIONED: u8 = 1;
-/// It does; but bytes were taken for having moved unseen, which may be those of a call in progress.
-pub const DOUBTED: u8 = 2;
+/// What is known of where in TCP's stream the next call should start ([`Socket::positions`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Position {
+    /// Nothing: the direction has had no call yet.
+    Unknown = 0,
+    /// It starts where the last call ended.
+    Exact = 1,
+    /// It starts behind bytes that were taken for having moved unseen, but which may be those of a call in progress.
+    Provisional = 2,
+}
 
 /// A socket's state.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Socket {
-    /// The connection's element in `CONNECTIONS`, or [`UNTRACKED`].
+    /// The connection's slot in `CONNECTIONS`, or [`UNTRACKED`].
     pub index: u32,
     /// Changes of owner that may still follow one another at once.
     pub handoffs: u32,
-    /// Who used the socket last, to tell a change without a look at the element.
+    /// Who used the socket last, to tell a change without a look at the slot.
     pub owner: Owner,
     /// `CLOCK_MONOTONIC` of the connect, while it lasts.
     pub connect_started_ns: u64,
@@ -31,13 +36,13 @@ pub struct Socket {
     pub positions: [u32; 2],
     /// `positions` when the refresh pass last looked.
     pub doubted_at: [u32; 2],
-    /// TCP's own counts of payload written and read, where those of the element start.
+    /// TCP's own counts of payload written and read, where those of the slot start.
     pub tcp_base: [u64; 2],
     /// Bytes of calls that could not be looked at since another was at work.
     pub contended: [u64; 2],
     /// 1 while a processor is at work on the direction's stream.
     pub busy: [u64; 2],
-    /// [`UNPOSITIONED`], [`POSITIONED`] or [`DOUBTED`], by direction.
+    /// A [`Position`], by direction.
     pub positioned: [u8; 2],
     /// 1 if the refresh pass found the position wrong when it last looked.
     pub doubts: [u8; 2],

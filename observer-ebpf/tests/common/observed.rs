@@ -1,12 +1,12 @@
 //! One connection, fed as the kernel half feeds it.
 
 use observer_ebpf::layout::connection::Connection;
-use observer_ebpf::layout::health::Desync;
-use observer_ebpf::layout::settings::Thresholds;
-use observer_ebpf::layout::websocket::Counters;
+use observer_ebpf::layout::control::Thresholds;
+use observer_ebpf::layout::losses::Desync;
 use observer_ebpf::layout::{Direction, Protocol, Role};
-use observer_ebpf::wire::session::Session;
-use observer_ebpf::wire::source::STEPS_MAX;
+use observer_ebpf::protocols::websocket::layout::StreamCounters;
+use observer_ebpf::stream::bytes::ITERATIONS_MAX;
+use observer_ebpf::stream::session::Session;
 
 use super::{Buffers, Handshake, Keys};
 
@@ -111,10 +111,10 @@ impl Observed {
         self.oversized[direction as usize].append(&mut source.oversized);
         // One look at each byte for a head, or two for frames that are tried first, and a few to begin with.
         // A line of a Redis server's is looked at again for each run of keys that nothing comes to, of which so many
-        // are kept (`RUNS` in wire/redis/queue.rs).
+        // are kept (`RUNS` in protocols/redis/queue.rs).
         let is_answer = direction as u8 != self.role.request_direction() as u8;
         let again = if is_answer && self.protocol() == Protocol::Redis { 2 * 64 } else { 0 };
-        let bound = 2 * length.min(STEPS_MAX + 1) + 16 + again;
+        let bound = 2 * length.min(ITERATIONS_MAX + 1) + 16 + again;
         assert!(source.looks <= bound, "{} looks at {length} bytes", source.looks);
     }
 
@@ -142,12 +142,12 @@ impl Observed {
     }
 
     /// What was counted in the direction of the client's bytes.
-    pub(crate) fn by_client(&self) -> Counters {
-        self.connection.details.websocket()[self.role.request_direction() as usize]
+    pub(crate) fn by_client(&self) -> StreamCounters {
+        self.connection.details.websocket().streams[self.role.request_direction() as usize]
     }
 
     /// What was counted in the direction of the server's bytes.
-    pub(crate) fn by_server(&self) -> Counters {
-        self.connection.details.websocket()[self.role.request_direction().opposite() as usize]
+    pub(crate) fn by_server(&self) -> StreamCounters {
+        self.connection.details.websocket().streams[self.role.request_direction().opposite() as usize]
     }
 }

@@ -3,15 +3,15 @@
 
 use std::io::Cursor;
 
-use observer_ebpf::layout::settings::Thresholds;
-use observer_ebpf::layout::websocket::{Counters, MessageType, Opcode, Violation};
+use observer_ebpf::layout::control::Thresholds;
+use observer_ebpf::protocols::websocket::layout::{MessageType, Opcode, StreamCounters, Violation};
 use tungstenite::protocol::frame::FrameHeader;
 
 use super::wire::Wire;
 
 /// What a stream holds.
 pub(crate) struct Reference {
-    pub(crate) counters: Counters,
+    pub(crate) counters: StreamCounters,
     /// Sizes and categories.
     pub(crate) oversized: Vec<(u64, u32)>,
     /// A length of 2^63 or more ended it.
@@ -129,7 +129,7 @@ fn take(count: &mut Wire, opcode: Opcode, header: &Header, message: &mut InProgr
         count.count_message(kind, compressed, size);
         if !complete {
             // Only that it is oversized is known before its payload has passed.
-            count.expected = Counters { oversized: count.expected.oversized, ..counters };
+            count.expected = StreamCounters { oversized: count.expected.oversized, ..counters };
         }
     }
     *message = if last { None } else { Some(now) };

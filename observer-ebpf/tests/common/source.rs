@@ -2,19 +2,32 @@
 
 use std::collections::BTreeMap;
 
-use observer_ebpf::layout::health::Unread;
-use observer_ebpf::layout::redis::{CountKey, KeyCounts, PREFIX_FIRST, PREFIX_NONE, PREFIX_OTHER, Prefix};
-use observer_ebpf::layout::settings::Thresholds;
-use observer_ebpf::wire::source::Source;
+use observer_ebpf::layout::Side;
+use observer_ebpf::layout::connection::Connection;
+use observer_ebpf::layout::control::Thresholds;
+use observer_ebpf::layout::losses::Unread;
+use observer_ebpf::layout::names::{CROWDED, FIRST, KeyCounts, NONE, Name, OTHER, Prefixes};
+use observer_ebpf::protocols::http::{self, Http};
+use observer_ebpf::protocols::postgres::{self, Postgres};
+use observer_ebpf::protocols::redis::{self, Redis};
+use observer_ebpf::protocols::websocket::frames::{self, Frames};
+use observer_ebpf::protocols::websocket::{self, WebSocket};
+use observer_ebpf::stream::bytes::{Bytes, Host, Scratch};
+use observer_ebpf::stream::names::Names;
+use observer_ebpf::stream::parser::{Parser, StreamId};
+use observer_ebpf::stream::session::{self, Session};
+use observer_ebpf::stream::subprograms::{Looks, Runs};
 
 /// The most bytes that one window shows, as in the kernel half.
 const WINDOW: u32 = 1024;
 
-/// What the kernel half keeps in maps of Redis keys.
+/// What the kernel half keeps in maps of names and of what is counted under them, for one connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Keys {
-    pub(crate) prefixes: Vec<Prefix>,
-    pub(crate) counts: BTreeMap<CountKey, KeyCounts>,
+    pub(crate) prefixes: Vec<Name>,
+    pub(crate) counts: BTreeMap<u32, KeyCounts>,
+    /// Changes when places are taken.
+    pub(crate) epoch: u32,
     /// How many there is room for.
     pub(crate) most_prefixes: usize,
     pub(crate) most_counts: usize,
@@ -22,45 +35,57 @@ pub(crate) struct Keys {
 
 impl Default for Keys {
     fn default() -> Self {
-        Self { prefixes: Vec::new(), counts: BTreeMap::new(), most_prefixes: 100, most_counts: 65_536 }
+        Self {
+            prefixes: Vec::new(),
+            counts: BTreeMap::new(),
+            epoch: 0,
+            most_prefixes: 100,
+            most_counts: 65_536,
+        }
     }
 }
 
 impl Keys {
-    fn number(&mut self, prefix: &Prefix) -> u32 {
+    fn number(&mut self, prefix: &Name) -> u32 {
         assert!(prefix.bytes[prefix.length as usize..].iter().all(|&byte| byte == 0));
         let known = self.prefixes.iter().position(|known| known == prefix);
         let place = known.unwrap_or(self.prefixes.len());
         if known.is_none() {
             if self.prefixes.len() >= self.most_prefixes {
-                return PREFIX_OTHER;
+                return CROWDED;
             }
             self.prefixes.push(*prefix);
         }
-        PREFIX_FIRST + u32::try_from(place).expect("few prefixes")
+        FIRST + u32::try_from(place).expect("few prefixes")
     }
 
-    fn count(&mut self, key: &CountKey, hits: u32, misses: u32) -> bool {
-        if self.counts.len() >= self.most_counts && !self.counts.contains_key(key) {
+    fn count(&mut self, number: u32, more: &KeyCounts) -> bool {
+        if self.counts.len() >= self.most_counts && !self.counts.contains_key(&number) {
             return false;
         }
-        let counts = self.counts.entry(*key).or_default();
-        counts.hits += u64::from(hits);
-        counts.misses += u64::from(misses);
+        let counts = self.counts.entry(number).or_default();
+        counts.hits += more.hits;
+        counts.misses += more.misses;
         true
     }
 
     /// Keys found and not found, by prefix.
     pub(crate) fn by_prefix(&self) -> BTreeMap<String, (u64, u64)> {
-        let name = |number: u64| match u32::try_from(number).expect("a small number") {
-            PREFIX_NONE => "none".to_owned(),
-            PREFIX_OTHER => "other".to_owned(),
+        let name = |number: u32| match number {
+            NONE => "none".to_owned(),
+            OTHER | CROWDED => "other".to_owned(),
             number => {
-                let prefix = self.prefixes[(number - PREFIX_FIRST) as usize];
+                let prefix = self.prefixes[(number - FIRST) as usize];
                 String::from_utf8(prefix.bytes[..prefix.length as usize].to_vec()).expect("ASCII")
             }
         };
-        self.counts.iter().map(|(key, counts)| (name(key.prefix), (counts.hits, counts.misses))).collect()
+        let mut sums: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        for (&number, counts) in &self.counts {
+            let (hits, misses) = sums.entry(name(number)).or_default();
+            *hits += counts.hits;
+            *misses += counts.misses;
+        }
+        sums
     }
 }
 
@@ -83,6 +108,7 @@ pub(crate) struct Buffers<'a> {
     /// The time of day.
     pub(crate) wall_ns: u64,
     pub(crate) keys: Keys,
+    scratch: Scratch,
 }
 
 impl<'a> Buffers<'a> {
@@ -100,11 +126,12 @@ impl<'a> Buffers<'a> {
             oversized: Vec::new(),
             wall_ns: 0,
             keys: Keys::default(),
+            scratch: Scratch::default(),
         }
     }
 }
 
-impl Source for Buffers<'_> {
+impl Bytes for Buffers<'_> {
     fn end(&self) -> u32 {
         u32::try_from(self.bytes.len()).expect("a call is shorter than 4 GiB")
     }
@@ -140,10 +167,16 @@ impl Source for Buffers<'_> {
         (words[0], words[1])
     }
 
-    fn repeat<F: FnMut() -> bool>(limit: u32, mut step: F) -> bool {
-        (0..limit).any(|_| !step())
+    fn repeat<F: FnMut() -> bool>(limit: u32, mut iteration: F) -> bool {
+        (0..limit).any(|_| !iteration())
     }
 
+    fn scratch(&mut self) -> &mut Scratch {
+        &mut self.scratch
+    }
+}
+
+impl Host for Buffers<'_> {
     fn thresholds(&self) -> Thresholds {
         self.thresholds
     }
@@ -163,12 +196,52 @@ impl Source for Buffers<'_> {
     fn separator(&self) -> u8 {
         b':'
     }
+}
 
-    fn prefix(&mut self, prefix: &Prefix) -> u32 {
-        self.keys.number(prefix)
+impl Names<Prefixes> for Buffers<'_> {
+    fn number(&mut self, name: &Name) -> u32 {
+        self.keys.number(name)
     }
 
-    fn count_keys(&mut self, key: &CountKey, hits: u32, misses: u32) -> bool {
-        self.keys.count(key, hits, misses)
+    fn epoch(&self) -> u32 {
+        self.keys.epoch
+    }
+
+    fn count(&mut self, _connection: &mut Connection, number: u32, counts: &KeyCounts) -> bool {
+        self.keys.count(number, counts)
+    }
+}
+
+/// What the kernel half makes global functions of is called as it is.
+macro_rules! runs {
+    ($($state:ident: $module:ident;)*) => {
+        $(
+            impl Runs<$state> for Buffers<'_> {
+                fn run(
+                    &mut self,
+                    subprogram: $module::Subprogram,
+                    state: &mut $state,
+                    stream: StreamId,
+                    connection: &mut Connection,
+                ) -> u32 {
+                    state.run_subprogram(subprogram, stream, self, connection)
+                }
+            }
+        )*
+    };
+}
+
+runs! {
+    Session: session;
+    Frames: frames;
+    Http: http;
+    WebSocket: websocket;
+    Postgres: postgres;
+    Redis: redis;
+}
+
+impl<P: Parser> Looks<P> for Buffers<'_> {
+    fn is_whole(&mut self, side: Side) -> bool {
+        P::is_whole(side, self)
     }
 }

@@ -1,7 +1,7 @@
 //! Writes frames and handshakes, and keeps count of what it writes. Shares no code with the parsers.
 
-use observer_ebpf::layout::settings::Thresholds;
-use observer_ebpf::layout::websocket::{Counters, MessageType, Opcode, Violation};
+use observer_ebpf::layout::control::Thresholds;
+use observer_ebpf::protocols::websocket::layout::{MessageType, Opcode, StreamCounters, Violation};
 
 pub(crate) const CLOSE: u8 = 0x88;
 pub(crate) const PING: u8 = 0x89;
@@ -20,7 +20,7 @@ pub(crate) enum Form {
 pub(crate) struct Wire {
     pub(crate) bytes: Vec<u8>,
     /// What a reader of all `bytes` must count.
-    pub(crate) expected: Counters,
+    pub(crate) expected: StreamCounters,
     /// The oversized messages, sizes and categories.
     pub(crate) oversized: Vec<(u64, u32)>,
     /// Where each frame starts and each header ends.
@@ -54,7 +54,7 @@ impl Wire {
     pub(crate) fn new(masked: bool) -> Self {
         Self {
             bytes: Vec::new(),
-            expected: Counters::ZERO,
+            expected: StreamCounters::ZERO,
             oversized: Vec::new(),
             edges: Vec::new(),
             thresholds: Thresholds::DEFAULT,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use observer_ebpf::layout::health::Unread;
+use observer_ebpf::layout::losses::Unread;
 use serde::Serialize;
 
 use super::Agent;
@@ -12,7 +12,7 @@ use crate::kernel::namespaces::{self, Namespace};
 use crate::kernel::privileges::Privileges;
 use crate::probes::{Probe, State};
 use crate::processes::Overview;
-use crate::redis::info::Asked;
+use crate::protocols::redis::info::InfoPoll;
 use crate::{address, metrics};
 
 /// Flows that are read together.
@@ -24,7 +24,7 @@ pub struct Status<'a> {
     version: &'static str,
     uptime_seconds: f64,
     /// How sends and receives are seen.
-    way_in: &'static str,
+    data_path: &'static str,
     probes: &'a [Probe],
     /// Members that this kernel's structures do not have, with what is not known without each.
     missing_members: &'a [String],
@@ -38,7 +38,7 @@ pub struct Status<'a> {
     pid_namespace: Namespace,
     cgroup_namespace: Namespace,
     privileges: Privileges,
-    redis_info: &'a [Asked],
+    redis_info: &'a [InfoPoll],
 }
 
 impl Agent {
@@ -81,15 +81,16 @@ impl Agent {
     fn row(&self, index: u32, now_ns: u64) -> Option<Row> {
         let connection = self.connection(index)?;
         let path = self.path(index, connection.family);
-        let ends = address::ends(&connection, path.as_ref());
+        let ends = address::ends_of(&connection, path.as_ref());
         Some(Row::new(&self.ledger.flow(index, &connection)?, &connection, ends, now_ns))
     }
 
-    /// All but the flows, with at most so many processes. Counts of Redis keys are those of the last
+    /// All but the flows, with at most so many processes. What is counted by name is that of the last
     /// [`Agent::collect_all`].
     pub fn overview(&self, limit: usize) -> Overview {
         let time = events::wall_clock(events::monotonic_now_ns());
-        Overview::new(&self.ledger, self.connections(), limit, time)
+        let names = &self.probes.names;
+        Overview::new(&self.ledger, names, self.connections(), limit, time)
     }
 
     /// The most recent events.
@@ -106,27 +107,27 @@ impl Agent {
 
     /// What `/status` says.
     pub fn status(&self) -> Status<'_> {
-        let health = self.health();
+        let losses = self.losses();
         Status {
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: self.started.elapsed().as_secs_f64(),
-            way_in: self.probes.way,
+            data_path: self.probes.data_path,
             probes: &self.probes.probes,
             missing_members: &self.probes.missing_members,
             tracked_connections: self.probes.arena.tracked(),
-            untracked_connections: health.untracked,
+            untracked_connections: losses.untracked,
             processes: self.ledger.members(),
-            events_lost: health.events_lost,
+            events_lost: losses.events_lost,
             missed_runs: self.probes.missed_runs(),
-            handoffs_refused: health.handoffs_refused,
+            handoffs_refused: losses.handoffs_refused,
             unparsed_bytes: Unread::ALL
                 .into_iter()
-                .map(|reason| (metrics::agent::unread(reason), health.unread_bytes[reason as usize]))
+                .map(|reason| (metrics::agent::unread(reason), losses.unread_bytes[reason as usize]))
                 .collect(),
             pid_namespace: namespaces::pid(),
             cgroup_namespace: namespaces::cgroup(),
             privileges: Privileges::now(),
-            redis_info: &self.redis_asked,
+            redis_info: &self.redis_polls,
         }
     }
 }

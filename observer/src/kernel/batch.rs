@@ -1,4 +1,4 @@
-//! Many elements of a BPF hash map in one call (`generic_map_delete_batch` and `htab_map_lookup_batch`,
+//! Many entries of a BPF hash map in one call (`generic_map_delete_batch` and `htab_map_lookup_batch`,
 //! `kernel/bpf/`), since Linux 5.6. `aya` reads and removes them one by one, at two calls for each.
 
 use std::io;
@@ -7,12 +7,14 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use aya::Pod;
 use aya::maps::MapData;
 
+use super::bpf;
+
 const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
 const BPF_MAP_DELETE_BATCH: libc::c_int = 27;
 
-/// Elements asked for in one call at first. The kernel hands out whole buckets of its table, and says
+/// Entries asked for in one call at first. The kernel hands out whole buckets of its table, and says
 /// `ENOSPC` where one has more.
-const ELEMENTS: usize = 2048;
+const ENTRIES: usize = 2048;
 
 /// `struct { … } batch` of `union bpf_attr` (`include/uapi/linux/bpf.h`).
 #[repr(C)]
@@ -24,21 +26,41 @@ struct Batch {
     values: u64,
     count: u32,
     map: u32,
-    element_flags: u64,
+    entry_flags: u64,
     flags: u64,
 }
 
-/// All elements of a hash map, at most `limit` and a batch. Those that come or go meanwhile may be among
+/// All entries of a hash map, at most `limit` and a batch. Those that come or go meanwhile may be among
 /// them or not; the others are, once each.
 pub fn read<K: Pod, V: Pod>(map: &MapData, limit: usize) -> io::Result<Vec<(K, V)>> {
-    let mut elements = Vec::new();
-    let mut room = ELEMENTS;
+    let mut entries = Vec::new();
+    read_values(map, limit, 1, |&key, values: &[V]| {
+        entries.extend(values.iter().map(|&value| (key, value)));
+    })?;
+    Ok(entries)
+}
+
+/// The same of a hash map that has a value for each processor, which are told together. They are of whole words.
+pub fn read_each<K: Pod, V: Pod>(map: &MapData, limit: usize, tell: impl FnMut(&K, &[V])) -> io::Result<()> {
+    const { assert!(size_of::<V>().is_multiple_of(8)) };
+    let processors = aya::util::nr_cpus().map_err(|(_, error)| error)?;
+    read_values(map, limit, processors, tell)
+}
+
+fn read_values<K: Pod, V: Pod>(
+    map: &MapData,
+    limit: usize,
+    of_entry: usize,
+    mut tell: impl FnMut(&K, &[V]),
+) -> io::Result<()> {
+    let mut room = ENTRIES;
+    let mut told = 0;
     // The bucket to go on from.
     let mut bucket = 0u32;
     let mut first = true;
-    while elements.len() < limit {
+    while told < limit {
         let mut keys = Vec::<K>::with_capacity(room);
-        let mut values = Vec::<V>::with_capacity(room);
+        let mut values = Vec::<V>::with_capacity(room * of_entry);
         let mut next = 0u32;
         let mut batch = Batch {
             from: if first { 0 } else { &raw const bucket as u64 },
@@ -49,34 +71,36 @@ pub fn read<K: Pod, V: Pod>(map: &MapData, limit: usize) -> io::Result<Vec<(K, V
             map: descriptor(map),
             ..Batch::default()
         };
-        let outcome = bpf(BPF_MAP_LOOKUP_BATCH, &mut batch);
-        let is_last = match &outcome {
-            Ok(()) => false,
+        // SAFETY: there is room for as many keys and values as the count says.
+        let outcome = unsafe { bpf::call(BPF_MAP_LOOKUP_BATCH, &mut batch) };
+        let is_last = match outcome {
+            Ok(_) => false,
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
-            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) && room < limit.max(ELEMENTS) => {
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) && room < limit.max(ENTRIES) => {
                 room *= 2;
                 continue;
             }
-            Err(_) => return outcome.map(|()| elements),
+            Err(error) => return Err(error),
         };
         let count = (batch.count as usize).min(room);
         // SAFETY: there is room for as many, and the kernel has written that many of each, which may hold
         // any bytes.
         unsafe {
             keys.set_len(count);
-            values.set_len(count);
+            values.set_len(count * of_entry);
         }
-        elements.extend(keys.into_iter().zip(values));
+        keys.iter().zip(values.chunks_exact(of_entry)).for_each(|(key, values)| tell(key, values));
+        told += count;
         if is_last {
             break;
         }
         bucket = next;
         first = false;
     }
-    Ok(elements)
+    Ok(())
 }
 
-/// Removes elements, in their order. Returns how many of them are not there any more, which is fewer than all
+/// Removes entries, in their order. Returns how many of them are not there any more, which is fewer than all
 /// after an error.
 pub fn remove<K: Pod>(map: &MapData, keys: &[K]) -> (usize, io::Result<()>) {
     let mut removed = 0;
@@ -88,9 +112,9 @@ pub fn remove<K: Pod>(map: &MapData, keys: &[K]) -> (usize, io::Result<()>) {
             ..Batch::default()
         };
         let asked = batch.count as usize;
-        let outcome = bpf(BPF_MAP_DELETE_BATCH, &mut batch);
-        match outcome {
-            Ok(()) => removed += asked,
+        // SAFETY: there are as many keys as the count says.
+        match unsafe { bpf::call(BPF_MAP_DELETE_BATCH, &mut batch) } {
+            Ok(_) => removed += asked,
             // As many were removed, and the next one is not there.
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
                 removed += (batch.count as usize).min(asked) + 1;
@@ -103,12 +127,4 @@ pub fn remove<K: Pod>(map: &MapData, keys: &[K]) -> (usize, io::Result<()>) {
 
 fn descriptor(map: &MapData) -> u32 {
     map.fd().as_fd().as_raw_fd().cast_unsigned()
-}
-
-fn bpf(command: libc::c_int, batch: &mut Batch) -> io::Result<()> {
-    // SAFETY: `batch` is as the commands expect; its pointers are to as many elements as it says, which
-    // outlive the call.
-    let result =
-        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(batch), size_of::<Batch>()) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

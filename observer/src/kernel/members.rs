@@ -1,7 +1,7 @@
 //! What the running kernel's own type information tells: offsets of members of its structures, and what it has.
 //!
 //! The program reads a member at a constant offset, which is set here before it is loaded: no header of any
-//! kernel is compiled in. The names of the globals are those in the program's `globals.rs`.
+//! kernel is compiled in. The table of members is [`observer_ebpf::members`], which the program has its constants from, too.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -29,112 +29,36 @@ impl fmt::Display for Member {
     }
 }
 
+/// Makes a list of members of each group of the table. Where either of two members will do, it is in the list twice.
 macro_rules! members {
-    ($(#[$doc:meta])* $name:ident: $($global:ident = $structure:ident . $($path:ident).+;)*) => {
+    ($(#[$doc:meta])* $group:ident: $($global:ident = $structure:ident $(. $path:ident)+ $(| $other:ident)*;)*) => {
         $(#[$doc])*
-        const $name: &[Member] = &[$(Member {
-            global: stringify!($global),
-            structure: stringify!($structure),
-            path: concat_path!($($path).+),
-        }),*];
+        const $group: &[Member] = &[$(
+            Member {
+                global: stringify!($global),
+                structure: stringify!($structure),
+                path: path!($($path)+),
+            },
+            $(
+                Member {
+                    global: stringify!($global),
+                    structure: stringify!($structure),
+                    path: stringify!($other),
+                },
+            )*
+        )*];
     };
 }
 
-macro_rules! concat_path {
-    ($first:ident $(. $rest:ident)*) => { concat!(stringify!($first) $(, ".", stringify!($rest))*) };
+macro_rules! path {
+    ($first:ident $($rest:ident)*) => { concat!(stringify!($first) $(, ".", stringify!($rest))*) };
 }
 
-members! {
-    /// What programs need, but for a few.
-    MEMBERS:
-    OFFSET_SOCK_FAMILY = sock.__sk_common.skc_family;
-    OFFSET_SOCK_STATE = sock.__sk_common.skc_state;
-    OFFSET_SOCK_WRITE_PENDING = sock.sk_write_pending;
-    OFFSET_SOCK_LOCK_OWNED = sock.sk_lock.owned;
-    OFFSET_SOCK_NUM = sock.__sk_common.skc_num;
-    OFFSET_SOCK_DPORT = sock.__sk_common.skc_dport;
-    OFFSET_SOCK_DADDR = sock.__sk_common.skc_daddr;
-    OFFSET_SOCK_RCV_SADDR = sock.__sk_common.skc_rcv_saddr;
-    OFFSET_SOCK_V6_DADDR = sock.__sk_common.skc_v6_daddr;
-    OFFSET_SOCK_V6_RCV_SADDR = sock.__sk_common.skc_v6_rcv_saddr;
-    OFFSET_SOCK_NET = sock.__sk_common.skc_net.net;
-    OFFSET_NET_INUM = net.ns.inum;
-    OFFSET_SOCK_TYPE = sock.sk_type;
-    OFFSET_SOCK_PROTOCOL = sock.sk_protocol;
-    OFFSET_SOCK_ERR = sock.sk_err;
-    OFFSET_SOCK_SHUTDOWN = sock.sk_shutdown;
-    OFFSET_SOCK_MAX_ACK_BACKLOG = sock.sk_max_ack_backlog;
-    OFFSET_SOCK_SOCKET = sock.sk_socket;
-    OFFSET_SOCKET_SK = socket.sk;
-    OFFSET_SOCKET_FILE = socket.file;
-    OFFSET_FILE_INODE = file.f_inode;
-    OFFSET_INODE_INO = inode.i_ino;
-    OFFSET_TCP_WRITE_SEQ = tcp_sock.write_seq;
-    OFFSET_TCP_COPIED_SEQ = tcp_sock.copied_seq;
-    OFFSET_TCP_SND_UNA = tcp_sock.snd_una;
-    OFFSET_TCP_RCV_NXT = tcp_sock.rcv_nxt;
-    OFFSET_TCP_BYTES_ACKED = tcp_sock.bytes_acked;
-    OFFSET_TCP_BYTES_RECEIVED = tcp_sock.bytes_received;
-    OFFSET_TCP_SRTT_US = tcp_sock.srtt_us;
-    OFFSET_TCP_TOTAL_RETRANS = tcp_sock.total_retrans;
-    OFFSET_UNIX_ADDR = unix_sock.addr;
-    OFFSET_UNIX_PEER = unix_sock.peer;
-    OFFSET_UNIX_ADDRESS_LEN = unix_address.len;
-    OFFSET_UNIX_ADDRESS_NAME = unix_address.name;
-    OFFSET_TASK_TGID = task_struct.tgid;
-    OFFSET_TASK_GROUP_LEADER = task_struct.group_leader;
-    OFFSET_TASK_START_BOOTTIME = task_struct.start_boottime;
-    OFFSET_TASK_SELF_EXEC_ID = task_struct.self_exec_id;
-    OFFSET_TASK_COMM = task_struct.comm;
-    OFFSET_TASK_FLAGS = task_struct.flags;
-    OFFSET_TASK_SIGNAL = task_struct.signal;
-    OFFSET_SIGNAL_PIDS = signal_struct.pids;
-    OFFSET_PID_LEVEL = pid.level;
-    OFFSET_PID_NUMBERS = pid.numbers;
-    OFFSET_UPID_NR = upid.nr;
-    OFFSET_UPID_NS = upid.ns;
-    OFFSET_PID_NAMESPACE_INUM = pid_namespace.ns.inum;
-}
-
+observer_ebpf::kernel_members!(members);
 #[cfg(target_arch = "x86_64")]
-members! {
-    /// Where registers are.
-    REGISTERS:
-    OFFSET_TASK_STATUS = task_struct.thread_info.status;
-    OFFSET_REGS_ORIG_AX = pt_regs.orig_ax;
-    OFFSET_REGS_AX = pt_regs.ax;
-    OFFSET_REGS_SI = pt_regs.si;
-    OFFSET_REGS_DX = pt_regs.dx;
-}
-
+observer_ebpf::kernel_registers_x86_64!(members);
 #[cfg(target_arch = "aarch64")]
-members! {
-    /// Where registers are.
-    REGISTERS:
-    OFFSET_REGS_REGS = pt_regs.regs;
-    OFFSET_REGS_PSTATE = pt_regs.pstate;
-    OFFSET_REGS_ORIG_X0 = pt_regs.orig_x0;
-    OFFSET_REGS_SYSCALLNO = pt_regs.syscallno;
-}
-
-members! {
-    /// What the requests of `io_uring` are looked at by. Where a global is given twice, either will do: since Linux 6.10,
-    /// the first or the second tells that every request to send or receive has its message here.
-    IO_URING:
-    OFFSET_FILE_PRIVATE_DATA = file.private_data;
-    OFFSET_TASK_WORKER = task_struct.worker_private;
-    OFFSET_WORKER_WORK = io_worker.cur_work;
-    OFFSET_REQUEST_FILE = io_kiocb.file;
-    OFFSET_REQUEST_OPCODE = io_kiocb.opcode;
-    OFFSET_REQUEST_DATA = io_kiocb.async_data;
-    OFFSET_REQUEST_WORK = io_kiocb.work;
-    OFFSET_MESSAGE_ITERATOR = io_async_msghdr.msg.msg_iter;
-    OFFSET_MESSAGE_VECTORS = io_async_msghdr.vec.nr;
-    OFFSET_MESSAGE_VECTORS = io_async_msghdr.free_iov_nr;
-    OFFSET_ITERATOR_KIND = iov_iter.iter_type;
-    OFFSET_ITERATOR_OFFSET = iov_iter.iov_offset;
-    OFFSET_ITERATOR_ADDRESS = iov_iter.ubuf;
-}
+observer_ebpf::kernel_registers_aarch64!(members);
 
 /// Whether a member is one by which requests of `io_uring` are looked at, which other programs do without.
 fn is_for_requests(member: &Member) -> bool {
@@ -177,7 +101,7 @@ pub type Offsets = Vec<(&'static str, u32)>;
 
 /// What there is.
 #[derive(Debug)]
-pub struct Facts {
+pub struct KernelFacts {
     /// Where members are.
     pub offsets: Offsets,
     /// Those that this kernel does not have, and programs need.
@@ -208,7 +132,7 @@ impl Readable for Image {
 }
 
 /// Finds it out from type information at `path`.
-pub fn resolve(path: &Path) -> Result<Facts, Error> {
+pub fn resolve(path: &Path) -> Result<KernelFacts, Error> {
     let image = Image(std::fs::read(path).map_err(Error::Unreadable)?);
     let types = TypeInformation::new(&image).map_err(|error| Error::Unparsable(format!("{error:?}")))?;
     // By a name of their own: a name may be that of a function or of a forward declaration as well.
@@ -253,7 +177,7 @@ pub fn resolve(path: &Path) -> Result<Facts, Error> {
         dispensable.push(format!("no {names}: what io_uring sends and receives is counted, not parsed"));
     }
     let has_tracepoints = types.id_of(TRACEPOINT).is_some();
-    Ok(Facts { offsets, missing, dispensable, has_tracepoints, has_requests: requests.is_empty() })
+    Ok(KernelFacts { offsets, missing, dispensable, has_tracepoints, has_requests: requests.is_empty() })
 }
 
 fn offset_of(types: &TypeInformation, structure: u32, member: &Member) -> Option<u32> {

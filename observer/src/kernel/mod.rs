@@ -1,8 +1,10 @@
 //! What the running kernel is and has: its type information, its features, the calls that `aya` does not wrap.
 
 pub mod batch;
-pub mod iterator;
+mod bpf;
+pub mod bpf_iter;
 pub mod members;
 pub mod namespaces;
 pub mod needs;
+pub mod preemption;
 pub mod privileges;

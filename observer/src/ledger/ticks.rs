@@ -5,26 +5,28 @@ use std::rc::Rc;
 use observer_ebpf::layout::connection::{Connection, Phase};
 use observer_ebpf::layout::{Protocol, Role};
 
-use super::{Group, Ledger, Slot};
+use super::{Ledger, Slot};
+use crate::connections;
+use crate::labels::Group;
 use crate::process::Identity;
-use crate::rates::minute::{Excess, Minute};
-use crate::rates::node::Node;
+use crate::protocols::websocket::messages_of;
+use crate::protocols::websocket::minute::{Excess, Minute};
+use crate::protocols::websocket::node::Node;
 use crate::rates::{Sample, Window};
-use crate::totals::{self, messages};
 
 /// An open connection, for those who look at single ones.
 #[derive(Clone, Copy, Debug)]
 pub struct Flow<'a> {
     /// What it speaks.
     pub protocol: Protocol,
-    /// Whose it is.
+    /// Subject it is.
     pub identity: Option<&'a Rc<Identity>>,
     /// Bytes, then messages, a second, each by direction.
     pub rates: [f64; 4],
 }
 
 impl Ledger {
-    /// Takes a second's sample of an element that is in use. Tells if its user has gone over the limit.
+    /// Takes a second's sample of a slot that is in use. Tells if its user has gone over the limit.
     pub fn tick(&mut self, index: u32, connection: &Connection, now_ns: u64) -> Option<Excess> {
         let sample = sample(connection);
         let excess = self.count_messages(index, connection, now_ns);
@@ -44,13 +46,13 @@ impl Ledger {
         excess
     }
 
-    /// Takes note that every element was sampled, for a second is over.
+    /// Takes note that every slot was sampled, for a second is over.
     pub fn end_tick(&mut self, now_ns: u64) {
         self.ticks.push(now_ns);
         self.node.tick(now_ns);
     }
 
-    /// Counts the messages of an element since it was last sampled, for the node and for its user.
+    /// Counts the messages of a slot since it was last sampled, for the node and for its user.
     pub(super) fn count_messages(
         &mut self,
         index: u32,
@@ -74,6 +76,7 @@ impl Ledger {
         let full = look.full.filter(|_| is_open);
         if full.is_some() || look.excess.is_some() {
             let totals = self.totals.entry(Group::of(track.identity.as_ref()?, role)).or_default();
+            let totals = &mut totals.books.websocket;
             for (minutes, messages) in totals.minutes.iter_mut().zip(full.into_iter().flatten()) {
                 minutes.add(messages);
             }
@@ -102,11 +105,7 @@ impl Ledger {
 }
 
 fn sample(connection: &Connection) -> Sample {
-    let counts = if Protocol::from_u8(connection.protocol) == Protocol::WebSocket {
-        [messages(&connection.websocket()[0]), messages(&connection.websocket()[1])]
-    } else {
-        [0; 2]
-    };
-    let bytes = totals::bytes(connection);
-    [bytes[0], bytes[1], counts[0], counts[1]]
+    let [sent, received] = connections::bytes(connection);
+    let [messages_sent, messages_received] = messages_of(connection);
+    [sent, received, messages_sent, messages_received]
 }

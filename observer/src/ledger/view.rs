@@ -5,55 +5,40 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use observer_ebpf::layout::connection::{Connection, Phase};
-use observer_ebpf::layout::redis::KeyCounts;
 use observer_ebpf::layout::{Protocol, Role};
 
-use super::{Group, Ledger, Member, Served, Slot, Track};
+use super::{GroupTotals, Ledger, Slot, Track};
+use crate::labels::{Group, Member, ServerKey};
 use crate::process::Identity;
-use crate::rates::minute::Rate;
-use crate::redis::info::Info;
-use crate::redis::prefixes::Names;
-use crate::totals::{Sizes, Totals, add_all, messages};
-use crate::{postgres, redis};
+use crate::protocols::Seen;
+use crate::protocols::redis::info::Info;
+use crate::protocols::websocket::minute::Rate;
+use crate::protocols::websocket::{MessageSizes, messages_of};
 
 /// Everything at one moment.
 #[derive(Debug, Default)]
 pub struct View {
-    /// Counts, those of connections that are open included.
-    pub totals: BTreeMap<Group, Totals>,
-    /// Message sizes by process.
-    pub sizes: BTreeMap<Member, [Sizes; 2]>,
-    /// Postgres sessions by process and server: all they did, and those that are open.
-    pub postgres: BTreeMap<Served, (postgres::Totals, postgres::Open)>,
-    /// Redis sessions, likewise.
-    pub redis: BTreeMap<Served, (redis::Totals, redis::Open)>,
+    /// All that was done, and what is open.
+    pub groups: BTreeMap<Group, GroupTotals>,
+    /// Sizes of WebSocket messages by process.
+    pub message_sizes: BTreeMap<Member, [MessageSizes; 2]>,
     /// What Redis servers said of themselves, where any connection to them was told.
-    pub redis_info: BTreeMap<Served, Info>,
-    /// Prefixes of Redis keys by number.
-    pub prefixes: Rc<Names>,
+    pub redis_info: BTreeMap<ServerKey, Info>,
     /// Open connections by protocol.
     pub open: BTreeMap<(Group, Protocol), u64>,
-    /// Open WebSocket connections by [`Rate`].
-    pub users: BTreeMap<Group, [u64; Rate::ALL.len()]>,
-    /// Connections out of step by protocol.
-    pub lost: BTreeMap<Protocol, u64>,
+    /// Open connections out of sync with their parser, by protocol.
+    pub lost: [u64; Protocol::COUNT],
 }
 
 impl Ledger {
     /// Everything, with `connections` as those in use.
     pub fn view<C: Borrow<Connection>>(&self, connections: impl Iterator<Item = (u32, C)>) -> View {
         let mut view = View {
-            totals: self.totals.iter().map(|(group, totals)| (group.clone(), totals.clone())).collect(),
-            sizes: self.sizes.iter().map(|(member, sizes)| (member.clone(), sizes.clone())).collect(),
-            postgres: self
-                .postgres
+            groups: self.totals.iter().map(|(group, totals)| (group.clone(), totals.clone())).collect(),
+            message_sizes: self
+                .message_sizes
                 .iter()
-                .map(|(served, totals)| (served.clone(), (totals.clone(), postgres::Open::default())))
-                .collect(),
-            redis: self
-                .redis
-                .iter()
-                .map(|(served, totals)| (served.clone(), (totals.clone(), redis::Open::default())))
+                .map(|(member, sizes)| (member.clone(), sizes.clone()))
                 .collect(),
             ..View::default()
         };
@@ -68,38 +53,17 @@ impl Ledger {
                 .entry((identity.map(Rc::as_ptr), role))
                 .or_insert_with(|| Share { identity, ..Share::default() });
             self.share(share, track, connection);
-            if let (Some(identity), Some(server)) = (identity, &track.server) {
-                let served = || (Group::of(identity, role), Rc::clone(server));
-                match self.session_protocol(connection) {
-                    Protocol::Postgres => {
-                        let (totals, open) = view.postgres.entry(served()).or_default();
-                        totals.add(connection);
-                        open.add(connection, Protocol::Postgres);
-                    }
-                    Protocol::Redis => {
-                        let (totals, open) = view.redis.entry(served()).or_default();
-                        totals.add(connection);
-                        add_keys(totals, self.keys.of(connection.id));
-                        open.add(connection);
-                    }
-                    Protocol::Unknown | Protocol::Http | Protocol::WebSocket | Protocol::Tls => {}
-                }
-            }
         }
         for ((_, role), share) in shares {
             view.add(role, &share);
         }
-        for (served, keys) in self.keys.of_gone() {
-            if !keys.is_empty() {
-                add_keys(&mut view.redis.entry(served.clone()).or_default().0, keys);
+        for (group, totals) in &view.groups {
+            for (server, totals) in &totals.books.redis {
+                if totals.info.has_any() {
+                    view.redis_info.insert((group.clone(), Rc::clone(server)), totals.info);
+                }
             }
         }
-        view.redis_info = view
-            .redis
-            .iter()
-            .filter(|(_, (totals, _))| totals.info.has_any())
-            .map(|(served, (totals, _))| (served.clone(), totals.info))
-            .collect();
         view
     }
 }
@@ -108,48 +72,45 @@ impl Ledger {
 #[derive(Default)]
 struct Share<'a> {
     identity: Option<&'a Rc<Identity>>,
-    totals: Totals,
+    totals: GroupTotals,
     /// Of its messages, if it has a WebSocket.
-    sizes: Option<[Sizes; 2]>,
-    open: [u64; PROTOCOLS],
-    lost: [u64; PROTOCOLS],
-    users: [u64; Rate::ALL.len()],
+    message_sizes: Option<[MessageSizes; 2]>,
+    open: [u64; Protocol::COUNT],
+    lost: [u64; Protocol::COUNT],
 }
-
-const PROTOCOLS: usize = Protocol::ALL.len();
 
 impl Ledger {
     /// Adds a connection to its process's share.
     fn share(&self, share: &mut Share<'_>, track: &Track, connection: &Connection) {
         let protocol = self.protocol(connection);
+        let is_open = Phase::from_u8(connection.phase) == Phase::Open;
         if share.identity.is_some() {
-            share.totals.add_counters(connection);
+            let is_user = is_open && protocol == Protocol::WebSocket;
+            let seen = Seen {
+                connection,
+                role: Role::from_u8(connection.role),
+                server: track.server.as_ref(),
+                rate: is_user.then(|| self.rate(track, connection)),
+            };
+            let session = self.session_protocol(connection);
+            share.totals.add(session, &seen);
+            share.totals.books.add_open(session, &seen);
             if protocol == Protocol::WebSocket {
-                let sizes = share.sizes.get_or_insert_default();
-                for (total, counters) in sizes.iter_mut().zip(connection.websocket()) {
+                let sizes = share.message_sizes.get_or_insert_default();
+                for (total, counters) in sizes.iter_mut().zip(&connection.websocket().streams) {
                     total.add(counters);
                 }
             }
         }
-        if Phase::from_u8(connection.phase) != Phase::Open {
-            return;
-        }
-        if protocol == Protocol::WebSocket {
-            share.users[self.rate(track, connection) as usize] += 1;
-        }
-        share.open[protocol as usize] += 1;
-        let followed = matches!(
-            protocol,
-            Protocol::WebSocket | Protocol::Postgres | Protocol::Redis | Protocol::Unknown
-        );
-        if followed && connection.lost != [0; 2] {
-            share.lost[protocol as usize] += 1;
+        if is_open {
+            share.open[protocol as usize] += 1;
+            share.lost[protocol as usize] += u64::from(connection.lost != [0; 2]);
         }
     }
 
     /// How the user of a WebSocket connection is doing.
     fn rate(&self, track: &Track, connection: &Connection) -> Rate {
-        let so_far = [0, 1].map(|at| messages(&connection.websocket()[at]));
+        let so_far = messages_of(connection);
         let user = Role::from_u8(connection.role).request_direction();
         match &track.minute {
             Some(minute) => minute.rate(so_far, user, self.message_rate_limit),
@@ -162,32 +123,20 @@ impl Ledger {
 impl View {
     fn add(&mut self, role: Role, share: &Share<'_>) {
         let group = share.identity.map_or_else(|| Group::nobody(role), |identity| Group::of(identity, role));
-        if let Some(identity) = share.identity {
-            self.totals.entry(group.clone()).or_default().merge(&share.totals);
-            if let Some(more) = &share.sizes {
-                let sizes = self.sizes.entry((Rc::clone(identity), role)).or_default();
-                for (total, more) in sizes.iter_mut().zip(more) {
-                    total.merge(more);
-                }
-            }
-        }
         for protocol in Protocol::ALL {
             let (open, lost) = (share.open[protocol as usize], share.lost[protocol as usize]);
             if open > 0 {
                 *self.open.entry((group.clone(), protocol)).or_default() += open;
             }
-            if lost > 0 {
-                *self.lost.entry(protocol).or_default() += lost;
+            self.lost[protocol as usize] += lost;
+        }
+        let Some(identity) = share.identity else { return };
+        self.groups.entry(group).or_default().merge(&share.totals);
+        if let Some(more) = &share.message_sizes {
+            let sizes = self.message_sizes.entry((Rc::clone(identity), role)).or_default();
+            for (total, more) in sizes.iter_mut().zip(more) {
+                total.merge(more);
             }
         }
-        if share.users.iter().any(|&count| count > 0) {
-            add_all(self.users.entry(group).or_default(), &share.users);
-        }
-    }
-}
-
-fn add_keys(totals: &mut redis::Totals, keys: &[(u64, KeyCounts)]) {
-    for &(prefix, counts) in keys {
-        totals.add_keys(prefix, counts);
     }
 }

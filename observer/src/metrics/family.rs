@@ -1,5 +1,9 @@
 //! A metric family as plain data.
 
+use std::collections::HashMap;
+
+use super::fold::Folder;
+
 /// What a row's number is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
@@ -73,6 +77,35 @@ impl Description {
     }
 }
 
+/// Declares a module's families: a constant for each, and the list of all.
+macro_rules! families {
+    ($(#[$doc:meta])* $list:ident: $($name:ident = $kind:ident($($argument:expr),* $(,)?);)*) => {
+        $(const $name: $crate::metrics::family::Description =
+            $crate::metrics::family::Description::$kind($($argument),*);)*
+        $(#[$doc])*
+        pub const $list: &[$crate::metrics::family::Description] = &[$($name),*];
+    };
+}
+
+/// Bounds in units of which `per` make one of the family's.
+pub const fn bounds<const N: usize>(bounds: &[u64; N], per: u64) -> [f64; N] {
+    let mut scaled = [0.0; N];
+    let mut at = 0;
+    while at < N {
+        scaled[at] = bounds[at] as f64 / per as f64;
+        at += 1;
+    }
+    scaled
+}
+
+/// Nanoseconds of a second.
+pub const SECOND_NS: u64 = 1_000_000_000;
+
+/// Nanoseconds as families tell them.
+pub const fn seconds(nanoseconds: u64) -> f64 {
+    nanoseconds as f64 / SECOND_NS as f64
+}
+
 /// Values of a family's labels.
 pub type Labels = Vec<String>;
 
@@ -109,5 +142,58 @@ impl Family {
         if counts.iter().any(|&count| count > 0) {
             self.push(labels, Value::Histogram(counts.to_vec(), sum));
         }
+    }
+}
+
+/// All families, while rows are added to them.
+#[derive(Debug)]
+pub struct Families {
+    families: Vec<Family>,
+    /// Where each is, by its name.
+    places: HashMap<&'static str, usize>,
+}
+
+impl Families {
+    /// These, without rows.
+    pub fn new(lists: &[&[Description]]) -> Self {
+        let families: Vec<Family> = lists.iter().copied().flatten().copied().map(Family::new).collect();
+        let places = families.iter().enumerate().map(|(place, family)| (family.description.name, place));
+        Self { places: places.collect(), families }
+    }
+
+    /// One of them, to add rows to.
+    pub fn of(&mut self, description: &Description) -> &mut Family {
+        let place = *self.places.entry(description.name).or_insert_with(|| {
+            debug_assert!(false, "{} is in no list of families", description.name);
+            self.families.push(Family::new(*description));
+            self.families.len() - 1
+        });
+        &mut self.families[place]
+    }
+
+    /// Has `folder` keep the rows that are there now within its limit.
+    pub fn fold(&mut self, folder: &mut Folder) {
+        for family in &mut self.families {
+            folder.fold(family);
+        }
+    }
+
+    /// All of them, in the order of their lists.
+    pub fn into_vec(self) -> Vec<Family> {
+        self.families
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SECOND_NS, bounds};
+
+    #[test]
+    fn bounds_are_the_numbers_that_are_written() {
+        assert_eq!(
+            bounds(&[100_000, 500_000, 1_000_000, 300 * SECOND_NS], SECOND_NS),
+            [0.0001, 0.0005, 0.001, 300.0]
+        );
+        assert_eq!(bounds(&[16, 1_048_576], 1), [16.0, 1_048_576.0]);
     }
 }

@@ -2,30 +2,32 @@
 
 use observer_ebpf::layout::Direction;
 
-use super::direction;
-use super::family::{Description, Family, Value};
+use super::family::{Families, Family, Value};
 use crate::flows::Row;
+use crate::labels;
 
 const LABELS: &[&str] = &["process", "pid", "container", "role", "local", "remote", "protocol", "direction"];
 
-const BYTES: Description = Description::gauge(
-    "observer_flow_bytes_per_second",
-    LABELS,
-    "Payload bytes a second of the busiest connections over the last 10 seconds.",
-);
-const MESSAGES: Description = Description::gauge(
-    "observer_flow_messages_per_second",
-    LABELS,
-    "WebSocket data messages a second of the busiest connections over the last 10 seconds.",
-);
+families! {
+    /// Families of flows.
+    FAMILIES:
+    BYTES = gauge(
+        "observer_flow_bytes_per_second",
+        LABELS,
+        "Payload bytes a second of the busiest connections over the last 10 seconds.",
+    );
+    MESSAGES = gauge(
+        "observer_flow_messages_per_second",
+        LABELS,
+        "WebSocket data messages a second of the busiest connections over the last 10 seconds.",
+    );
+}
 
-/// The families of these flows. Two flows of one process between the same two ends (UNIX sockets) are one
-/// row.
-pub fn families(rows: &[Row]) -> Vec<Family> {
-    let [mut bytes, mut messages] = [BYTES, MESSAGES].map(Family::new);
+/// Adds the rows of these flows. Two flows of one process between the same two ends (UNIX sockets) are one row.
+pub fn fill(families: &mut Families, rows: &[Row]) {
     for row in rows {
         let pid = row.pid.to_string();
-        for way in Direction::ALL {
+        for direction in Direction::ALL {
             let labels = [
                 &*row.process,
                 &pid,
@@ -34,13 +36,12 @@ pub fn families(rows: &[Row]) -> Vec<Family> {
                 &row.local,
                 &row.remote,
                 &row.protocol,
-                direction(way),
+                labels::direction(direction),
             ];
-            add(&mut bytes, labels, row.bytes_per_second.by(way));
-            add(&mut messages, labels, row.messages_per_second.by(way));
+            add(families.of(&BYTES), labels, row.bytes_per_second.by(direction));
+            add(families.of(&MESSAGES), labels, row.messages_per_second.by(direction));
         }
     }
-    vec![bytes, messages]
 }
 
 fn add<const N: usize>(family: &mut Family, labels: [&str; N], value: f64) {

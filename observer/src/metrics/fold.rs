@@ -36,10 +36,10 @@ impl Folder {
     }
 
     /// Folds what is past the limit. A family without `process` is left alone.
-    pub fn fold(&mut self, mut family: Family) -> Family {
+    pub fn fold(&mut self, family: &mut Family) {
         let names = family.description.labels;
         if !names.contains(&PROCESS_LABELS[0]) {
-            return family;
+            return;
         }
         let state = self.families.entry(family.description.name).or_default();
         let present: HashSet<&Labels> = family.rows.iter().map(|(labels, _)| labels).collect();
@@ -78,7 +78,6 @@ impl Folder {
                 None => family.rows.push((labels, value)),
             }
         }
-        family
     }
 
     /// How many series of each family were folded so far.
@@ -128,6 +127,11 @@ mod tests {
         family
     }
 
+    fn folded(folder: &mut Folder, mut family: Family) -> Family {
+        folder.fold(&mut family);
+        family
+    }
+
     fn value(family: &Family, process: &str) -> Option<f64> {
         family.rows.iter().find(|(labels, _)| labels[0] == process).map(|(_, value)| match value {
             Value::Counter(count) => *count,
@@ -138,7 +142,7 @@ mod tests {
     #[test]
     fn rows_past_the_limit_are_added_up_and_counted() {
         let mut folder = Folder::new(1);
-        let rows = folder.fold(family(&[("a", "1", 1.0), ("b", "2", 2.0), ("c", "3", 3.0)]));
+        let rows = folded(&mut folder, family(&[("a", "1", 1.0), ("b", "2", 2.0), ("c", "3", 3.0)]));
         assert_eq!((value(&rows, "a"), value(&rows, "other"), rows.rows.len()), (Some(1.0), Some(5.0), 2));
         assert_eq!(folder.folded().collect::<Vec<_>>(), [("x_total", 2)]);
     }
@@ -146,10 +150,10 @@ mod tests {
     #[test]
     fn what_a_folded_row_counted_stays_when_it_goes() {
         let mut folder = Folder::new(1);
-        folder.fold(family(&[("a", "1", 1.0), ("b", "2", 2.0)]));
-        let rows = folder.fold(family(&[("a", "1", 1.0), ("c", "3", 4.0)]));
+        folded(&mut folder, family(&[("a", "1", 1.0), ("b", "2", 2.0)]));
+        let rows = folded(&mut folder, family(&[("a", "1", 1.0), ("c", "3", 4.0)]));
         assert_eq!(value(&rows, "other"), Some(6.0));
-        let rows = folder.fold(family(&[("c", "3", 5.0)]));
+        let rows = folded(&mut folder, family(&[("c", "3", 5.0)]));
         assert_eq!(value(&rows, "other"), Some(7.0), "once folded, a row stays folded");
     }
 }

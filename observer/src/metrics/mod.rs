@@ -1,52 +1,67 @@
-//! Plain data into metric families: one file for each group of families in the contract.
+//! Plain data into metric families: one file for each group of families in the contract, and one beside each protocol's
+//! totals.
 
+pub mod encode;
+#[macro_use]
+pub mod family;
 pub mod agent;
 pub mod connections;
-pub mod encode;
-pub mod family;
 pub mod flows;
 pub mod fold;
-pub mod http;
 mod openmetrics;
-pub mod postgres;
 pub mod rates;
-pub mod redis;
-pub mod websocket;
+pub mod web;
 
-use observer_ebpf::layout::{Direction, Protocol, Role};
+use self::agent::Facts;
+use self::family::{Description, Families, Family};
+use self::fold::Folder;
+use crate::flows::Row;
+use crate::ledger::View;
+use crate::protocols::redis::info::InfoPoll;
+use crate::protocols::websocket::node::Node;
+use crate::protocols::{self, redis};
+use crate::web::Counts;
 
 /// Labels of what a process has to do with a server.
-const SERVER_LABELS: &[&str] = &["process", "container", "role", "server"];
+pub const SERVER_LABELS: &[&str] = &["process", "container", "role", "server"];
 
-/// Nanoseconds as families tell them.
-const fn seconds(nanoseconds: u64) -> f64 {
-    nanoseconds as f64 / 1e9
+/// Everything that families are made of.
+#[derive(Debug)]
+pub struct Everything<'a> {
+    /// Connections, and what they did.
+    pub view: &'a View,
+    /// The node's own rate.
+    pub node: &'a Node,
+    /// Servers that the agent asks itself.
+    pub redis_polls: &'a [InfoPoll],
+    /// The busiest flows, as many as are shown.
+    pub busiest: &'a [Row],
+    /// What the agent knows of itself.
+    pub facts: &'a Facts<'a>,
+    /// What its HTTP server counts.
+    pub web: &'a Counts,
 }
 
-/// A label's value for a role.
-pub const fn role(role: Role) -> &'static str {
-    match role {
-        Role::Client => "client",
-        Role::Server => "server",
-    }
+/// The descriptions of all families, but for those of any process (`process_*`).
+pub fn descriptions() -> Vec<&'static [Description]> {
+    let mut lists = protocols::FAMILIES.to_vec();
+    lists.extend([rates::FAMILIES, connections::FAMILIES, flows::FAMILIES, agent::FAMILIES, web::FAMILIES]);
+    lists
 }
 
-/// A label's value for a direction.
-pub const fn direction(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Sent => "sent",
-        Direction::Received => "received",
-    }
-}
-
-/// A label's value for a protocol.
-pub const fn protocol(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Unknown => "unknown",
-        Protocol::Http => "http",
-        Protocol::WebSocket => "websocket",
-        Protocol::Postgres => "postgres",
-        Protocol::Redis => "redis",
-        Protocol::Tls => "tls",
-    }
+/// All families with their rows, which `folder` keeps within its limit.
+pub fn families(everything: &Everything<'_>, folder: &mut Folder) -> Vec<Family> {
+    let Everything { view, node, redis_polls, busiest, facts, web } = everything;
+    let mut families = Families::new(&descriptions());
+    protocols::fill(&mut families, view);
+    redis::families::fill_polls(&mut families, redis_polls);
+    rates::fill(&mut families, view, node);
+    connections::fill(&mut families, view);
+    families.fold(folder);
+    // There are only so many of these.
+    flows::fill(&mut families, busiest);
+    agent::fill(&mut families, facts, view);
+    agent::fill_folded(&mut families, folder);
+    web::fill(&mut families, web);
+    families.into_vec()
 }

@@ -1,45 +1,43 @@
-//! Families of rates and abuse: how fast messages come, from how many users, and who was turned away.
+//! Families of rates: how fast messages come, and from how many users.
 
 use observer_ebpf::layout::{Direction, Protocol};
 
-use super::family::{Description, Family, Value};
-use super::{direction, role};
+use super::family::{Families, Value};
+use crate::labels;
 use crate::ledger::View;
-use crate::rates::minute::{BOUNDS, Rate};
-use crate::rates::node::Node;
-use crate::totals::{TURNED_AWAY, Totals};
+use crate::protocols::websocket::minute::{BOUNDS, Rate};
+use crate::protocols::websocket::node::Node;
 
-const GLOBAL: Description = Description::gauge(
-    "global_message_rate_per_second",
-    &[],
-    "WebSocket data messages a second on the node over the last 10 seconds, those between two local processes once.",
-);
-const SPIKES: Description = Description::counter(
-    "message_rate_spike_total",
-    &[],
-    "Times that the node's message rate rose above the threshold.",
-);
-const MINUTES: Description = Description::histogram(
-    "user_messages_per_minute",
-    &BOUNDS,
-    &["process", "container", "role", "direction"],
-    "Data messages of each open WebSocket connection in each of its full minutes.",
-);
-const USERS: Description = Description::gauge(
-    "active_users_by_rate",
-    &["process", "container", "role", "rate_bucket"],
-    "WebSocket connections open now, by the messages of their client in the current or the last minute.",
-);
-const HIGH: Description = Description::counter(
-    "high_rate_users_total",
-    &["process", "container", "role"],
-    "Minutes in which the client of a WebSocket connection sent more messages than the limit.",
-);
-const LIMITED: Description = Description::counter(
-    "rate_limited_connections_total",
-    &["process", "container", "role", "reason"],
-    "Connections that the application turned away.",
-);
+families! {
+    /// Families of rates.
+    FAMILIES:
+    GLOBAL = gauge(
+        "global_message_rate_per_second",
+        &[],
+        "WebSocket data messages a second on the node over the last 10 seconds, those between two local processes once.",
+    );
+    SPIKES = counter(
+        "message_rate_spike_total",
+        &[],
+        "Times that the node's message rate rose above the threshold.",
+    );
+    MINUTES = histogram(
+        "user_messages_per_minute",
+        &BOUNDS,
+        &["process", "container", "role", "direction"],
+        "Data messages of each open WebSocket connection in each of its full minutes.",
+    );
+    USERS = gauge(
+        "active_users_by_rate",
+        &["process", "container", "role", "rate_bucket"],
+        "WebSocket connections open now, by the messages of their client in the current or the last minute.",
+    );
+    HIGH = counter(
+        "high_rate_users_total",
+        &["process", "container", "role"],
+        "Minutes in which the client of a WebSocket connection sent more messages than the limit.",
+    );
+}
 
 /// A label's value for a rate.
 const fn bucket(rate: Rate) -> &'static str {
@@ -51,53 +49,40 @@ const fn bucket(rate: Rate) -> &'static str {
     }
 }
 
-/// The families of a view, and of the node.
-pub fn families(view: &View, node: &Node) -> Vec<Family> {
-    let [mut global, mut spikes, mut minutes, mut users, mut high, mut limited] =
-        [GLOBAL, SPIKES, MINUTES, USERS, HIGH, LIMITED].map(Family::new);
-    global.push([], Value::Gauge(node.rate()));
-    spikes.push([], Value::Counter(node.spikes() as f64));
-
-    for (group, by_rate) in &view.users {
-        for (rate, &count) in Rate::ALL.into_iter().zip(by_rate) {
-            let labels = [&*group.process, &*group.container, role(group.role), bucket(rate)];
-            users.push(labels, Value::Gauge(count as f64));
+/// Adds the rows of a view, and of the node.
+pub fn fill(families: &mut Families, view: &View, node: &Node) {
+    families.of(&GLOBAL).push([], Value::Gauge(node.rate()));
+    families.of(&SPIKES).push([], Value::Counter(node.spikes() as f64));
+    for (group, totals) in &view.groups {
+        let [process, container, role] = group.labels();
+        let websocket = &totals.books.websocket;
+        for (direction, total) in Direction::ALL.into_iter().zip(&websocket.minutes) {
+            let row = [process, container, role, labels::direction(direction)];
+            families.of(&MINUTES).observe(row, &total.counts, total.messages as f64);
         }
-    }
-    for (group, totals) in &view.totals {
-        let (name, container, role) = (&*group.process, &*group.container, role(group.role));
-        for (way, total) in Direction::ALL.into_iter().zip(&totals.minutes) {
-            minutes.observe([name, container, role, direction(way)], &total.counts, total.messages as f64);
-        }
-        // From 0 on where it may come to be counted: an alert on its increase must see the first one, too.
-        let has_users = spoke(totals, Protocol::WebSocket) || view.users.contains_key(group);
-        if has_users {
-            high.push([name, container, role], Value::Counter(totals.high_rate as f64));
-        }
-        let is_http = has_users || spoke(totals, Protocol::Http);
-        let may_be = [is_http, has_users, has_users];
-        for ((reason, &count), may_be) in TURNED_AWAY.into_iter().zip(&totals.rate_limited).zip(may_be) {
-            if may_be || count > 0 {
-                limited.push([name, container, role, reason], Value::Counter(count as f64));
+        if websocket.has_users() {
+            for (rate, &count) in Rate::ALL.into_iter().zip(&websocket.users) {
+                families
+                    .of(&USERS)
+                    .push([process, container, role, bucket(rate)], Value::Gauge(count as f64));
             }
         }
+        // From 0 on where it may come to be counted: an alert on its increase must see the first one, too.
+        if websocket.has_users() || totals.connections.spoke(Protocol::WebSocket) {
+            families.of(&HIGH).push(group.labels(), Value::Counter(websocket.high_rate as f64));
+        }
     }
-    vec![global, spikes, minutes, users, high, limited]
-}
-
-fn spoke(totals: &Totals, protocol: Protocol) -> bool {
-    totals.bytes[protocol as usize] != [0; 2]
 }
 
 #[cfg(test)]
 mod tests {
     use observer_ebpf::layout::{Protocol, Role};
 
-    use super::families;
-    use crate::ledger::{Group, View};
-    use crate::metrics::family::Value;
-    use crate::rates::node::Node;
-    use crate::totals::Totals;
+    use crate::labels::Group;
+    use crate::ledger::{GroupTotals, View};
+    use crate::metrics::family::{Families, Value};
+    use crate::protocols::http;
+    use crate::protocols::websocket::node::Node;
 
     #[test]
     fn counters_start_from_0_where_they_may_count() {
@@ -107,18 +92,22 @@ mod tests {
             role: Role::Server,
         };
         let mut view = View::default();
-        let mut http = Totals::default();
-        http.bytes[Protocol::Http as usize] = [1, 1];
-        let mut chat = Totals::default();
-        chat.bytes[Protocol::WebSocket as usize] = [1, 1];
-        (chat.high_rate, chat.rate_limited) = (2, [0, 3, 0]);
-        chat.minutes[1].add(7);
-        view.totals.insert(group("chat"), chat);
-        view.totals.insert(group("http"), http);
-        view.totals.insert(group("sql"), Totals::default());
-        view.users.insert(group("chat"), [1, 0, 0, 4]);
+        let mut http = GroupTotals::default();
+        http.connections.bytes[Protocol::Http as usize] = [1, 1];
+        let mut chat = GroupTotals::default();
+        chat.connections.bytes[Protocol::WebSocket as usize] = [1, 1];
+        let websocket = &mut chat.books.websocket;
+        (websocket.high_rate, websocket.turned_away) = (2, [3, 0]);
+        websocket.minutes[1].add(7);
+        websocket.users = [1, 0, 0, 4];
+        view.groups.insert(group("chat"), chat);
+        view.groups.insert(group("http"), http);
+        view.groups.insert(group("sql"), GroupTotals::default());
 
-        let families = families(&view, &Node::new(10, 0));
+        let mut families = Families::new(&[super::FAMILIES, http::families::FAMILIES]);
+        super::fill(&mut families, &view, &Node::new(10, 0));
+        http::families::fill(&mut families, &view);
+        let families = families.into_vec();
         let rows = |name: &str| -> Vec<(String, f64)> {
             let family = families.iter().find(|family| family.description.name == name);
             let rows = family.into_iter().flat_map(|family| &family.rows);

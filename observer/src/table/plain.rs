@@ -32,7 +32,7 @@ pub fn plain<'a, T: Listed>(rows: impl IntoIterator<Item = &'a T>, room: Option<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flows::{Both, Row};
+    use crate::flows::{PerDirection, Row};
 
     #[test]
     fn columns_stand_below_each_other_and_none_is_empty() {
@@ -45,10 +45,10 @@ mod tests {
             local: local.to_owned(),
             remote: "[::1]:6379".to_owned(),
             netns: 1,
-            bytes_per_second: Both::new([sent, 0.0]),
-            messages_per_second: Both::default(),
-            bytes: Both::new([1_234_567, 0]),
-            messages: Both::default(),
+            bytes_per_second: PerDirection::new([sent, 0.0]),
+            messages_per_second: PerDirection::default(),
+            bytes: PerDirection::new([1_234_567, 0]),
+            messages: PerDirection::default(),
             age_seconds: 61.0,
             rtt_seconds: None,
             retransmits: 0,

@@ -77,7 +77,7 @@ pub(super) fn bars(samples: &VecDeque<f64>, skipped: usize, room: usize) -> Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flows::Both;
+    use crate::flows::PerDirection;
     use crate::processes::Process;
 
     #[test]
@@ -95,7 +95,7 @@ mod tests {
         let overview = |pids: &[u32]| {
             let row = |&pid: &u32| Process {
                 pid,
-                bytes_per_second: Both::new([f64::from(pid), 1.0]),
+                bytes_per_second: PerDirection::new([f64::from(pid), 1.0]),
                 ..Process::default()
             };
             Overview { processes: pids.iter().map(row).collect(), ..Overview::default() }

@@ -8,8 +8,8 @@ use anyhow::Context as _;
 use super::source::{Query, Sample, Source};
 use crate::config::Config;
 use crate::flows::{self, Flows};
-use crate::http::Shared;
 use crate::run::Observing;
+use crate::web::Shared;
 
 /// An agent in this process. Dropping it takes its programs down.
 #[derive(Debug)]

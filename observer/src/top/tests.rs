@@ -11,7 +11,7 @@ use ratatui::style::Modifier;
 use super::draw::draw;
 use super::source::{Query, Sample};
 use super::state::{Outcome, State, View};
-use crate::flows::{Both, Flows, Row, Sort};
+use crate::flows::{Flows, PerDirection, Row, Sort};
 use crate::processes::{Overview, Process};
 use crate::table::width;
 
@@ -24,7 +24,7 @@ fn process(name: &str, pid: u32, protocol: &str, [sent, received]: [f64; 2]) -> 
         process: name.to_owned(),
         pid,
         connections: counts(&[(protocol, 3)]),
-        bytes_per_second: Both::new([sent, received]),
+        bytes_per_second: PerDirection::new([sent, received]),
         ..Process::default()
     }
 }
@@ -39,10 +39,10 @@ fn flow(name: &str, pid: u32, local: &str, [sent, received]: [f64; 2]) -> Row {
         local: local.to_owned(),
         remote: "127.0.0.1:6379".to_owned(),
         netns: 1,
-        bytes_per_second: Both::new([sent, received]),
-        messages_per_second: Both::default(),
-        bytes: Both::default(),
-        messages: Both::default(),
+        bytes_per_second: PerDirection::new([sent, received]),
+        messages_per_second: PerDirection::default(),
+        bytes: PerDirection::default(),
+        messages: PerDirection::default(),
         age_seconds: 3_725.0,
         rtt_seconds: Some(0.000_085),
         retransmits: 2,
@@ -57,7 +57,7 @@ fn sample() -> Sample {
     redis.cache_misses = 1;
     let mut chat = process("chat", 10, "websocket", [1_000.0, 2_345.0]);
     chat.oversized = 4;
-    chat.messages_per_second = Both::new([100.0, 1.5]);
+    chat.messages_per_second = PerDirection::new([100.0, 1.5]);
     let overview = Overview {
         version: "1.2.3".to_owned(),
         messages_per_second: 1_234.0,

@@ -172,7 +172,7 @@ pub fn settle(agent: &Agent, sides: &[&Side]) -> anyhow::Result<Metrics> {
             let ours: Vec<&str> = metrics
                 .text()
                 .lines()
-                .filter(|line| line.contains("desync") || line.contains("unparsed"))
+                .filter(|line| ["desync", "unparsed", "events_lost"].iter().any(|word| line.contains(word)))
                 .collect();
             bail!("the agent is wrong:\n{}\n{}", differences.join("\n"), ours.join("\n"));
         }

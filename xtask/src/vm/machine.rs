@@ -27,7 +27,7 @@ pub(crate) struct Report {
     /// The release that was booted.
     pub(crate) release: String,
     /// How sends and receives are seen there.
-    pub(crate) way: String,
+    pub(crate) data_path: String,
     /// Programs, with how many instructions the verifier went through.
     pub(crate) programs: Vec<(String, u64)>,
     /// Tests that passed.
@@ -72,7 +72,7 @@ impl Report {
         let mut end = None;
         for line in said.lines() {
             match line.trim_end().split('\t').collect::<Vec<_>>()[..] {
-                ["way", way] => way.clone_into(&mut report.way),
+                ["path", path] => path.clone_into(&mut report.data_path),
                 ["program", name, count] => {
                     report.programs.push((name.to_owned(), count.parse().unwrap_or_default()));
                 }
@@ -117,8 +117,8 @@ impl Report {
         if let Some(reason) = &self.refused {
             let _ = writeln!(text, "       refused, as it should be: {reason}");
         }
-        if !self.way.is_empty() {
-            let _ = writeln!(text, "       {}", self.way);
+        if !self.data_path.is_empty() {
+            let _ = writeln!(text, "       {}", self.data_path);
         }
         for (name, count) in &self.programs {
             let _ = writeln!(text, "       {count:>7} instructions verified  {name}");
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_guest_passes_by_its_last_line_alone() {
-        let good = "boot\r\nway\ttracepoints\r\nprogram\tone\t12\r\ntest\tall\r\nend\tpassed\r\n";
+        let good = "boot\r\npath\ttracepoints\r\nprogram\tone\t12\r\ntest\tall\r\nend\tpassed\r\n";
         let report = read("6.12", good);
         assert!(report.is_good(), "{report:?}");
         assert_eq!(report.programs, [("one".to_owned(), 12)]);

@@ -57,11 +57,11 @@ fn page(reports: &[Report]) -> String {
     let mut page = INTRODUCTION.to_owned();
     page.push_str("| kernel | default of | sends and receives seen by | tests |\n|---|---|---|---|\n");
     for report in reports {
-        let (way, tests) = match &report.refused {
+        let (data_path, tests) = match &report.refused {
             Some(reason) => ("none".to_owned(), format!("refused: {reason}")),
-            None => (report.way.clone(), report.tests.join(", ")),
+            None => (report.data_path.clone(), report.tests.join(", ")),
         };
-        let _ = writeln!(page, "| {} | {} | {way} | {tests} |", report.release, report.runs);
+        let _ = writeln!(page, "| {} | {} | {data_path} | {tests} |", report.release, report.runs);
     }
     let names = program_names(reports);
     page.push_str(

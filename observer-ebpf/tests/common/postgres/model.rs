@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use bytes::BytesMut;
 use fallible_iterator::FallibleIterator;
 use observer_ebpf::layout::Protocol;
-use observer_ebpf::layout::postgres::{Counters, ERROR_CLASSES, OTHER_CLASSES, QueryKind, State};
+use observer_ebpf::protocols::postgres::layout::{Counters, ERROR_CLASSES, OTHER_CLASSES, QueryKind, State};
 use postgres_protocol::message::backend::Message;
 
 /// Requests in flight whose start is known.

@@ -1,7 +1,7 @@
 //! Feeding sessions.
 
-use observer_ebpf::layout::postgres::Counters;
 use observer_ebpf::layout::{Protocol, Role};
+use observer_ebpf::protocols::postgres::layout::Counters;
 
 use crate::common::Observed;
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use observer_ebpf::layout::health::Desync;
-use observer_ebpf::layout::redis::Counters;
+use observer_ebpf::layout::losses::Desync;
 use observer_ebpf::layout::{Protocol, Role};
+use observer_ebpf::protocols::redis::layout::Counters;
 
 use crate::common::Observed;
 

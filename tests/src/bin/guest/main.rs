@@ -4,13 +4,14 @@
 //! Prints a line for each thing found out, its words separated by tabs; the last one is the outcome:
 //!
 //! ```text
-//! way      tracepoints of sends and receives
+//! path     tracepoints of sends and receives
 //! program  sock_send_length  84211
 //! test     WebSocket over TCP
 //! end      passed | refused: REASON | failed: REASON
 //! ```
 
 mod adoption;
+mod preempted;
 mod recorded;
 mod stream;
 
@@ -50,7 +51,7 @@ const REQUESTS: &str = "io_uring_submit_req";
 fn programs(agent: &Agent) -> anyhow::Result<bool> {
     let mut has_requests = false;
     let status = agent.json("/status")?;
-    println!("way\t{}", status["way_in"].as_str().context("no way in")?);
+    println!("path\t{}", status["data_path"].as_str().context("no data path")?);
     for probe in status["probes"].as_array().context("no probes")? {
         ensure!(probe["state"] == "up", "{} is down: {}", probe["name"], probe["reason"]);
         let name = probe["name"].as_str().context("no name")?;
@@ -82,6 +83,7 @@ fn test() -> anyhow::Result<()> {
     } else {
         note("io_uring, as bytes", stream::request_bytes(&mut bench));
     }
+    note("threads that preempt one another", preempted::threads(&mut bench));
     note("oversized messages", stream::oversized(&mut bench));
     note("Redis", recorded::redis(&bench.agent));
     note("Postgres", recorded::postgres(&bench.agent));

@@ -1,8 +1,0 @@
-//! Where the program is called from: one file a hook, or two that are one thing.
-
-mod adopt;
-mod connection;
-pub mod data;
-mod exits;
-mod io_uring;
-mod refresh;

@@ -1,0 +1,31 @@
+//! Enums whose values have names that others gave them: a server's commands, its errors.
+
+/// Makes an enum of names, with the list of all, from 0 on.
+macro_rules! named {
+    ($(#[$doc:meta])* $type:ident, $all:ident: $($name:ident $text:literal,)*) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum $type {
+            $(#[doc = concat!("`", $text, "`")] $name,)*
+        }
+
+        #[doc = concat!("How many of [`", stringify!($type), "`] there are.")]
+        pub const $all: usize = [$($type::$name),*].len();
+
+        impl $type {
+            /// All, in the order of the arrays.
+            pub const ALL: [Self; $all] = [$(Self::$name),*];
+
+            /// Their names, in the same order.
+            pub const NAMES: [&str; $all] = [$($text),*];
+
+            /// As the server calls it.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+        }
+    };
+}

@@ -1,0 +1,176 @@
+//! Bounded names: their numbers, and what is counted under them: see [`observer_ebpf::layout::names`].
+
+use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::btf_maps::{HashMap, PerCpuHashMap, Stack};
+use aya_ebpf::helpers::generated::{bpf_map_lookup_elem, bpf_map_update_elem};
+use aya_ebpf::macros::btf_map;
+use observer_ebpf::layout::Role;
+use observer_ebpf::layout::connection::{AF_UNIX, Connection, UNIX_PATH_MAX};
+use observer_ebpf::layout::names::{CROWDED, CountKey, KeyCounts, Name, Namespace, Prefixes, ServiceKey};
+use observer_ebpf::stream::names::Names;
+
+use crate::assembly;
+use crate::calls::buffers::Buffers;
+use crate::maps::{CONTROL, UNIX_PATHS};
+
+/// Numbers of processes and the servers that they have to do with. The agent removes those of processes that are gone.
+#[btf_map]
+static SERVICES: HashMap<ServiceKey, u64, 65_536, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+
+/// Numbers of prefixes of cache keys. Its size is how many are told apart.
+#[btf_map]
+static PREFIXES: HashMap<Name, u64, 1> = HashMap::new();
+
+/// Numbers that may be given to prefixes.
+#[btf_map]
+static FREE_PREFIXES: Stack<u32, 1> = Stack::new();
+
+/// Keys found and not found, by process and server and by prefix. When it is full, they are counted in the connection's
+/// slot instead. For each processor, as a server has many connections, which move on several at once.
+#[btf_map]
+static PREFIX_COUNTS: PerCpuHashMap<CountKey, KeyCounts, 65_536, { BPF_F_NO_PREALLOC as usize }> =
+    PerCpuHashMap::new();
+
+/// `BPF_NOEXIST` (`include/uapi/linux/bpf.h`).
+const NO_EXIST: u64 = 1;
+
+/// The number of a name in one of the maps of names.
+#[inline(always)]
+fn known(map: *mut core::ffi::c_void, name: &Name) -> Option<u32> {
+    // SAFETY: the key is as the map has it; what it returns is null or a value, which is never written again.
+    unsafe {
+        bpf_map_lookup_elem(map, core::ptr::from_ref(name).cast_mut().cast())
+            .cast::<u64>()
+            .as_ref()
+            .map(|&number| number as u32)
+    }
+}
+
+/// The number of a prefix, a new one if it has none; [`CROWDED`] if there is no place for it.
+#[inline(never)]
+fn prefix(name: &Name) -> u32 {
+    let map = (&raw const PREFIXES).cast_mut().cast();
+    if let Some(number) = known(map, name) {
+        return number;
+    }
+    let Ok(Some(given)) = FREE_PREFIXES.pop() else { return CROWDED };
+    let number = u64::from(given);
+    // SAFETY: key and value are as the map has them.
+    let stored = unsafe {
+        let name = core::ptr::from_ref(name).cast_mut().cast();
+        bpf_map_update_elem(map, name, (&raw const number).cast_mut().cast(), NO_EXIST)
+    };
+    if stored == 0 {
+        return given;
+    }
+    // Another processor has come first.
+    let _ = FREE_PREFIXES.push(given, 0);
+    known(map, name).unwrap_or(CROWDED)
+}
+
+/// Counts keys under a prefix. False if there is no room to.
+#[inline(never)]
+fn count_keys(key: &CountKey, counts: &KeyCounts) -> bool {
+    let map = (&raw const PREFIX_COUNTS).cast_mut().cast();
+    let place = core::ptr::from_ref(key).cast_mut().cast();
+    // SAFETY: the key is as the map has it; what it returns is null or this processor's value.
+    let present = unsafe { bpf_map_lookup_elem(map, place).cast::<KeyCounts>() };
+    if present.is_null() {
+        // SAFETY: key and value are as the map has them; the other processors' values are set to zeroes.
+        return unsafe {
+            bpf_map_update_elem(map, place, core::ptr::from_ref(counts).cast_mut().cast(), NO_EXIST) == 0
+        };
+    }
+    // A program that is interrupted here goes on with the same value.
+    // SAFETY: fields of a map's value.
+    unsafe {
+        assembly::add(&raw mut (*present).hits, counts.hits);
+        assembly::add(&raw mut (*present).misses, counts.misses);
+    }
+    true
+}
+
+/// Copies a path, four bytes at a time: as one value it would go by way of the stack.
+#[inline(always)]
+fn copy(from: &[u8; UNIX_PATH_MAX], to: &mut [u8; UNIX_PATH_MAX]) {
+    let (from, to) = (from.as_ptr().cast::<u32>(), to.as_mut_ptr().cast::<u32>());
+    let mut at = 0;
+    while at < UNIX_PATH_MAX / 4 {
+        // SAFETY: within both, which are aligned to four bytes where they are in their structures.
+        unsafe { to.add(at).write_volatile(from.add(at).read_unaligned()) };
+        at += 1;
+    }
+}
+
+/// The number of a connection's process and server, a new one if they have none; 0 if there is no room.
+#[inline(never)]
+fn service(connection: &mut Connection, buffers: &mut Buffers) -> u32 {
+    let index = buffers.index();
+    let key = buffers.service();
+    key.owner = connection.owner;
+    key.comm = connection.comm;
+    key.family = connection.family;
+    key.role = u32::from(connection.role);
+    key.protocol = u32::from(connection.protocol);
+    key.port = 0;
+    copy(&[0; UNIX_PATH_MAX], &mut key.address);
+    let is_server = connection.role == Role::Server as u8;
+    if connection.family == AF_UNIX {
+        if let Some(path) = UNIX_PATHS.get_ptr(index) {
+            // SAFETY: a map's value, which is not written again while the slot is in use.
+            let path = unsafe { &*path };
+            copy(&path.path, &mut key.address);
+            key.port = path.length as u16;
+        }
+    } else {
+        let (address, port) = if is_server {
+            (&connection.local, connection.local_port)
+        } else {
+            (&connection.remote, connection.remote_port)
+        };
+        let mut at = 0;
+        while at < address.len() {
+            key.address[at] = address[at];
+            at += 1;
+        }
+        key.port = port;
+    }
+    let map = (&raw const SERVICES).cast_mut().cast();
+    let place = core::ptr::from_mut(key).cast();
+    // SAFETY: the key is as the map has it; what it returns is null or a value, which is never written again.
+    if let Some(&number) = unsafe { bpf_map_lookup_elem(map, place).cast::<u64>().as_ref() } {
+        return number as u32;
+    }
+    let Some(control) = CONTROL.get_ptr_mut(0) else { return 0 };
+    // SAFETY: a field of a map's entry.
+    let number = unsafe { assembly::fetch_add(&raw mut (*control).services, 1) } + 1;
+    // SAFETY: key and value are as the map has them.
+    let stored = unsafe { bpf_map_update_elem(map, place, (&raw const number).cast_mut().cast(), NO_EXIST) };
+    if stored == 0 {
+        return number as u32;
+    }
+    // Another processor may have come first; or there is no room.
+    // SAFETY: as above.
+    unsafe { bpf_map_lookup_elem(map, place).cast::<u64>().as_ref() }.map_or(0, |&number| number as u32)
+}
+
+impl Names<Prefixes> for Buffers {
+    #[inline(always)]
+    fn number(&mut self, name: &Name) -> u32 {
+        prefix(name)
+    }
+
+    #[inline(always)]
+    fn epoch(&self) -> u32 {
+        CONTROL.get(0).map_or(0, |control| control.epochs[Prefixes::PLACE])
+    }
+
+    #[inline(always)]
+    fn count(&mut self, connection: &mut Connection, number: u32, counts: &KeyCounts) -> bool {
+        if connection.service == 0 {
+            connection.service = service(connection, self);
+        }
+        let key = CountKey { service: connection.service, name: number };
+        key.service != 0 && count_keys(&key, counts)
+    }
+}

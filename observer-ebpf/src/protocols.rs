@@ -1,0 +1,59 @@
+//! The table of protocols. A line each: from it come their numbers, labels and default ports, the unions of their
+//! parsers and of their counters, and every dispatch over them. No dispatch has an arm for the rest, so that a protocol
+//! which is in the table and not handled somewhere does not compile.
+//!
+//! To add one: a folder here, with its parser and its counters; its line below; and what the compiler asks for then.
+
+#[macro_use]
+mod table;
+
+pub mod http;
+pub mod postgres;
+pub mod redis;
+pub mod tls;
+pub mod websocket;
+
+use self::websocket::WebSocket;
+use self::websocket::frames::Frames;
+use crate::layout::connection::Connection;
+use crate::layout::names::Prefixes;
+use crate::layout::{Direction, Side};
+use crate::stream::names::Names;
+use crate::stream::parser::{Adopts, Parser, Recognise};
+use crate::stream::session::Session;
+use crate::stream::start::{Match, Start};
+use crate::stream::subprograms::{Looks, Runs};
+
+protocols! { ($)
+    // Their streams are parsed. Where first bytes may be of several, the one that stands first is asked first.
+    parsed {
+        /// HTTP/1 that has not been upgraded, or HTTP/2 in the clear.
+        Http = 1, "http", http::Http;
+        /// RFC 6455.
+        WebSocket = 2, "websocket", websocket::WebSocket;
+        /// `PostgreSQL`'s frontend/backend protocol, version 3.
+        Postgres = 3, "postgres", postgres::Postgres, port 5432;
+        /// RESP.
+        Redis = 4, "redis", redis::Redis, port 6379;
+    }
+    // They are recognised, and counted as connections and bytes.
+    recognised {
+        /// TLS records.
+        Tls = 5, "tls", tls::Tls;
+    }
+    // Not told yet, or not one of the others.
+    none Unknown = 0, "unknown";
+}
+
+/// What a connection first seen in the middle is taken for until it is known: the one protocol that a single call does
+/// not tell.
+pub(crate) const GUESS: Protocol = Protocol::WebSocket;
+
+impl Parsers {
+    /// The parser of [`GUESS`].
+    #[inline(always)]
+    pub(crate) const fn guess(&mut self) -> &mut WebSocket {
+        // SAFETY: of integers only, without padding: whatever is there is a state.
+        unsafe { &mut self.websocket }
+    }
+}

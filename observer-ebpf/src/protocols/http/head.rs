@@ -1,0 +1,175 @@
+//! The head of an HTTP/1 request or response (RFC 9112), searched for the WebSocket handshake
+//! (RFC 6455, section 4): a byte at a time, so that it may be split anywhere.
+//!
+//! Heads of other messages are not searched: a head that neither starts `GET ` nor `HTTP/1.1 101` is not
+//! part of a handshake. Of those that start `HTTP/1.1 429` (RFC 6585, section 4), that much is told.
+
+use crate::stream::start::Pattern;
+
+/// The start line that a handshake's request has.
+pub(super) const REQUEST: &[u8] = b"GET ";
+/// The start line that a handshake's response has.
+pub(super) const RESPONSE: &[u8] = b"HTTP/1.1 101";
+
+/// [`REQUEST`], and [`RESPONSE`] in two, as patterns.
+pub(crate) const REQUEST_PATTERN: Pattern = Pattern::text(REQUEST);
+pub(crate) const RESPONSE_PATTERNS: [Pattern; 2] = [Pattern::text(b"HTTP/1.1"), Pattern::text(b" 101")];
+/// What a response that turns a request away has behind its version, and where in the start line it differs
+/// from [`RESPONSE`].
+const REFUSAL: &[u8] = b" 429";
+const REFUSAL_DIFFERS: u8 = 9;
+pub(crate) const REFUSAL_PATTERN: Pattern = Pattern::text(REFUSAL);
+/// Bytes of a response's version and status.
+pub(crate) const STATUS_END: u32 = RESPONSE.len() as u32;
+/// The end of a head.
+pub(crate) const END: u32 = u32::from_le_bytes(*b"\r\n\r\n");
+
+const UPGRADE: &[u8] = b"upgrade:";
+const EXTENSIONS: &[u8] = b"sec-websocket-extensions:";
+const WEBSOCKET: &[u8] = b"websocket";
+const DEFLATE: &[u8] = b"permessage-deflate";
+
+/// [`Head::found`]: there is an `Upgrade: websocket`.
+pub(super) const FOUND_UPGRADE: u8 = 1;
+/// [`Head::found`]: `permessage-deflate` is offered or accepted (RFC 7692).
+pub(super) const FOUND_DEFLATE: u8 = 2;
+
+/// Where in the head the next byte stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Place {
+    /// In the start line, which must be as expected.
+    Start = 0,
+    /// In a line of no interest.
+    Line = 1,
+    /// At the start of a line.
+    LineStart = 2,
+    /// In what may be the name `Upgrade`.
+    UpgradeName = 3,
+    /// In what may be the name `Sec-WebSocket-Extensions`.
+    ExtensionsName = 4,
+    /// In the value of `Upgrade`.
+    UpgradeValue = 5,
+    /// In the value of `Sec-WebSocket-Extensions`.
+    ExtensionsValue = 6,
+    /// In the status of a response that may turn a request away.
+    Refusal = 7,
+}
+
+/// What a byte brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// The head goes on.
+    More,
+    /// That was its last byte.
+    End,
+    /// The start line is not a handshake's, after this many bytes as expected.
+    Other(u8),
+    /// Nor is it a handshake's: it turns a request away.
+    Refused,
+}
+
+/// A head in progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub(super) struct Head {
+    place: u8,
+    /// How many bytes of what is expected at `place` have been seen.
+    at: u8,
+    /// `FOUND_*`.
+    pub(super) found: u8,
+}
+
+impl Head {
+    /// Before the first byte.
+    pub(super) const START: Self = Self { place: Place::Start as u8, at: 0, found: 0 };
+
+    /// Behind the method, which was a handshake's.
+    pub(super) const IN_START_LINE: Self = Self { place: Place::Line as u8, at: 0, found: 0 };
+
+    /// Takes in the next byte of a head that the client sends (`request`) or the server.
+    #[inline(always)]
+    pub(super) fn push(&mut self, byte: u8, request: bool) -> Progress {
+        let lower = byte.to_ascii_lowercase();
+        match self.place {
+            0 => {
+                let expected = if request { REQUEST } else { RESPONSE };
+                if expected.get(usize::from(self.at)) != Some(&byte) {
+                    if request || self.at != REFUSAL_DIFFERS || byte != REFUSAL[1] {
+                        return Progress::Other(self.at);
+                    }
+                    self.go(Place::Refusal, 2);
+                    return Progress::More;
+                }
+                self.at += 1;
+                if usize::from(self.at) == expected.len() {
+                    self.go(Place::Line, 0);
+                }
+            }
+            1 => {
+                if byte == b'\n' {
+                    self.go(Place::LineStart, 0);
+                }
+            }
+            2 => match lower {
+                b'\r' if self.at == 0 => self.at = 1,
+                b'\n' => return Progress::End,
+                b'u' => self.go(Place::UpgradeName, 1),
+                b's' => self.go(Place::ExtensionsName, 1),
+                _ => self.go(Place::Line, 0),
+            },
+            3 => self.name(UPGRADE, Place::UpgradeValue, lower),
+            4 => self.name(EXTENSIONS, Place::ExtensionsValue, lower),
+            5 => self.value(WEBSOCKET, FOUND_UPGRADE, lower),
+            7 => {
+                if REFUSAL.get(usize::from(self.at)) != Some(&byte) {
+                    return Progress::Other(REFUSAL_DIFFERS);
+                }
+                self.at += 1;
+                if usize::from(self.at) == REFUSAL.len() {
+                    return Progress::Refused;
+                }
+            }
+            _ => self.value(DEFLATE, FOUND_DEFLATE, lower),
+        }
+        Progress::More
+    }
+
+    #[inline(always)]
+    fn go(&mut self, place: Place, at: u8) {
+        self.place = place as u8;
+        self.at = at;
+    }
+
+    /// Matches a header's name, colon included.
+    #[inline(always)]
+    fn name(&mut self, name: &[u8], value: Place, lower: u8) {
+        if name.get(usize::from(self.at)) == Some(&lower) {
+            self.at += 1;
+            if usize::from(self.at) == name.len() {
+                self.go(value, 0);
+            }
+        } else if lower == b'\n' {
+            self.go(Place::LineStart, 0);
+        } else {
+            self.go(Place::Line, 0);
+        }
+    }
+
+    /// Looks for a token in a header's value. No token here starts again within itself, so that a
+    /// mismatch can only be the start of another try.
+    #[inline(always)]
+    fn value(&mut self, token: &[u8], found: u8, lower: u8) {
+        if lower == b'\n' {
+            self.go(Place::LineStart, 0);
+        } else if token.get(usize::from(self.at)) == Some(&lower) {
+            self.at += 1;
+            if usize::from(self.at) == token.len() {
+                self.found |= found;
+                self.go(Place::Line, 0);
+            }
+        } else {
+            self.at = u8::from(token.first() == Some(&lower));
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Messages by their headers, the same for both sides.
+
+use super::text::Text;
+use super::{LENGTH_MAX, Mode, PLAIN_AT_ONCE, Postgres, count_error};
+use crate::layout::connection::Connection;
+use crate::layout::losses::Desync;
+use crate::stream::bytes::{Bytes, Host, ITERATIONS_MAX, is_done};
+
+impl Postgres {
+    /// Takes what is in reach: a payload's bytes, or a message's header and what is looked at behind it. Goes
+    /// at least one byte further.
+    #[inline(always)]
+    pub(super) fn take<const SERVER: bool, S: Host>(
+        &mut self,
+        source: &mut S,
+        connection: &mut Connection,
+    ) -> Result<(), Desync> {
+        let at = source.position();
+        let left = source.end().saturating_sub(at);
+        if left == 0 {
+            return Ok(());
+        }
+        let stream = &mut self.streams[usize::from(SERVER)];
+        if stream.skip > 0 && stream.text.is_over() {
+            let bytes = if stream.skip < left { stream.skip } else { left };
+            stream.skip -= bytes;
+            source.go_to(at + bytes);
+            return Ok(());
+        }
+        let mut available = source.window(at).map_err(|_| Desync::Unread)?;
+        let (mut lo, mut hi) = source.words(at);
+        if stream.skip > 0 {
+            stream.skip -= 1;
+            source.go_to(at + 1);
+            self.read_text::<SERVER>(lo as u8, connection);
+            return Ok(());
+        }
+        let mut at = at;
+        if stream.carried == 0 && stream.is(Mode::Messages) && self.encryption == 0 {
+            let all = available == left;
+            let mut executes = false;
+            if !SERVER {
+                self.begin(lo as u8, source, connection);
+            }
+            let start = at;
+            for _ in 0..PLAIN_AT_ONCE {
+                let (kind, length) = (lo as u8, ((lo >> 8) as u32).swap_bytes());
+                // With the next header in reach behind it, or the end.
+                let room = if all { available } else { available.saturating_sub(16) };
+                let begun = SERVER || self.open != 0 || kind == b'd';
+                if !(begun && is_plain::<SERVER>(kind, length) && length < room && available >= 5) {
+                    break;
+                }
+                executes |= !SERVER && kind == b'E';
+                at += 1 + length;
+                available -= 1 + length;
+                (lo, hi) = source.words(at);
+            }
+            if executes {
+                self.execute();
+            }
+            source.go_to(at);
+            if available == 0 {
+                return Ok(());
+            }
+            if !SERVER && at != start {
+                self.begin(lo as u8, source, connection);
+            }
+        }
+        let reach = if available < 16 { available } else { 16 };
+        if SERVER {
+            self.take_backend(at, (lo, hi), reach, source, connection)
+        } else {
+            self.take_frontend(at, (lo, hi), reach, source, connection)
+        }
+    }
+
+    /// A byte of a text.
+    #[inline(always)]
+    fn read_text<const SERVER: bool>(&mut self, byte: u8, connection: &mut Connection) {
+        let stream = &mut self.streams[usize::from(SERVER)];
+        if SERVER {
+            if let Some(class) = stream.text.push_field(byte) {
+                count_error(connection, class);
+            }
+        } else if let Some(kind) = stream.text.push_statement(byte) {
+            self.tell_kind(kind);
+        }
+        let stream = &mut self.streams[usize::from(SERVER)];
+        if stream.skip == 0 {
+            stream.text = Text::NONE;
+        }
+    }
+}
+
+/// See [`crate::stream::parser::Parser::is_whole`].
+#[inline(always)]
+pub(super) fn is_whole<const SERVER: bool, S: Bytes>(source: &mut S) -> bool {
+    source.scratch().last = [0; 2];
+    source.go_to(0);
+    let mut sound = true;
+    let finished = S::repeat(ITERATIONS_MAX, || {
+        let at = source.position();
+        let left = source.end().saturating_sub(at);
+        let available = source.window(at).unwrap_or(0);
+        let (lo, _) = source.words(at);
+        let (kind, length) = (lo as u8, ((lo >> 8) as u32).swap_bytes());
+        sound = available >= 5 && is_sound::<SERVER>(kind, length).is_ok() && length < left;
+        if !sound {
+            return false;
+        }
+        let payload = if available >= 6 && length > 4 { (lo >> 40) as u8 } else { 0 };
+        source.scratch().last = [kind, payload];
+        source.go_to(at + 1 + length);
+        !is_done(source)
+    });
+    source.go_to(0);
+    let [kind, payload] = source.scratch().last;
+    let ends = if SERVER {
+        kind == b'Z' && matches!(payload, b'I' | b'T' | b'E')
+    } else {
+        kind == b'Q' || kind == b'S' || kind == b'F' || kind == b'X'
+    };
+    finished && sound && ends
+}
+
+/// The types of a direction's messages, by bit, from 0 and from 64 on.
+const fn types(list: &[u8]) -> [u64; 2] {
+    let mut bits = [0; 2];
+    let mut at = 0;
+    while at < list.len() {
+        bits[(list[at] >> 6) as usize & 1] |= 1 << (list[at] & 63);
+        at += 1;
+    }
+    bits
+}
+
+const CLIENT_TYPES: [u64; 2] = types(b"BCDEFHPQSXcdfp");
+const SERVER_TYPES: [u64; 2] = types(b"123ACDEGHIKNRSTVWZcdnstv");
+/// Those that have no payload.
+const CLIENT_EMPTY: [u64; 2] = types(b"HSXc");
+const SERVER_EMPTY: [u64; 2] = types(b"123Icns");
+
+/// Those that need no more than a look at their header, where a request is open already.
+const CLIENT_PLAIN: [u64; 2] = types(b"BCDEHd");
+const SERVER_PLAIN: [u64; 2] = types(b"123ADGHIKNRSTVWcdnstv");
+
+/// Whether a message of this type and length is one of those.
+#[inline(always)]
+const fn is_plain<const SERVER: bool>(kind: u8, length: u32) -> bool {
+    let (types, empty) = if SERVER { (SERVER_PLAIN, SERVER_EMPTY) } else { (CLIENT_PLAIN, CLIENT_EMPTY) };
+    has(types, kind) && length >= 4 && (length == 4 || !has(empty, kind))
+}
+
+#[inline(always)]
+const fn has(types: [u64; 2], kind: u8) -> bool {
+    let bits = if kind < 64 { types[0] } else { types[1] };
+    kind < 128 && bits >> (kind & 63) & 1 != 0
+}
+
+/// Whether a message of this type and length (its own four bytes included) can be.
+#[inline(always)]
+pub(super) fn is_sound<const SERVER: bool>(kind: u8, length: u32) -> Result<(), Desync> {
+    let (types, empty) = if SERVER { (SERVER_TYPES, SERVER_EMPTY) } else { (CLIENT_TYPES, CLIENT_EMPTY) };
+    if !has(types, kind) {
+        return Err(Desync::Header);
+    }
+    let exact = has(empty, kind);
+    let ready = SERVER && kind == b'Z';
+    if !(4..=LENGTH_MAX).contains(&length) || (exact && length != 4) || (ready && length != 5) {
+        return Err(Desync::Length);
+    }
+    Ok(())
+}

@@ -1,0 +1,293 @@
+//! What is made of a command's arguments.
+
+use super::kinds::{is_key, is_left_alone, is_many, is_subscription, is_value, is_word, unit_of, waits};
+use super::{CommandField, SCAN_MAX, Unit, WORD_MAX, Wanted};
+use crate::layout::buckets::{add, bucket};
+use crate::layout::connection::Connection;
+use crate::layout::names::{NONE, OTHER, Prefixes};
+use crate::protocols::redis::Redis;
+use crate::protocols::redis::layout::{Command, SIZE_BOUNDS, State, TTL_BOUNDS};
+use crate::protocols::redis::text;
+use crate::stream::bytes::{Host, hide_field, low_bytes};
+use crate::stream::names::Names;
+use crate::stream::prefix::KEY_MAX;
+use crate::stream::queue::{ALONE, KEYS, Run, SUMMED};
+use crate::stream::text::{Prefix, number, prefix, words};
+
+impl Redis {
+    /// An argument of `length` bytes comes next. True if it is of no interest.
+    #[inline(always)]
+    pub(super) fn begin_argument(&mut self, length: u32, connection: &mut Connection) -> bool {
+        let commands = &mut self.commands;
+        commands.skip = length + 2;
+        let index = commands.index;
+        let code = commands.command;
+        let mut look = CommandField::Over;
+        let mut wanted = 0;
+        if index == 0 {
+            commands.begin(Command::Other as u8);
+            if length <= WORD_MAX {
+                look = CommandField::Name;
+                wanted = length;
+            }
+        } else if is_key(code, index) {
+            look = CommandField::Key;
+            wanted = if length < KEY_MAX { length } else { KEY_MAX };
+        } else if is_value(code, index) {
+            count_value(connection, length);
+        } else if is_word(code, index) && length <= WORD_MAX {
+            look = CommandField::Word;
+            wanted = length;
+        }
+        commands.look_at(look, wanted);
+        wanted == 0
+    }
+
+    /// All of an argument has been seen that is looked at.
+    #[inline(always)]
+    pub(in crate::protocols::redis) fn end_look<S: Names<Prefixes>>(
+        &mut self,
+        source: &mut S,
+        connection: &mut Connection,
+    ) {
+        let commands = &mut self.commands;
+        let [first, second, ..] = commands.text;
+        let length = u32::from(commands.text_length);
+        let look = commands.look;
+        commands.look = CommandField::Over as u8;
+        let is_name = commands.index == 0;
+        commands.number = NONE;
+        let mut is_key = false;
+        if is_name {
+            let named = look == CommandField::Name as u8 && length > 0;
+            commands.command =
+                if named { text::command(first, second, length) } else { Command::Other as u8 };
+        } else if look == CommandField::Key as u8 || look == CommandField::Scan as u8 {
+            if !self.end_key(look, source) {
+                return;
+            }
+            is_key = true;
+        } else if look == CommandField::Word as u8 {
+            self.end_word(first, second, length, source, connection);
+        }
+        let commands = &mut self.commands;
+        commands.index = commands.index.wrapping_add(1);
+        commands.args = commands.args.saturating_sub(1);
+        let code = hide_field(&commands.command);
+        let (args, last) = (commands.args, commands.args == 0);
+        if commands.pushed == 0 && (last || is_key || (is_name && !waits(code))) {
+            self.push(code, args, source, connection);
+        } else if is_key {
+            self.push_keys(code, 1, source);
+        }
+        if last {
+            self.end_command(connection);
+        }
+    }
+
+    /// A key, or its start, is in the text. False if more of it has to be looked at.
+    #[inline(always)]
+    fn end_key<S: Names<Prefixes>>(&mut self, look: u8, source: &mut S) -> bool {
+        let commands = &mut self.commands;
+        let number = if look == CommandField::Scan as u8 {
+            if commands.wanted != 0 { OTHER } else { NONE }
+        } else {
+            match prefix(&commands.text, source.separator()) {
+                Prefix::Without if commands.skip > 2 => {
+                    if commands.skip <= SCAN_MAX {
+                        commands.look = CommandField::Scan as u8;
+                        commands.wanted = 0;
+                        return false;
+                    }
+                    OTHER
+                }
+                Prefix::Without => NONE,
+                Prefix::Other => OTHER,
+                Prefix::Is(length) => commands.last.number(&commands.text, length, source),
+            }
+        };
+        self.commands.number = number;
+        true
+    }
+
+    /// Keys of the command that was queued last.
+    #[inline(always)]
+    pub(super) fn push_keys<S: Host>(&mut self, code: u8, units: u32, source: &mut S) {
+        if self.commands.keyless != 0 {
+            return;
+        }
+        let prefix = self.commands.number as u16;
+        let flags = if code == Command::Exists as u8 { KEYS | SUMMED } else { KEYS };
+        let run = Run { start_ns: source.now_ns(), end: 0, prefix, code, flags };
+        if !self.queue.push(units, run) {
+            self.commands.keyless = 1;
+        }
+    }
+
+    /// An option or a number of at most 16 bytes.
+    #[inline(always)]
+    pub(super) fn end_word<S: Host>(
+        &mut self,
+        lo: u64,
+        hi: u64,
+        length: u32,
+        source: &mut S,
+        connection: &mut Connection,
+    ) {
+        const EX: u64 = words("ex").0;
+        const PX: u64 = words("px").0;
+        const EXAT: u64 = words("exat").0;
+        const PXAT: u64 = words("pxat").0;
+        const KEEPTTL: u64 = words("keepttl").0;
+        const PERSIST: u64 = words("persist").0;
+        const REPLY: u64 = words("reply").0;
+        const ON: u64 = words("on").0;
+        const OFF: u64 = words("off").0;
+        const SKIP: u64 = words("skip").0;
+        let commands = &mut self.commands;
+        let code = commands.command;
+        let option = if length <= 8 { low_bytes(lo | 0x2020_2020_2020_2020, length) } else { 0 };
+        if code == Command::Client as u8 {
+            if commands.index == 1 {
+                commands.client_reply = u8::from(option == REPLY);
+            } else if commands.client_reply != 0 {
+                // Said with the command itself: `ON` has a reply, the others have none.
+                if option == ON {
+                    commands.replies = Wanted::All as u8;
+                } else if option == OFF || option == SKIP {
+                    let off = commands.replies == Wanted::None as u8;
+                    commands.client_reply = 2;
+                    if option == OFF {
+                        commands.replies = Wanted::None as u8;
+                    } else if !off {
+                        commands.replies = Wanted::NotNext as u8;
+                    }
+                }
+            }
+            return;
+        }
+        let unit = if commands.index == 2 { unit_of(code) } else { hide_field(&commands.unit) };
+        commands.unit = Unit::None as u8;
+        if unit != Unit::None as u8 {
+            if let Some(number) = number(lo, hi, length) {
+                count_ttl(unit, number, source, connection);
+            }
+            return;
+        }
+        commands.unit = match option {
+            EX => Unit::Seconds,
+            PX => Unit::Milliseconds,
+            EXAT => Unit::AtSecond,
+            PXAT => Unit::AtMillisecond,
+            _ => Unit::None,
+        } as u8;
+        if commands.unit != Unit::None as u8 || option == KEEPTTL || option == PERSIST {
+            commands.lives = 1;
+        }
+    }
+
+    /// A command is complete.
+    #[inline(always)]
+    pub(super) fn end_command(&mut self, connection: &mut Connection) {
+        let commands = &self.commands;
+        let code = commands.command;
+        let values = if code == Command::Mset as u8 || code == Command::Msetnx as u8 {
+            commands.index.saturating_sub(1) / 2
+        } else {
+            u32::from(
+                (code == Command::Set as u8 && commands.lives == 0 && commands.index > 2)
+                    || (code == Command::Setnx as u8 || code == Command::Getset as u8) && commands.index > 2,
+            )
+        };
+        if values > 0 {
+            count_without_life(connection, values);
+        }
+    }
+
+    /// Counts a command, and waits for its reply. `args` is how many arguments are still to come.
+    #[inline(always)]
+    pub(super) fn push<S: Host>(&mut self, code: u8, args: u32, source: &mut S, connection: &mut Connection) {
+        count_command(code, connection);
+        let commands = &mut self.commands;
+        commands.pushed = 1;
+        if is_left_alone(code) {
+            self.ignored = 1;
+            connection.details.redis_mut().state = State::Ignored as u8;
+            return;
+        }
+        let said = commands.client_reply == 2;
+        if !said && commands.replies == Wanted::NotNext as u8 {
+            commands.replies = Wanted::All as u8;
+            commands.keyless = 1;
+            return;
+        }
+        if said || commands.replies == Wanted::None as u8 {
+            commands.keyless = 1;
+            return;
+        }
+        // One reply for each channel.
+        let units = if is_subscription(code) && args > 0 { args } else { 1 };
+        let alone = is_subscription(code) || is_many(code);
+        self.await_reply(code, units, if alone { ALONE } else { 0 }, source, connection);
+    }
+
+    /// Waits for the reply to a command, or for one to each of its channels.
+    #[inline(always)]
+    pub(super) fn await_reply<S: Host>(
+        &mut self,
+        code: u8,
+        units: u32,
+        flags: u8,
+        source: &mut S,
+        connection: &mut Connection,
+    ) {
+        let prefix = self.commands.number as u16;
+        let run = Run { start_ns: source.now_ns(), end: 0, prefix, code, flags };
+        let counters = connection.details.redis_mut();
+        counters.asked = counters.asked.wrapping_add(units);
+        self.commands.keyless = u8::from(!self.queue.push(units, run));
+    }
+}
+
+/// Counts a command.
+#[inline(always)]
+pub(super) fn count_command(code: u8, connection: &mut Connection) {
+    let counters = connection.details.redis_mut();
+    if let Some(count) = counters.commands.get_mut(usize::from(code)) {
+        *count = count.wrapping_add(1);
+    }
+    counters.counted = counters.counted.wrapping_add(1);
+}
+
+/// Counts writes without a time to live.
+#[inline(always)]
+pub(super) fn count_without_life(connection: &mut Connection, writes: u32) {
+    let counters = connection.details.redis_mut();
+    counters.writes_without_ttl = counters.writes_without_ttl.wrapping_add(writes);
+}
+
+#[inline(always)]
+pub(super) fn count_value(connection: &mut Connection, length: u32) {
+    let counters = connection.details.redis_mut();
+    counters.value_bytes = counters.value_bytes.saturating_add(u64::from(length));
+    counters.counted = counters.counted.wrapping_add(1);
+    add(&mut counters.sizes, bucket(&SIZE_BOUNDS, u64::from(length)));
+}
+
+#[inline(always)]
+fn count_ttl<S: Host>(unit: u8, number: u64, source: &mut S, connection: &mut Connection) {
+    let seconds = unit == Unit::Seconds as u8 || unit == Unit::AtSecond as u8;
+    // Sixteen digits, and three more, are not too many.
+    let mut milliseconds = if seconds { number.wrapping_mul(1000) } else { number };
+    if unit == Unit::AtSecond as u8 || unit == Unit::AtMillisecond as u8 {
+        let now = source.wall_ns() / 1_000_000;
+        if now == 0 {
+            return;
+        }
+        milliseconds = milliseconds.saturating_sub(now);
+    }
+    let counters = connection.details.redis_mut();
+    counters.ttl_ms = counters.ttl_ms.saturating_add(milliseconds);
+    counters.counted = counters.counted.wrapping_add(1);
+    add(&mut counters.ttls, bucket(&TTL_BOUNDS, milliseconds));
+}

@@ -1,0 +1,413 @@
+//! RESP2 and RESP3, and inline commands ("Redis serialization protocol specification" in the Redis
+//! documentation).
+//!
+//! ```text
+//!   client:  *2 $3 GET $6 user:1 │ *3 … │ PING        arrays of bulk strings, or a line
+//!   server:  $5 Alice            │ +OK  │ +PONG       one reply each, in order; pushes in between
+//! ```
+//!
+//! Of a command its name is looked at, the keys of those that find or miss one, and the options of those that give
+//! a time to live; of a reply its first line, and the text of `INFO`'s. Nothing of a key is kept but its prefix.
+//!
+//! **Nesting.** Aggregates within a reply are stepped over by one count of elements still to come.
+//!
+//! **Bulk.** Values are stepped over by their length, and a call that lies inside one is not read at all. A call's
+//! iterations are bounded by [`ITERATIONS_MAX`].
+
+mod commands;
+mod detect;
+pub mod layout;
+mod replies;
+mod text;
+
+use self::commands::Commands;
+use self::layout::State;
+use self::replies::Replies;
+use crate::layout::connection::Connection;
+use crate::layout::losses::Desync;
+use crate::layout::names::Prefixes;
+use crate::layout::{Direction, Role, Side, Zeroes as _};
+use crate::protocols::Protocol;
+use crate::stream::bytes::{Bytes, ITERATIONS_MAX, is_done};
+use crate::stream::names::Names;
+use crate::stream::parser::{Opening, Outcome, Parse, Parser, StreamId};
+use crate::stream::queue::Queue;
+use crate::stream::subprograms::{Looks, Runs, Subprograms};
+use crate::stream::text::{find_in_two, number};
+
+/// Commands or replies in one iteration of the loop over a call's bytes.
+const AT_ONCE: u32 = 4;
+
+/// The longest bulk string: `proto-max-bulk-len` as it is unless changed.
+const LENGTH_MAX: u64 = 512 << 20;
+
+/// The most elements of an aggregate.
+const COUNT_MAX: u64 = 1 << 31;
+
+/// Both directions of a session. All zeroes at its start.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Redis {
+    commands: Commands,
+    replies: Replies,
+    queue: Queue,
+    /// By [`Side`]: 1 while out of sync.
+    lost: [u8; 2],
+    /// Set by the client's direction when it falls out of sync: which reply belongs to which command is then
+    /// not known either.
+    unmatched: u8,
+    /// 1 if it is a replica's connection, or a monitor's.
+    ignored: u8,
+    /// 1 while only inline commands have been seen, and no reply to them.
+    tentative: u8,
+    reserved: [u8; 3],
+}
+
+const _: () = assert!(align_of::<Redis>() == 8 && size_of::<Redis>().is_multiple_of(8));
+
+impl Redis {
+    /// Nothing seen yet.
+    pub const START: Self = Self {
+        commands: Commands::START,
+        replies: Replies::START,
+        queue: Queue::START,
+        lost: [0; 2],
+        unmatched: 0,
+        ignored: 0,
+        tentative: 0,
+        reserved: [0; 3],
+    };
+
+    #[inline(always)]
+    fn reset(&mut self, lost: u8) {
+        self.commands.clear();
+        self.replies.clear();
+        self.queue.reset();
+        self.lost = [lost; 2];
+        self.unmatched = 0;
+        self.ignored = 0;
+        self.tentative = 0;
+    }
+
+    /// Runs through the bytes of a call of the client's, or of the server's.
+    #[inline(always)]
+    fn run_call<const SERVER: bool, S: Runs<Self> + Looks<Self> + Names<Prefixes>>(
+        &mut self,
+        stream: StreamId,
+        source: &mut S,
+        connection: &mut Connection,
+    ) -> Outcome {
+        if self.ignored != 0 {
+            return Outcome::SAME;
+        }
+        let side = if SERVER { Side::Server } else { Side::Client };
+        if SERVER && self.tentative != 0 {
+            self.tentative = 0;
+            let is_reply = source.window(0).is_ok() && replies::is_type(source.words(0).0 as u8);
+            return if is_reply { Outcome::CONFIRMED } else { Outcome::became(Protocol::Unknown) };
+        }
+        let mut resynced = false;
+        if SERVER && self.unmatched != 0 {
+            self.unmatched = 0;
+            self.lose(side, connection);
+            resynced = true;
+        }
+        if self.lost[side as usize] != 0 {
+            let found = if SERVER { self.resync_replies(source, connection) } else { source.is_whole(side) };
+            if !found {
+                return if resynced { Outcome::RESYNCED } else { Outcome::SAME };
+            }
+            self.lost[side as usize] = 0;
+            resynced = true;
+        }
+        if !SERVER {
+            self.commands.refresh(source);
+        }
+        let mut code = 0;
+        let finished = S::repeat(ITERATIONS_MAX / AT_ONCE, || {
+            (0..AT_ONCE).all(|_| {
+                code = self.take::<SERVER, S>(stream, source, connection);
+                code == 0 && !is_done(source)
+            })
+        });
+        if SERVER {
+            self.settle(source, connection);
+        }
+        if code == 0 && finished {
+            return if resynced { Outcome::RESYNCED } else { Outcome::SAME };
+        }
+        if !SERVER && self.tentative != 0 {
+            return Outcome::became(Protocol::Unknown);
+        }
+        self.lose(side, connection);
+        Outcome::lost(Desync::from_code(code).unwrap_or(Desync::Bound))
+    }
+
+    /// Runs the subprogram that looks at what is in reach, and those that are asked for then; tells [`Desync::code`] of
+    /// what went wrong.
+    #[inline(always)]
+    fn take<const SERVER: bool, S: Runs<Self>>(
+        &mut self,
+        stream: StreamId,
+        source: &mut S,
+        connection: &mut Connection,
+    ) -> u32 {
+        let [plain, any, one, other] = if SERVER {
+            [Subprogram::PlainReply, Subprogram::Reply, Subprogram::Line, Subprogram::Value]
+        } else {
+            [Subprogram::PlainCommand, Subprogram::Command, Subprogram::Argument, Subprogram::Inline]
+        };
+        let mut code = source.run(plain, self, stream, connection);
+        if code == any.asked() {
+            code = source.run(any, self, stream, connection);
+        }
+        if code == one.asked() {
+            source.run(one, self, stream, connection)
+        } else if code == other.asked() {
+            source.run(other, self, stream, connection)
+        } else {
+            code
+        }
+    }
+
+    /// Runs a subprogram.
+    #[inline(always)]
+    pub fn run_subprogram<S: Runs<Self> + Looks<Self> + Names<Prefixes>>(
+        &mut self,
+        subprogram: Subprogram,
+        stream: StreamId,
+        source: &mut S,
+        connection: &mut Connection,
+    ) -> u32 {
+        let outcome = match subprogram {
+            Subprogram::ClientCall => return self.run_call::<false, S>(stream, source, connection).code(),
+            Subprogram::ServerCall => return self.run_call::<true, S>(stream, source, connection).code(),
+            Subprogram::PlainCommand => return self.plain_command(source, connection),
+            Subprogram::Command => return self.command(source, connection),
+            Subprogram::Argument => {
+                self.end_look(source, connection);
+                pass_unread(self.commands.unread(), source);
+                Ok(())
+            }
+            Subprogram::Inline => self.read_inline(source, connection),
+            Subprogram::PlainReply => return self.plain_reply(source, connection),
+            Subprogram::Reply => return self.reply(source),
+            Subprogram::Line => self.take_line(source, connection).map(|()| self.end_line(source)),
+            Subprogram::Value => {
+                self.read_value(source, connection);
+                Ok(())
+            }
+        };
+        Desync::code(outcome.err())
+    }
+}
+
+/// Goes past those bytes of a value that is not looked at which are there.
+#[inline(always)]
+fn pass_unread<S: Bytes>(unread: Option<&mut u32>, source: &mut S) {
+    if let Some(skip) = unread {
+        let at = source.position();
+        let left = source.end().saturating_sub(at);
+        let bytes = if *skip < left { *skip } else { left };
+        *skip -= bytes;
+        source.go_to(at + bytes);
+    }
+}
+
+/// Functions that the verifier checks each on its own.
+///
+/// But for the first two, none runs another: before 6.13 the kernel gives all that are on the stack at once no more than
+/// 512 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subprogram {
+    /// Takes in a call of the client's: [`Outcome::code`].
+    ClientCall,
+    /// Takes in a call of the server's.
+    ServerCall,
+    /// A command in one piece, or what is not looked at, of the client's; asks for the next one.
+    PlainCommand,
+    /// Anything else of the client's: asks for one of the two that follow.
+    Command,
+    /// An argument is over, as far as it is looked at.
+    Argument,
+    /// A byte of an inline command.
+    Inline,
+    /// A plain reply, or what is not looked at, of the server's; asks for the next one.
+    PlainReply,
+    /// Anything else of the server's: asks for one of the two that follow.
+    Reply,
+    /// A line that starts a value.
+    Line,
+    /// Bytes of a value that is looked at.
+    Value,
+}
+
+impl Subprogram {
+    /// What a subprogram returns that wants this one run next: no [`Desync::code`].
+    #[inline(always)]
+    const fn asked(self) -> u32 {
+        0x100 + self as u32
+    }
+}
+
+impl Subprograms for Redis {
+    type Subprogram = Subprogram;
+}
+
+impl Parser for Redis {
+    #[inline(always)]
+    fn start(&mut self, opening: Opening, _role: Role, connection: &mut Connection) {
+        self.reset(0);
+        self.commands.keep(opening.first, 0, opening.kept);
+        // What starts with an inline command may be something else: the first reply tells.
+        self.tentative = u8::from(opening.tentative);
+        connection.pending = self.tentative;
+        connection.details.redis_mut().state = State::Session as u8;
+    }
+
+    #[inline(always)]
+    fn resume(&mut self, _role: Role, connection: &mut Connection) {
+        self.reset(1);
+        connection.details.redis_mut().state = State::Session as u8;
+    }
+
+    #[inline(always)]
+    fn is_between(&self, side: Side) -> bool {
+        match side {
+            Side::Client => self.commands.is_between(),
+            Side::Server => self.replies.is_between(),
+        }
+    }
+
+    #[inline(always)]
+    fn is_lost(&self, side: Side) -> bool {
+        self.lost[side as usize] != 0
+    }
+
+    #[inline(always)]
+    fn pass(&mut self, stream: StreamId, bytes: u64, _connection: &mut Connection) -> Option<Outcome> {
+        if self.ignored != 0 {
+            return Some(Outcome::SAME);
+        }
+        if self.is_lost(stream.side) {
+            return None;
+        }
+        let unread = match stream.side {
+            Side::Client => self.commands.unread(),
+            Side::Server => self.replies.unread(),
+        };
+        let skip = unread.filter(|skip| u64::from(**skip) >= bytes)?;
+        *skip -= bytes as u32;
+        Some(Outcome::SAME)
+    }
+
+    #[inline(always)]
+    fn miss(&mut self, stream: StreamId, bytes: u64, why: Desync, connection: &mut Connection) -> Outcome {
+        if self.is_lost(stream.side) || self.pass(stream, bytes, connection).is_some() {
+            return Outcome::SAME;
+        }
+        if self.tentative != 0 {
+            return Outcome::became(Protocol::Unknown);
+        }
+        self.lose(stream.side, connection);
+        Outcome::lost(why)
+    }
+
+    #[inline(always)]
+    fn lose(&mut self, side: Side, _connection: &mut Connection) {
+        self.lost[side as usize] = 1;
+        match side {
+            Side::Server => self.replies.clear(),
+            Side::Client => {
+                self.commands.clear();
+                self.unmatched = 1;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn is_whole<S: Bytes>(side: Side, source: &mut S) -> bool {
+        match side {
+            Side::Client => commands::is_whole(source),
+            Side::Server => replies::is_whole(source),
+        }
+    }
+
+    #[inline(always)]
+    fn is_full(connection: &Connection, _direction: Direction) -> bool {
+        connection.details.redis().is_full()
+    }
+
+    #[inline(always)]
+    fn carry_over(before: &Connection, next: &mut Connection) {
+        let (before, next) = (before.details.redis(), next.details.redis_mut());
+        next.state = before.state;
+        next.asked = before.asked.wrapping_sub(before.answered);
+    }
+}
+
+impl<S: Runs<Self> + Looks<Self> + Names<Prefixes>> Parse<S> for Redis {
+    #[inline(always)]
+    fn run(&mut self, stream: StreamId, source: &mut S, connection: &mut Connection) -> Outcome {
+        let call = match stream.side {
+            Side::Client => Subprogram::ClientCall,
+            Side::Server => Subprogram::ServerCall,
+        };
+        Outcome::from_code(source.run(call, self, stream, connection))
+    }
+}
+
+/// A line that tells a length or a count: its type, the number, and how many bytes it has.
+#[derive(Clone, Copy, Debug)]
+struct Header {
+    kind: u8,
+    /// `None` for -1.
+    value: Option<u64>,
+    length: u32,
+}
+
+impl Header {
+    /// One of one or two digits, which most are.
+    #[inline(always)]
+    const fn short(lo: u64) -> Option<Self> {
+        const END: u16 = u16::from_le_bytes(*b"\r\n");
+        let first = ((lo >> 8) as u8).wrapping_sub(b'0');
+        let second = ((lo >> 16) as u8).wrapping_sub(b'0');
+        if first > 9 {
+            return None;
+        }
+        if (lo >> 16) as u16 == END {
+            return Some(Self { kind: lo as u8, value: Some(first as u64), length: 4 });
+        }
+        if (lo >> 24) as u16 == END && second <= 9 {
+            return Some(Self { kind: lo as u8, value: Some(first as u64 * 10 + second as u64), length: 5 });
+        }
+        None
+    }
+
+    /// The header at the start of two words of which `have` bytes are there. `Ok(None)` if it is not complete.
+    #[inline(always)]
+    fn read(lo: u64, hi: u64, have: u32) -> Result<Option<Self>, Desync> {
+        if let Some(short) = Self::short(lo)
+            && short.length <= have
+        {
+            return Ok(Some(short));
+        }
+        let end = find_in_two(lo, hi, b'\n');
+        if end >= have {
+            return if have < 16 { Ok(None) } else { Err(Desync::Header) };
+        }
+        let before = if end >= 9 { hi >> (8 * (end - 9)) } else { lo >> (8 * (end.max(1) - 1)) };
+        if end < 3 || before as u8 != b'\r' {
+            return Err(Desync::Header);
+        }
+        let (first, rest) = (lo >> 8 | hi << 56, hi >> 8);
+        if end == 4 && first as u16 == u16::from_le_bytes(*b"-1") {
+            return Ok(Some(Self { kind: lo as u8, value: None, length: end + 1 }));
+        }
+        match number(first, rest, end - 2) {
+            Some(value) => Ok(Some(Self { kind: lo as u8, value: Some(value), length: end + 1 })),
+            None => Err(Desync::Length),
+        }
+    }
+}

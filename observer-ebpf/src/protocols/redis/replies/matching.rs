@@ -1,0 +1,222 @@
+//! Which command a value answers, and what that tells.
+
+use super::line::{Line, is_bulk};
+use super::{Elements, ReplyField, count_latency};
+use crate::layout::connection::Connection;
+use crate::layout::losses::Desync;
+use crate::protocols::redis::Redis;
+use crate::protocols::redis::commands::{is_one, is_subscription};
+use crate::protocols::redis::layout::{Command, State};
+use crate::stream::bytes::{Host, hide_field};
+use crate::stream::lookups::Found;
+use crate::stream::queue::{ELEMENTS, KEYS, REPLIES, Run, TIMELESS, Transaction, UNKNOWN};
+use crate::stream::text::number;
+
+/// Whether a transaction does not take the command: it is answered, with an error, at once.
+#[inline(always)]
+pub(super) const fn is_refused_inside(code: u8) -> bool {
+    code == Command::Multi as u8 || code == Command::Watch as u8
+}
+
+impl Redis {
+    /// A value, which may be a reply, an element, or neither. `run` is of the command that it may answer.
+    #[inline(always)]
+    pub(super) fn take_value<S: Host>(
+        &mut self,
+        line: &Line,
+        run: Option<Run>,
+        source: &mut S,
+        connection: &mut Connection,
+    ) -> Result<Found, Desync> {
+        let replies = &mut self.replies;
+        let elements = line.elements();
+        if line.kind == b'|' {
+            // Attributes of what comes behind them.
+            replies.elements = Elements::Any as u8;
+            replies.left = replies.left.saturating_add(elements);
+            return Ok(Found::NONE);
+        }
+        if replies.left > 0 {
+            replies.left = replies.left - 1 + elements;
+            return Ok(self.take_element(line, connection));
+        }
+        replies.elements = Elements::Any as u8;
+        replies.left = elements;
+        let is_error = line.kind == b'-' || line.kind == b'!';
+        if replies.outer > 0 {
+            replies.outer -= 1;
+            if is_error {
+                self.take_error(line, connection);
+            }
+            let Some(run) = run else { return Ok(Found::NONE) };
+            if run.code == Command::Exec as u8 {
+                return Ok(Found::NONE);
+            }
+            self.queue.advance(ELEMENTS, 1);
+            if is_error || run.has(UNKNOWN) {
+                return Ok(Found::NONE);
+            }
+            return self.take_keys(line, &run, ELEMENTS, connection);
+        }
+        if self.queue.is_in(Transaction::Executed) {
+            self.queue.go_to(Transaction::None);
+        }
+        if line.kind == b'>' {
+            self.replies.elements = Elements::Pushed as u8;
+            return Ok(Found::NONE);
+        }
+        let subscribed = connection.details.redis().state == State::Subscribed as u8;
+        let Some(run) = run else {
+            if subscribed {
+                self.replies.elements = Elements::Published as u8;
+                return Ok(Found::NONE);
+            }
+            return Err(Desync::Header);
+        };
+        if line.kind == b'*' && (subscribed || is_subscription(run.code)) {
+            // What it is, and which command it answers if any, is told by its first element.
+            self.replies.elements = Elements::Published as u8;
+            return Ok(Found::NONE);
+        }
+        if !self.take_reply(line, &run, is_error, source, connection) {
+            return Ok(Found::NONE);
+        }
+        self.take_keys(line, &run, REPLIES, connection)
+    }
+
+    /// A value inside a reply.
+    #[inline(always)]
+    fn take_element(&mut self, line: &Line, connection: &mut Connection) -> Found {
+        let replies = &mut self.replies;
+        let kind = hide_field(&replies.elements);
+        if kind == Elements::Keys as u8 || kind == Elements::KeysOfElement as u8 {
+            let who = if kind == Elements::Keys as u8 { REPLIES } else { ELEMENTS };
+            let found = line.kind == b'$' && !line.is_nil();
+            if let Some(run) = self.queue.next(who).copied()
+                && run.has(KEYS)
+            {
+                self.queue.advance(who, 1);
+                return Found::one(run.prefix, found);
+            }
+        } else if kind == Elements::Published as u8 || kind == Elements::Pushed as u8 {
+            // Its kind is the first; what follows is not looked at.
+            if is_bulk(line.kind) && line.count > 0 {
+                replies.look_at(ReplyField::Word);
+            } else {
+                replies.elements = Elements::Any as u8;
+            }
+        } else if kind == Elements::Unsubscribed as u8 && replies.left == 0 && line.is_zero() {
+            connection.details.redis_mut().state = State::Session as u8;
+        }
+        Found::NONE
+    }
+
+    /// The reply to the next command. False if it is none to what the command does.
+    #[inline(always)]
+    fn take_reply<S: Host>(
+        &mut self,
+        line: &Line,
+        run: &Run,
+        is_error: bool,
+        source: &mut S,
+        connection: &mut Connection,
+    ) -> bool {
+        let code = run.code;
+        let queued = line.is_queued();
+        if queued {
+            self.queue.begin_transaction();
+        }
+        // One error answers all channels.
+        let units = if is_error && is_subscription(code) { self.queue.left(REPLIES, run) } else { 1 };
+        self.queue.advance(REPLIES, units);
+        let counters = connection.details.redis_mut();
+        counters.answered = counters.answered.wrapping_add(units);
+        if is_error {
+            self.take_error(line, connection);
+        }
+        if queued {
+            return false;
+        }
+        let in_transaction = self.queue.is_in(Transaction::Queued);
+        if in_transaction {
+            if code == Command::Exec as u8 && line.kind == b'*' && line.count > 0 {
+                self.queue.go_to(Transaction::Executed);
+                self.replies.outer = line.count as u32;
+                self.replies.left = 0;
+                return false;
+            }
+            // Commands that are refused are not queued; any other reply ends it.
+            if !is_error || code == Command::Exec as u8 {
+                self.queue.go_to(Transaction::None);
+            }
+        }
+        let counters = connection.details.redis_mut();
+        if code == Command::Reset as u8 && !is_error {
+            counters.state = State::Session as u8;
+        }
+        if run.has(UNKNOWN) {
+            counters.unmatched = counters.unmatched.wrapping_add(1);
+            return false;
+        }
+        if (code == Command::Get as u8 || code == Command::Set as u8) && !in_transaction {
+            if run.has(TIMELESS) {
+                counters.unmatched = counters.unmatched.wrapping_add(1);
+            } else {
+                let took = source.now_ns().saturating_sub(run.start_ns);
+                count_latency(code, took, connection);
+            }
+        }
+        !is_error
+    }
+
+    /// Tells which keys a reply, of what command it may be, has found.
+    #[inline(always)]
+    fn take_keys(
+        &mut self,
+        line: &Line,
+        run: &Run,
+        who: u32,
+        connection: &mut Connection,
+    ) -> Result<Found, Desync> {
+        let code = run.code;
+        if is_one(code) {
+            if !(line.is_nil() || line.kind == b'$') {
+                return Err(Desync::Header);
+            }
+            let found = !line.is_nil();
+            return Ok(Found::one(run.prefix, found));
+        }
+        if code == Command::Mget as u8 || code == Command::Exists as u8 {
+            let many = code == Command::Mget as u8;
+            if line.kind != if many { b'*' } else { b':' } {
+                return Err(Desync::Header);
+            }
+            let Some(keys) = self.queue.next(who).copied().filter(|run| run.has(KEYS)) else {
+                let counters = connection.details.redis_mut();
+                counters.unmatched = counters.unmatched.wrapping_add(1);
+                return Ok(Found::NONE);
+            };
+            if many {
+                let elements = if who == REPLIES { Elements::Keys } else { Elements::KeysOfElement };
+                self.replies.elements = elements as u8;
+                return Ok(Found::NONE);
+            }
+            let all = self.queue.left(who, &keys);
+            self.queue.advance(who, all);
+            let digits = line.length.saturating_sub(3);
+            let found = number(line.lo >> 8 | line.hi << 56, line.hi >> 8, digits);
+            let hits = match found {
+                Some(found) if found < u64::from(all) => found as u32,
+                _ => all,
+            };
+            return Ok(Found { prefix: keys.prefix, hits, misses: all.wrapping_sub(hits) });
+        }
+        if code == Command::Set as u8 && !(line.kind == b'+' || line.kind == b'$' || line.is_nil()) {
+            return Err(Desync::Header);
+        }
+        if code == Command::Info as u8 && is_bulk(line.kind) && !line.is_nil() {
+            self.replies.look_at(ReplyField::Info);
+        }
+        Ok(Found::NONE)
+    }
+}

@@ -1,0 +1,78 @@
+//! What a direction's frames are held against: bits of the header (RFC 6455, section 5.2), and what was agreed.
+
+pub(super) const FIN: u8 = 0x80;
+pub(super) const RSV1: u8 = 0x40;
+pub(super) const RSV2_RSV3: u8 = 0x30;
+pub(super) const CONTROL: u8 = 0x08;
+pub(super) const MASK: u8 = 0x80;
+
+/// The opcodes that are defined, by bit.
+pub(super) const DEFINED: u32 = 0x0707;
+
+/// Whether `permessage-deflate` (RFC 7692) may set RSV1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(in crate::protocols) enum Deflate {
+    /// The handshake was not seen.
+    Unknown = 0,
+    /// Not negotiated.
+    Off = 1,
+    /// Negotiated.
+    On = 2,
+}
+
+/// What a direction's frames are held against, as bits: one byte, kept with the state. (In registers or on
+/// the stack, the verifier would walk through the loop once for each combination.)
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub(in crate::protocols) struct Rules(pub(super) u8);
+
+impl Deflate {
+    /// The one stored as `value`; anything unknown is [`Deflate::Unknown`].
+    #[inline(always)]
+    pub(super) const fn from_u8(value: u8) -> Self {
+        match value {
+            1 => Self::Off,
+            2 => Self::On,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl Rules {
+    pub(super) const MASKED: u8 = 1;
+    pub(super) const NO_RSV1: u8 = 2;
+    pub(super) const PROBATION: u8 = 4;
+
+    /// Frames must be `masked` (from a client) or must not be; RSV1 may be set as `deflate` says; on
+    /// `probation`, a violation tells that the stream is out of sync, not that the sender is wrong.
+    #[inline(always)]
+    pub(in crate::protocols) fn new(masked: bool, deflate: Deflate, probation: bool) -> Self {
+        let bit = |is: bool, bit: u8| u8::from(is) * bit;
+        Self(
+            bit(masked, Self::MASKED)
+                | bit(matches!(deflate, Deflate::Off), Self::NO_RSV1)
+                | bit(probation, Self::PROBATION),
+        )
+    }
+
+    #[inline(always)]
+    pub(super) const fn has(self, bit: u8) -> bool {
+        self.0 & bit != 0
+    }
+}
+
+/// Whether a call's first two bytes can start a frame under `rules`: what is looked at before a longer test.
+#[inline(always)]
+pub(in crate::protocols) fn may_start(lo: u64, rules: Rules, fresh: bool) -> bool {
+    let bits = lo as u8;
+    let second = (lo >> 8) as u8;
+    let opcode = bits & 0x0F;
+    let known = DEFINED >> opcode & 1 != 0;
+    let fin = bits & FIN != 0;
+    known
+        && bits & RSV2_RSV3 == 0
+        && (second & MASK != 0) == rules.has(Rules::MASKED)
+        && (fin || opcode & CONTROL == 0)
+        && !(fresh && opcode == 0)
+}

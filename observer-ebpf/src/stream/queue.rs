@@ -1,0 +1,257 @@
+//! Commands that await their replies, in order: runs of equal ones, written by the client's direction and read by
+//! the server's, which may be at work at the same time.
+//!
+//! ```text
+//!   GET a:1  GET a:2  MGET a:1 b:2 b:3  SET c    becomes
+//!   ┌────────┬────────┬─────────┬─────────┬─────┐
+//!   │ get ×2 │ mget   │ key a   │ keys b  │ set │   each ends at a number of units: 2 3 4 6 7
+//!   └────────┴────────┴─────────┴─────────┴─────┘
+//! ```
+//!
+//! A unit is a reply, or a key of a command that looks up several. When there is no room, a command joins the last run if
+//! it is the same, whose prefix is then another one, and whose latencies are not told if it was sent later. Others go
+//! into a run of unknown ones, of which only their number is known: replies behind them match again.
+
+use super::bytes::hide_field;
+use crate::layout::names::OTHER;
+
+/// Runs that are kept.
+pub(crate) const RUNS: u32 = 64;
+
+/// The run is of keys of the command before it.
+pub(crate) const KEYS: u8 = 1;
+/// The run is of commands for which there was no room.
+pub(crate) const UNKNOWN: u8 = 2;
+/// The run's commands were sent at different times.
+pub(crate) const TIMELESS: u8 = 4;
+/// No other command joins the run.
+pub(crate) const ALONE: u8 = 8;
+/// The run is of keys of which a reply tells how many were found, and not which.
+pub(crate) const SUMMED: u8 = 16;
+
+/// Equal commands.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct Run {
+    /// When they were sent.
+    pub(crate) start_ns: u64,
+    /// The unit behind the last one.
+    pub(crate) end: u32,
+    /// The number of their keys' prefix.
+    pub(crate) prefix: u16,
+    /// The command, by the protocol's own number; 0 is another one.
+    pub(crate) code: u8,
+    /// [`KEYS`] and so on.
+    pub(crate) flags: u8,
+}
+
+impl Run {
+    const BLANK: Self = Self { start_ns: 0, end: 0, prefix: 0, code: 0, flags: 0 };
+
+    #[inline(always)]
+    pub(crate) const fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+/// Where a reader stands.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct Reader {
+    /// The number of its run. One that it has read to the end is left when it goes on, as more may join it.
+    run: u32,
+    /// Units read.
+    done: u32,
+}
+
+/// A transaction, by the replies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Transaction {
+    /// There is none.
+    None = 0,
+    /// Commands have been queued by the server.
+    Queued = 1,
+    /// Their replies come, in `EXEC`'s.
+    Executed = 2,
+}
+
+/// The reader of replies.
+pub(crate) const REPLIES: u32 = 0;
+/// The reader of the elements of `EXEC`'s reply, which come to commands that have been answered with `QUEUED`.
+pub(crate) const ELEMENTS: u32 = 1;
+
+/// The runs.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct Queue {
+    runs: [Run; RUNS as usize],
+    /// Runs so far. Written by the client's direction, as is `sent`.
+    tail: u32,
+    /// Units so far.
+    sent: u32,
+    /// [`REPLIES`] and [`ELEMENTS`]. Written by the server's direction, as is what follows.
+    readers: [Reader; 2],
+    /// A [`Transaction`]. While there is one, its commands are kept: the second reader is at the first of them.
+    transaction: u8,
+    reserved: [u8; 7],
+}
+
+impl Queue {
+    pub(crate) const START: Self = Self {
+        runs: [Run::BLANK; RUNS as usize],
+        tail: 0,
+        sent: 0,
+        readers: [Reader { run: 0, done: 0 }; 2],
+        transaction: Transaction::None as u8,
+        reserved: [0; 7],
+    };
+
+    /// Nothing has been sent.
+    #[inline(always)]
+    pub(crate) fn reset(&mut self) {
+        self.tail = 0;
+        self.sent = 0;
+        self.readers = [Reader { run: 0, done: 0 }; 2];
+        self.transaction = Transaction::None as u8;
+    }
+
+    /// How many runs there is room for.
+    #[inline(always)]
+    fn room(&self) -> u32 {
+        let kept = usize::from(self.transaction != Transaction::None as u8);
+        let reader = &self.readers[kept & 1];
+        RUNS.saturating_sub(self.tail.wrapping_sub(reader.run))
+    }
+
+    /// Adds `units` to the last run, if they are like it, or in one more. Tells whether they can be matched.
+    #[inline(always)]
+    pub(crate) fn push(&mut self, units: u32, run: Run) -> bool {
+        let tail = self.tail;
+        let end = self.sent.wrapping_add(units);
+        let last = &mut self.runs[(tail.wrapping_sub(1) & (RUNS - 1)) as usize];
+        let same = last.code == run.code
+            && last.prefix == run.prefix
+            && (last.flags | TIMELESS) == (run.flags | TIMELESS)
+            && !run.has(ALONE)
+            && tail != 0;
+        if same && last.start_ns == run.start_ns {
+            last.end = end;
+            self.sent = end;
+            return true;
+        }
+        let room = self.room();
+        let last = &mut self.runs[(tail.wrapping_sub(1) & (RUNS - 1)) as usize];
+        if run.has(KEYS) && last.has(KEYS) && (room <= 1 || run.has(SUMMED)) {
+            last.prefix = OTHER as u16;
+            last.end = end;
+            self.sent = end;
+            return true;
+        }
+        if room > 1 {
+            self.append(Run { end, ..run });
+            return true;
+        }
+        if last.code == run.code && (last.flags | TIMELESS) == TIMELESS && !run.has(ALONE) && tail != 0 {
+            // Without room for another time, or another prefix.
+            if last.start_ns != run.start_ns {
+                last.flags |= TIMELESS;
+            }
+            if last.prefix != run.prefix {
+                last.prefix = OTHER as u16;
+            }
+            last.end = end;
+            self.sent = end;
+            return true;
+        }
+        if run.has(KEYS) {
+            return false;
+        }
+        if last.has(UNKNOWN) && tail != 0 {
+            last.end = end;
+            self.sent = end;
+        } else {
+            self.append(Run { end, flags: UNKNOWN, code: 0, ..run });
+        }
+        false
+    }
+
+    #[inline(always)]
+    fn append(&mut self, run: Run) {
+        self.sent = run.end;
+        self.runs[(self.tail & (RUNS - 1)) as usize] = run;
+        // The other direction may look at once: what it sees is complete.
+        core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::Release);
+        self.tail = self.tail.wrapping_add(1);
+    }
+
+    /// The run that the next unit is in, keys or not.
+    #[inline(always)]
+    pub(crate) fn next(&mut self, who: u32) -> Option<&Run> {
+        let tail = hide_field(&self.tail);
+        let reader = &mut self.readers[who as usize & 1];
+        let mut run = reader.run;
+        if run == tail {
+            return None;
+        }
+        if self.runs[(run & (RUNS - 1)) as usize].end == reader.done {
+            run = run.wrapping_add(1);
+            if run == tail {
+                return None;
+            }
+            reader.run = run;
+        }
+        Some(&self.runs[(run & (RUNS - 1)) as usize])
+    }
+
+    /// Units left in `run`, where the reader stands.
+    #[inline(always)]
+    pub(crate) fn left(&self, who: u32, run: &Run) -> u32 {
+        run.end.wrapping_sub(self.readers[who as usize & 1].done)
+    }
+
+    /// Goes on by `units`, of the run that was told.
+    #[inline(always)]
+    pub(crate) fn advance(&mut self, who: u32, units: u32) {
+        let done = &mut self.readers[who as usize & 1].done;
+        *done = done.wrapping_add(units);
+    }
+
+    /// Goes on behind `run`.
+    #[inline(always)]
+    pub(crate) fn leave(&mut self, who: u32, run: &Run) {
+        self.readers[who as usize & 1].done = run.end;
+    }
+
+    /// Whether commands have been queued by the server, and not been executed.
+    #[inline(always)]
+    pub(crate) fn is_in(&self, transaction: Transaction) -> bool {
+        self.transaction == transaction as u8
+    }
+
+    /// The next command is the first that the server has queued, unless there was one.
+    #[inline(always)]
+    pub(crate) fn begin_transaction(&mut self) {
+        if self.transaction != Transaction::Queued as u8 {
+            self.readers[1] = self.readers[0];
+            self.transaction = Transaction::Queued as u8;
+        }
+    }
+
+    /// Goes over to, or ends, a transaction.
+    #[inline(always)]
+    pub(crate) fn go_to(&mut self, transaction: Transaction) {
+        self.transaction = transaction as u8;
+    }
+
+    /// Takes all that was sent for answered.
+    #[inline(always)]
+    pub(crate) fn clear(&mut self) {
+        let tail = hide_field(&self.tail);
+        if tail != self.readers[0].run {
+            let last = tail.wrapping_sub(1);
+            self.readers[0] = Reader { run: last, done: self.runs[(last & (RUNS - 1)) as usize].end };
+        }
+        self.transaction = Transaction::None as u8;
+    }
+}

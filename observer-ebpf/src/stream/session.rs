@@ -1,0 +1,351 @@
+//! The two streams of one connection: told apart by protocol, then handed to its parser.
+//!
+//! ```text
+//!             first bytes                      Became
+//!   Opening ───────────────► Parsing ◄───┐ another protocol
+//!      │                        │    └───┘
+//!      │ nothing known here     │ Became one without a parser
+//!      └──────────► Opaque ◄────┘
+//!                      ▲
+//!   Adopting ──────────┴─► Parsing: a call that only one protocol's can be
+//!   (first seen in the middle)
+//! ```
+//!
+//! While a connection that was first seen in the middle is not known to be anything, its bytes go to one parser
+//! (`protocols::GUESS`), whose messages take several calls to tell from other bytes; what it counted on the way counts
+//! then.
+
+mod identify;
+
+use super::bytes::{Bytes, is_done};
+use super::parser::{Guess as _, Opening, Outcome, Parse as _, Parser as _, StreamId, Told};
+use super::subprograms::Subprograms;
+use crate::layout::connection::Connection;
+use crate::layout::losses::Desync;
+use crate::layout::{Direction, Protocol, Role};
+use crate::protocols::{self, Call, Parsers, dispatch};
+
+/// Where a connection is on the way to its parser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Stage {
+    /// Before its first byte, or with too few of them to tell.
+    Opening = 0,
+    /// First seen in the middle, and not known yet.
+    Adopting = 1,
+    /// A parser has it.
+    Parsing = 2,
+    /// Not looked at.
+    Opaque = 3,
+}
+
+/// How many calls of a stream that is being adopted are looked at before only one in [`TRY_EVERY`] is.
+const TRIES: u8 = 64;
+const TRY_EVERY: u8 = 16;
+
+/// Both directions.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Session {
+    /// The [`Protocol`] that the connection speaks, as far as known.
+    protocol: u8,
+    /// The [`Protocol`] whose parser has the streams, which may be one that is only likely.
+    parsed_as: u8,
+    /// A [`Role`].
+    role: u8,
+    /// A [`Stage`].
+    stage: u8,
+    /// By [`Direction`]: calls looked at in vain while adopting.
+    tries: [u8; 2],
+    /// How many bytes `first` holds.
+    first_length: u8,
+    /// [`Outcome::code`] of how the bytes of the call in hand went.
+    outcome: u8,
+    /// The client's first bytes, while they are too few to tell, zeroes behind.
+    first: u64,
+    parsers: Parsers,
+}
+
+const _: () = assert!(size_of::<Session>() == 16 + size_of::<Parsers>());
+
+/// Functions that the verifier checks each on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subprogram {
+    /// Finds out what the connection speaks, by its first bytes.
+    Identify,
+    /// Finds out what the connection speaks, by a call in its middle.
+    Adopt,
+    /// Takes note of how a call's bytes went, which is `outcome`: [`Desync::code`], or `GOES_ON`.
+    Conclude,
+}
+
+/// That another parser takes in the rest of the call.
+const GOES_ON: u32 = 0x100;
+
+impl Subprograms for Session {
+    type Subprogram = Subprogram;
+}
+
+impl Session {
+    /// A connection from its first byte on.
+    pub fn new(role: Role) -> Self {
+        Self::begin(role, false)
+    }
+
+    /// A connection first seen in the middle.
+    pub fn adopted(role: Role) -> Self {
+        Self::begin(role, true)
+    }
+
+    fn begin(role: Role, in_the_middle: bool) -> Self {
+        let mut session = Self {
+            protocol: 0,
+            parsed_as: 0,
+            role: 0,
+            stage: 0,
+            tries: [0; 2],
+            first_length: 0,
+            outcome: 0,
+            first: 0,
+            parsers: Parsers::START,
+        };
+        session.start(role, in_the_middle);
+        session
+    }
+
+    /// Starts anew, in place, with the connection's first byte or in its middle.
+    #[inline(always)]
+    pub fn start(&mut self, role: Role, in_the_middle: bool) {
+        self.protocol = Protocol::Unknown as u8;
+        self.parsed_as = Protocol::Unknown as u8;
+        self.role = role as u8;
+        self.stage = Stage::Opening as u8;
+        self.tries = [0; 2];
+        self.first_length = 0;
+        self.first = 0;
+        if in_the_middle {
+            self.adopt();
+        }
+    }
+
+    /// The [`Protocol`] that the connection speaks, as far as known, by its number.
+    #[inline(always)]
+    pub const fn protocol(&self) -> u8 {
+        self.protocol
+    }
+
+    #[inline(always)]
+    const fn is(&self, stage: Stage) -> bool {
+        self.stage == stage as u8
+    }
+
+    #[inline(always)]
+    const fn parsed_as(&self) -> Protocol {
+        Protocol::from_u8(self.parsed_as)
+    }
+
+    /// The stream in a direction.
+    #[inline(always)]
+    pub const fn stream(&self, direction: Direction) -> StreamId {
+        StreamId::new(direction, Role::from_u8(self.role))
+    }
+
+    /// Whether a direction's stream stands between two messages, or is of no interest: a call that leads from such a
+    /// point to another was seen whole.
+    #[inline(always)]
+    pub fn is_settled(&mut self, direction: Direction) -> bool {
+        let side = self.stream(direction).side;
+        dispatch!(self.parsed_as(), self.parsers, |parser| parser.is_between(side), none => true)
+    }
+
+    /// Takes note of `bytes` that need no look, if a call of so many needs none: tells whether that was so.
+    #[inline(always)]
+    pub fn pass(&mut self, direction: Direction, bytes: u32, connection: &mut Connection) -> bool {
+        if self.is(Stage::Opaque) {
+            return true;
+        }
+        let stream = self.stream(direction);
+        let passed = dispatch!(
+            self.parsed_as(),
+            self.parsers,
+            |parser| parser.pass(stream, u64::from(bytes), connection),
+            none => None
+        );
+        match passed {
+            Some(outcome) => {
+                self.conclude(outcome, connection);
+                true
+            }
+            None => self.is(Stage::Adopting) && self.gives_up(stream),
+        }
+    }
+
+    /// Whether a call of a stream that is being adopted is not looked at: nothing was found in a good many, so that this
+    /// is unlikely to be anything known here.
+    #[inline(always)]
+    fn gives_up(&mut self, stream: StreamId) -> bool {
+        let is_searching = self.parsers.guess().is_searching(stream.side);
+        let tries = &mut self.tries[stream.direction as usize];
+        let skip = is_searching && *tries >= TRIES && !tries.is_multiple_of(TRY_EVERY);
+        if skip {
+            *tries = if *tries == u8::MAX { TRIES } else { *tries + 1 };
+        }
+        skip
+    }
+
+    /// Steps over `bytes` that moved unseen: harmless in the middle of a payload, else a desync for `why`.
+    #[inline(always)]
+    pub fn miss(
+        &mut self,
+        direction: Direction,
+        bytes: u64,
+        why: Desync,
+        connection: &mut Connection,
+    ) -> Option<Desync> {
+        if self.is(Stage::Opaque) {
+            return None;
+        }
+        let stream = self.stream(direction);
+        let outcome = dispatch!(
+            self.parsed_as(),
+            self.parsers,
+            |parser| parser.miss(stream, bytes, why, connection),
+            // What could not be read might have told the protocol.
+            none => Outcome::became(Protocol::Unknown)
+        );
+        self.conclude(outcome, connection)
+    }
+
+    /// Takes in a call's bytes, from the source's position on.
+    #[inline(always)]
+    pub fn feed<S: Call>(
+        &mut self,
+        direction: Direction,
+        source: &mut S,
+        connection: &mut Connection,
+    ) -> Option<Desync> {
+        let stream = self.stream(direction);
+        if !self.is(Stage::Parsing) {
+            if self.is(Stage::Opening) {
+                source.run(Subprogram::Identify, self, stream, connection);
+            } else {
+                source.run(Subprogram::Adopt, self, stream, connection);
+            }
+            if self.parsed_as() == Protocol::Unknown || is_done(source) {
+                return None;
+            }
+        }
+        let outcome = dispatch!(
+            self.parsed_as(),
+            self.parsers,
+            |parser| parser.run(stream, source, connection),
+            none => Outcome::SAME
+        );
+        if outcome == Outcome::SAME {
+            return None;
+        }
+        self.outcome = outcome.code() as u8;
+        let mut code = source.run(Subprogram::Conclude, self, stream, connection);
+        if code == GOES_ON {
+            // What one protocol leaves of a call, another one takes.
+            let outcome = dispatch!(
+                self.parsed_as(),
+                self.parsers,
+                |parser| parser.run_rest(stream, source, connection),
+                none => Outcome::SAME
+            );
+            self.outcome = outcome.code() as u8;
+            code = source.run(Subprogram::Conclude, self, stream, connection);
+        }
+        if code == GOES_ON { None } else { Desync::from_code(code) }
+    }
+
+    /// Takes note of how a call's bytes went: [`Desync::code`], or [`GOES_ON`].
+    #[inline(always)]
+    fn conclude_call<S: Bytes>(&mut self, source: &S, connection: &mut Connection) -> u32 {
+        let outcome = Outcome::from_code(u32::from(self.outcome));
+        let desync = self.conclude(outcome, connection);
+        match outcome.told() {
+            Told::Became(Protocol::Unknown) => return 0,
+            Told::Became(protocol) => self.become_other(protocol, Opening::NONE, connection),
+            Told::Confirmed => {}
+            Told::Same | Told::Resynced | Told::Lost(_) => return Desync::code(desync),
+        }
+        if self.is(Stage::Parsing) && !is_done(source) { GOES_ON } else { 0 }
+    }
+
+    /// Takes note of how bytes went.
+    #[inline(always)]
+    fn conclude(&mut self, outcome: Outcome, connection: &mut Connection) -> Option<Desync> {
+        match outcome.told() {
+            Told::Resynced => {
+                self.show_lost(connection);
+                None
+            }
+            Told::Confirmed => {
+                self.stage = Stage::Parsing as u8;
+                self.protocol = self.parsed_as;
+                connection.protocol = self.protocol;
+                connection.pending = 0;
+                self.show_lost(connection);
+                None
+            }
+            Told::Became(Protocol::Unknown) => {
+                self.become_unknown(connection);
+                None
+            }
+            // To become another protocol is for whoever goes on with the call.
+            Told::Same | Told::Became(_) => None,
+            Told::Lost(desync) => {
+                self.show_lost(connection);
+                Some(desync)
+            }
+        }
+    }
+
+    /// Shows which streams are out of sync.
+    #[inline(always)]
+    fn show_lost(&mut self, connection: &mut Connection) {
+        for direction in Direction::ALL {
+            let side = self.stream(direction).side;
+            let is_lost = dispatch!(
+                self.parsed_as(), self.parsers, |parser| parser.is_lost(side), none => false
+            );
+            connection.lost[direction as usize] = u8::from(is_lost);
+        }
+    }
+
+    /// Whether a count may overflow soon, of what a connection has counted in a direction.
+    #[inline(always)]
+    pub fn is_full(&self, direction: Direction, connection: &Connection) -> bool {
+        protocols::is_full(self.parsed_as(), connection, direction)
+    }
+
+    /// Takes over what is no count when a connection goes on in another slot.
+    #[inline(always)]
+    pub fn carry_over(&self, before: &Connection, next: &mut Connection) {
+        protocols::carry_over(self.parsed_as(), before, next);
+    }
+
+    /// Runs a subprogram.
+    #[inline(always)]
+    pub fn run_subprogram<S: Call>(
+        &mut self,
+        subprogram: Subprogram,
+        stream: StreamId,
+        source: &mut S,
+        connection: &mut Connection,
+    ) -> u32 {
+        match subprogram {
+            Subprogram::Identify => {
+                self.identify(stream, source, connection);
+                0
+            }
+            Subprogram::Adopt => {
+                self.identify_in_the_middle(stream, source, connection);
+                0
+            }
+            Subprogram::Conclude => self.conclude_call(source, connection),
+        }
+    }
+}

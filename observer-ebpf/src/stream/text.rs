@@ -1,0 +1,149 @@
+//! What is made of texts of a few words of eight bytes: numbers, lines and key prefixes, without a loop over their
+//! bytes.
+
+use super::bytes::low_bytes;
+use crate::layout::names::NAME_MAX;
+
+/// A byte in each place of a word.
+#[inline(always)]
+pub(crate) const fn everywhere(byte: u8) -> u64 {
+    byte as u64 * 0x0101_0101_0101_0101
+}
+
+const HIGH: u64 = everywhere(0x80);
+
+/// Where `byte` is first in `word`; 8 if nowhere.
+#[inline(always)]
+pub(crate) const fn find(word: u64, byte: u8) -> u32 {
+    let zero = word ^ everywhere(byte);
+    let found = zero.wrapping_sub(everywhere(1)) & !zero & HIGH;
+    // The lowest bit set, times a word that has the number of each place at the top once shifted there.
+    let lowest = (found & found.wrapping_neg()) >> 7;
+    let place = lowest.wrapping_mul(0x0001_0203_0405_0607) >> 56;
+    if found == 0 { 8 } else { place as u32 }
+}
+
+/// The same in two words; 16 if nowhere.
+#[inline(always)]
+pub(crate) const fn find_in_two(lo: u64, hi: u64, byte: u8) -> u32 {
+    let place = find(lo, byte);
+    if place < 8 { place } else { 8 + find(hi, byte) }
+}
+
+/// The number that the last `digits` (1 to 8) bytes of `word` spell, if they do.
+#[inline(always)]
+const fn digits(word: u64, digits: u32) -> Option<u64> {
+    // A shift by 64 is split in two.
+    let values = (word ^ everywhere(b'0')) & !(low_bytes(u64::MAX, 8 - digits));
+    let beyond = (values | values.wrapping_add(everywhere(6))) & everywhere(0xF0);
+    if beyond != 0 {
+        return None;
+    }
+    let pairs = (values.wrapping_mul(10).wrapping_add(values >> 8)) & 0x00FF_00FF_00FF_00FF;
+    let fours = (pairs.wrapping_mul(100).wrapping_add(pairs >> 16)) & 0x0000_FFFF_0000_FFFF;
+    Some(fours.wrapping_mul(10_000).wrapping_add(fours >> 32) & 0xFFFF_FFFF)
+}
+
+/// The number that the first `length` bytes of two words spell, if they do: 1 to 16 digits.
+#[inline(always)]
+pub(crate) const fn number(lo: u64, hi: u64, length: u32) -> Option<u64> {
+    if length == 0 || length > 16 {
+        return None;
+    }
+    if length <= 8 {
+        return digits(shifted_up(lo, 8 - length), length);
+    }
+    let first = length - 8;
+    let rest = shifted_down(lo, first) | shifted_up(hi, 8 - first);
+    match (digits(shifted_up(lo, 8 - first), first), digits(rest, 8)) {
+        (Some(first), Some(rest)) => Some(first * 100_000_000 + rest),
+        _ => None,
+    }
+}
+
+/// Without its first `bytes` (at most 8).
+#[inline(always)]
+pub(crate) const fn shifted_down(word: u64, bytes: u32) -> u64 {
+    (word >> (4 * bytes)) >> (4 * bytes)
+}
+
+#[inline(always)]
+const fn shifted_up(word: u64, bytes: u32) -> u64 {
+    (word << (4 * bytes)) << (4 * bytes)
+}
+
+/// A text of at most 16 bytes as two words.
+pub(crate) const fn words(text: &str) -> (u64, u64) {
+    let text = text.as_bytes();
+    let (mut lo, mut hi) = (0, 0);
+    let mut at = 0;
+    while at < text.len() && at < 16 {
+        if at < 8 {
+            lo |= (text[at] as u64) << (8 * at);
+        } else {
+            hi |= (text[at] as u64) << (8 * (at - 8));
+        }
+        at += 1;
+    }
+    (lo, hi)
+}
+
+/// What a key's first bytes tell of its prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Prefix {
+    /// There is no separator among them.
+    Without,
+    /// It is too long, empty, or not printable.
+    Other,
+    /// It has this length, and is in the first of the words.
+    Is(u32),
+}
+
+/// The prefix of a key of which `text` has the first 33 bytes, with zeroes behind.
+#[inline(always)]
+pub(crate) fn prefix(text: &[u64; 5], separator: u8) -> Prefix {
+    let mut length = NAME_MAX as u32 + 1;
+    let mut clean = true;
+    if text[4] as u8 == separator {
+        length = NAME_MAX as u32;
+    }
+    let mut at = 3;
+    loop {
+        let found = find(text[at], separator);
+        if found < 8 {
+            length = 8 * at as u32 + found;
+        }
+        if at == 0 {
+            break;
+        }
+        at -= 1;
+    }
+    if length > NAME_MAX as u32 {
+        return Prefix::Without;
+    }
+    let mut at = 0;
+    while at < 4 {
+        let inside = within(length, at as u32);
+        clean &= is_printable(text[at], inside);
+        at += 1;
+    }
+    if clean && length > 0 { Prefix::Is(length) } else { Prefix::Other }
+}
+
+/// How many of the first `length` bytes are in word number `word`.
+#[inline(always)]
+pub(crate) const fn within(length: u32, word: u32) -> u32 {
+    let behind = length.saturating_sub(8 * word);
+    if behind < 8 { behind } else { 8 }
+}
+
+/// Whether the first `length` bytes of a word are printable ASCII.
+#[inline(always)]
+const fn is_printable(word: u64, length: u32) -> bool {
+    let mask = low_bytes(u64::MAX, length);
+    let word = (word & mask) | (everywhere(b' ') & !mask);
+    let zero = word ^ everywhere(0x7F);
+    let controls = word.wrapping_sub(everywhere(b' ')) & !word & HIGH;
+    let deletes = zero.wrapping_sub(everywhere(1)) & !zero & HIGH;
+    (word & HIGH) | controls | deletes == 0
+}

@@ -1,0 +1,99 @@
+//! Bounded names: what the kernel half counts under names of which at most so many are told apart at a time, and the
+//! giving out of their places. See [`observer_ebpf::layout::names`] for the other half.
+//!
+//! ```text
+//!   services ──► process, server, protocol ──┐
+//!                                            ├──► counts by name in the view of a scrape
+//!   namespace ─► text of each number ────────┘
+//!       ▲
+//!       └── places: which names give up theirs
+//! ```
+
+pub mod namespace;
+pub mod places;
+pub mod services;
+
+use std::collections::HashSet;
+use std::io;
+use std::rc::Rc;
+
+use observer_ebpf::layout::Protocol;
+use observer_ebpf::layout::names::KeyCounts;
+
+use self::namespace::{Counts, Namespace};
+use self::services::{Place, Services};
+use crate::ledger::{Ledger, View};
+use crate::process::Identity;
+
+/// What counts under [`observer_ebpf::layout::names::NONE`] are told by.
+pub const NONE: &str = "none";
+/// What counts are told by of names that are no labels, and of those that found no place.
+pub const OTHER: &str = "other";
+
+impl Counts for KeyCounts {
+    fn uses(&self) -> u64 {
+        self.hits + self.misses
+    }
+}
+
+/// All namespaces.
+#[derive(Debug)]
+pub struct Names {
+    /// Processes and servers, which all namespaces count for.
+    pub services: Services,
+    /// Prefixes of cache keys.
+    pub prefixes: Namespace<KeyCounts>,
+}
+
+impl Names {
+    /// Brings all counts up to date.
+    pub fn collect(&mut self, ledger: &mut Ledger) -> io::Result<()> {
+        self.prefixes.collect(&mut self.services, ledger)
+    }
+
+    /// Has names that have not been used for long give up their places where others find none. To be called now and
+    /// then, after [`Names::collect`].
+    pub fn free_places(&mut self, now_ns: u64) -> io::Result<()> {
+        self.prefixes.free_places(now_ns)
+    }
+
+    /// Takes note that processes are gone: what was counted for them stays with their group as long as `ledger` has any
+    /// process of it.
+    pub fn forget_dead(&mut self, dead: &HashSet<Rc<Identity>>, ledger: &Ledger) -> io::Result<()> {
+        let numbers = self.services.of(dead);
+        if !numbers.is_empty() {
+            self.prefixes.retire(&numbers, &self.services)?;
+            self.services.remove(&numbers)?;
+        }
+        let alive = ledger.alive();
+        self.prefixes.retain_gone(|place| alive.has(&place.group));
+        Ok(())
+    }
+
+    /// Tells keys that processes have looked up, and whether they were found.
+    pub fn for_each_lookup(&self, mut tell: impl FnMut(&Rc<Identity>, KeyCounts)) {
+        self.prefixes.for_each_service(|service, counts| {
+            if let Some(identity) = self.services.identity(service) {
+                tell(identity, counts);
+            }
+        });
+    }
+
+    /// Adds what was counted by name to a view.
+    pub fn fill(&self, view: &mut View) {
+        self.prefixes.for_each(&self.services, |place, prefix, counts| {
+            add_keys(view, place, prefix, counts);
+        });
+    }
+}
+
+/// Adds keys that were looked up.
+fn add_keys(view: &mut View, place: &Place, prefix: &Rc<str>, counts: KeyCounts) {
+    match place.protocol {
+        Protocol::Redis => {
+            let books = &mut view.groups.entry(place.group.clone()).or_default().books;
+            books.redis.entry(Rc::clone(&place.server)).or_default().add_keys(prefix, counts);
+        }
+        Protocol::Unknown | Protocol::Http | Protocol::WebSocket | Protocol::Postgres | Protocol::Tls => {}
+    }
+}

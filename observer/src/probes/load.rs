@@ -1,0 +1,155 @@
+//! Loading and attaching the programs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::AsFd as _;
+
+use aya::maps::MapData;
+use aya::programs::{BtfTracePoint, FExit, Iter, Program};
+use aya::{Btf, Ebpf, EbpfLoader};
+
+use super::programs::{Kind, ProgramSpec};
+use super::{Error, OBJECT, Settings, chain};
+use crate::kernel::bpf_iter::BpfIter;
+use crate::kernel::members::{KernelFacts, Offsets};
+use crate::kernel::{namespaces, needs};
+
+/// Threads and sockets whose requests of `io_uring` are looked for at once.
+const REQUESTS: u32 = 16_384;
+
+/// Slots: one for each of the connections tracked at once, and room for those that closed since the agent looked.
+pub(super) fn capacity(max_connections: u32) -> u32 {
+    max_connections.saturating_add(max_connections / 4).saturating_add(8192)
+}
+
+/// Bytes of a ring that has room for a record of 8 bytes, with its header of 8, for each of `slots`.
+fn ring_size(slots: u32) -> u32 {
+    (u64::from(slots) * 16).next_power_of_two().clamp(4096, 1 << 30) as u32
+}
+
+/// Makes the maps, and all else that programs need before they are loaded.
+pub(super) fn create(
+    settings: &Settings,
+    offsets: &Offsets,
+    specs: &[ProgramSpec],
+    btf: &Btf,
+) -> Result<Ebpf, Error> {
+    let slots = capacity(settings.max_connections);
+    let separator = u32::from(settings.key_separator);
+    let pid_namespace = namespaces::pid_number();
+    let (requests, calls): (Vec<&ProgramSpec>, Vec<&ProgramSpec>) =
+        specs.iter().filter(|spec| spec.data_path.is_some()).partition(|spec| spec.for_requests);
+    let has_spares = u32::from(specs.iter().any(|spec| spec.spare_of.is_some()));
+    let mut loader = EbpfLoader::new();
+    loader
+        .btf(Some(btf))
+        // aya has no handle for storage of tasks, which nobody here reads.
+        .allow_unsupported_maps()
+        .override_global("MAX_CONNECTIONS", &settings.max_connections, true)
+        .override_global("CAPACITY", &slots, true)
+        .override_global("THRESHOLD_MEDIUM", &settings.thresholds.medium, true)
+        .override_global("THRESHOLD_LARGE", &settings.thresholds.large, true)
+        .override_global("THRESHOLD_HUGE", &settings.thresholds.huge, true)
+        .override_global("KEY_SEPARATOR", &separator, true)
+        .override_global("HAS_SPARES", &has_spares, true)
+        .override_global("PID_NAMESPACE", &pid_namespace, true)
+        .map_max_entries("BUFFERS", calls.len() as u32)
+        .map_max_entries("REQUESTS", if requests.is_empty() { 1 } else { REQUESTS })
+        .map_max_entries("PREFIXES", settings.max_prefixes)
+        .map_max_entries("FREE_PREFIXES", settings.max_prefixes)
+        .map_max_entries("CONNECTIONS", slots)
+        .map_max_entries("FREE", slots)
+        .map_max_entries("UNIX_PATHS", slots)
+        .map_max_entries("RETIRED", ring_size(slots));
+    for (global, offset) in offsets {
+        loader.override_global(global, offset, false);
+    }
+    loader.load(OBJECT).map_err(|error| Error::Maps(explained(chain(&error))))
+}
+
+/// Capabilities are there: what else refuses?
+fn explained(mut reason: String) -> String {
+    if reason.contains("Operation not permitted") {
+        reason.push_str("; a filter of system calls (seccomp) or the kernel's lockdown forbids bpf");
+    }
+    reason
+}
+
+/// What this kernel does not have of what each program reads, by its name; only programs that lack something.
+pub(super) fn lacking(facts: &KernelFacts) -> Result<BTreeMap<String, String>, Error> {
+    if facts.missing.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let needs = needs::globals(OBJECT).map_err(Error::Object)?;
+    let lacks = |globals: &BTreeSet<String>| {
+        let missing = facts.missing.iter().filter(|member| globals.contains(member.global));
+        missing.map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    };
+    let all = needs.into_iter().map(|(name, globals)| (name, lacks(&globals)));
+    Ok(all.filter(|(_, lacks)| !lacks.is_empty()).collect())
+}
+
+/// Loads each of these programs that lacks nothing, all at once: what takes time is the verifier, which
+/// uses one processor for each. Tells how it went, by name.
+pub(super) fn load_programs(
+    ebpf: &mut Ebpf,
+    specs: &[ProgramSpec],
+    btf: &Btf,
+    lacks: &BTreeMap<String, String>,
+) -> BTreeMap<String, Result<(), String>> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = ebpf
+            .programs_mut()
+            .filter_map(|(name, program)| {
+                let spec = *specs.iter().find(|spec| spec.name == name)?;
+                let lacks = lacks.get(name);
+                let load = move || match lacks {
+                    Some(members) => Err(format!("this kernel has no {members}, which it reads")),
+                    None => load_program(spec, program, btf),
+                };
+                Some((name.to_owned(), scope.spawn(load)))
+            })
+            .collect();
+        let joined =
+            |outcome: std::thread::Result<_>| outcome.unwrap_or_else(|_| Err("it panicked".to_owned()));
+        threads.into_iter().map(|(name, thread)| (name, joined(thread.join()))).collect()
+    })
+}
+
+fn load_program(spec: ProgramSpec, program: &mut Program, btf: &Btf) -> Result<(), String> {
+    let outcome = match (spec.kind, program) {
+        (Kind::Tracepoint, Program::BtfTracePoint(program)) => program.load(spec.hook(), btf),
+        (Kind::Exit, Program::FExit(program)) => program.load(spec.hook(), btf),
+        (Kind::Iterator(over), Program::Iter(program)) => program.load(over, btf),
+        _ => return Err("it is of another type in the object".to_owned()),
+    };
+    outcome.map_err(|error| chain(&error))
+}
+
+/// Attaches a loaded program.
+pub(super) fn attach_tracepoint(ebpf: &mut Ebpf, name: &str) -> Result<(), String> {
+    let program: &mut BtfTracePoint = program(ebpf, name)?;
+    program.attach().map_err(|error| chain(&error))?;
+    Ok(())
+}
+
+/// See [`attach_tracepoint`].
+pub(super) fn attach_exit(ebpf: &mut Ebpf, name: &str) -> Result<(), String> {
+    let program: &mut FExit = program(ebpf, name)?;
+    program.attach().map_err(|error| chain(&error))?;
+    Ok(())
+}
+
+/// See [`attach_tracepoint`]. `map` is what it goes over, if that is a map.
+pub(super) fn attach_iterator(ebpf: &mut Ebpf, name: &str, map: Option<&MapData>) -> Result<BpfIter, String> {
+    let program: &mut Iter = program(ebpf, name)?;
+    let descriptor = program.fd().map_err(|error| chain(&error))?;
+    BpfIter::attach(descriptor.as_fd(), map.map(|map| map.fd().as_fd())).map_err(|error| chain(&error))
+}
+
+fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, String>
+where
+    &'a mut P: TryFrom<&'a mut Program, Error = aya::programs::ProgramError>,
+{
+    let program = ebpf.program_mut(name).ok_or("it is not in the object")?;
+    program.try_into().map_err(|error: aya::programs::ProgramError| error.to_string())
+}

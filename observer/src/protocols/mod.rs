@@ -1,0 +1,143 @@
+//! What connections of each protocol have done, and what those that are open do now. A line for each protocol that is
+//! parsed: its totals, its families, and every dispatch over them come from there.
+//!
+//! To add one: a folder here, with its totals and its families, and its line below.
+
+pub mod http;
+pub mod postgres;
+pub mod redis;
+pub mod websocket;
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use observer_ebpf::layout::connection::Connection;
+use observer_ebpf::layout::{Protocol, Role};
+
+use self::websocket::minute::Rate;
+use crate::ledger::View;
+use crate::metrics::family::{Description, Families};
+
+/// A connection, as totals take it in.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// Its slot.
+    pub connection: &'a Connection,
+    /// Its process's end.
+    pub role: Role,
+    /// The server's end, where that is a label and known.
+    pub server: Option<&'a Rc<str>>,
+    /// Of a WebSocket that is open: how its user is doing.
+    pub rate: Option<Rate>,
+}
+
+/// Totals of one protocol.
+pub trait Totals: Clone + Default {
+    /// Adds what a slot has counted since it was taken.
+    fn add(&mut self, seen: &Seen<'_>);
+
+    /// Counts a connection that is open, for what is told of those only.
+    fn add_open(&mut self, seen: &Seen<'_>);
+
+    /// Adds all of another's.
+    fn add_totals(&mut self, other: &Self);
+}
+
+/// Totals by the server's end.
+pub type ByServer<T> = BTreeMap<Rc<str>, T>;
+
+impl<T: Totals> Totals for ByServer<T> {
+    fn add(&mut self, seen: &Seen<'_>) {
+        if let Some(server) = seen.server {
+            self.entry(Rc::clone(server)).or_default().add(seen);
+        }
+    }
+
+    fn add_open(&mut self, seen: &Seen<'_>) {
+        if let Some(server) = seen.server {
+            self.entry(Rc::clone(server)).or_default().add_open(seen);
+        }
+    }
+
+    fn add_totals(&mut self, other: &Self) {
+        for (server, totals) in other {
+            self.entry(Rc::clone(server)).or_default().add_totals(totals);
+        }
+    }
+}
+
+/// Makes of the table [`Books`], with a field for each protocol, and the list of all their families.
+macro_rules! books {
+    (
+        parsed { $($protocol:ident => $module:ident: $totals:ty;)* }
+        recognised { $($other:ident)* }
+    ) => {
+        /// What connections of each protocol have done, and what those that are open do now: of the processes of one
+        /// name, in one role.
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub struct Books {
+            $(
+                #[doc = concat!("Of ", stringify!($protocol), ".")]
+                pub $module: $totals,
+            )*
+        }
+
+        impl Books {
+            /// Adds what a connection of a protocol has counted.
+            pub fn add(&mut self, protocol: Protocol, seen: &Seen<'_>) {
+                match protocol {
+                    $(Protocol::$protocol => self.$module.add(seen),)*
+                    $(Protocol::$other)|* => {}
+                }
+            }
+
+            /// Counts one that is open.
+            pub fn add_open(&mut self, protocol: Protocol, seen: &Seen<'_>) {
+                match protocol {
+                    $(Protocol::$protocol => self.$module.add_open(seen),)*
+                    $(Protocol::$other)|* => {}
+                }
+            }
+
+            /// Adds all of another's.
+            pub fn merge(&mut self, other: &Self) {
+                $(self.$module.add_totals(&other.$module);)*
+            }
+        }
+
+        /// The families of all protocols.
+        pub const FAMILIES: &[&[Description]] = &[$($module::families::FAMILIES),*];
+
+        /// Adds the rows of all protocols.
+        pub fn fill(families: &mut Families, view: &View) {
+            $($module::families::fill(families, view);)*
+        }
+    };
+}
+
+books! {
+    parsed {
+        WebSocket => websocket: websocket::Totals;
+        Http => http: http::Totals;
+        Postgres => postgres: ByServer<postgres::Totals>;
+        Redis => redis: ByServer<redis::Totals>;
+    }
+    recognised { Tls Unknown }
+}
+
+/// Whether the server's end is a label of a protocol's families.
+pub const fn is_told_by_server(protocol: Protocol) -> bool {
+    match protocol {
+        Protocol::Postgres | Protocol::Redis => true,
+        Protocol::Unknown | Protocol::Http | Protocol::WebSocket | Protocol::Tls => false,
+    }
+}
+
+/// Whether connections of a protocol may be out of sync with its parser: lost, or seen in the middle and not found yet.
+pub const fn may_be_lost(protocol: Protocol) -> bool {
+    match protocol {
+        Protocol::Unknown | Protocol::WebSocket | Protocol::Postgres | Protocol::Redis => true,
+        // Messages of HTTP are looked for where each call starts, and TLS is not parsed.
+        Protocol::Http | Protocol::Tls => false,
+    }
+}
