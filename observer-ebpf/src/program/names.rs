@@ -1,7 +1,7 @@
 //! Bounded names: their numbers, and what is counted under them: see [`observer_ebpf::layout::names`].
 
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
-use aya_ebpf::btf_maps::{HashMap, PerCpuHashMap, Stack};
+use aya_ebpf::btf_maps::{HashMap, PerCpuArray, PerCpuHashMap, Stack};
 use aya_ebpf::helpers::generated::{bpf_map_lookup_elem, bpf_map_update_elem};
 use aya_ebpf::macros::btf_map;
 use observer_ebpf::layout::Role;
@@ -16,6 +16,12 @@ use crate::maps::{CONTROL, UNIX_PATHS};
 /// Numbers of processes and the servers that they have to do with. The agent removes those of processes that are gone.
 #[btf_map]
 static SERVICES: HashMap<ServiceKey, u64, 65_536, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+
+/// Where a process and its server are put together to be looked up: an entry for each program that sees calls, as
+/// `BUFFERS` has. It has a map of its own, for before Linux 6.2 a key may be on the stack or in a map's value, but not
+/// behind an argument of a global function (`map_key_value_types` in `kernel/bpf/verifier.c`).
+#[btf_map]
+static SERVICE_KEYS: PerCpuArray<ServiceKey, 1> = PerCpuArray::new();
 
 /// Numbers of prefixes of cache keys. Its size is how many are told apart.
 #[btf_map]
@@ -102,11 +108,13 @@ fn copy(from: &[u8; UNIX_PATH_MAX], to: &mut [u8; UNIX_PATH_MAX]) {
     }
 }
 
-/// The number of a connection's process and server, a new one if they have none; 0 if there is no room.
+/// The number of the process and server of the connection at `index`, a new one if they have none; 0 if there is no
+/// room. The program that asks has the entry `room` of [`SERVICE_KEYS`].
 #[inline(never)]
-fn service(connection: &mut Connection, buffers: &mut Buffers) -> u32 {
-    let index = buffers.index();
-    let key = buffers.service();
+fn service(connection: &mut Connection, index: u32, room: u32) -> u32 {
+    let Some(key) = SERVICE_KEYS.get_ptr_mut(room) else { return 0 };
+    // SAFETY: this processor's entry for this program: nothing else uses it while the program runs.
+    let key = unsafe { &mut *key };
     key.owner = connection.owner;
     key.comm = connection.comm;
     key.family = connection.family;
@@ -168,7 +176,7 @@ impl Names<Prefixes> for Buffers {
     #[inline(always)]
     fn count(&mut self, connection: &mut Connection, number: u32, counts: &KeyCounts) -> bool {
         if connection.service == 0 {
-            connection.service = service(connection, self);
+            connection.service = service(connection, self.index(), self.room());
         }
         let key = CountKey { service: connection.service, name: number };
         key.service != 0 && count_keys(&key, counts)

@@ -12,7 +12,6 @@ use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
 use aya_ebpf::macros::btf_map;
 use observer_ebpf::layout::Direction;
 use observer_ebpf::layout::losses::Unread;
-use observer_ebpf::layout::names::ServiceKey;
 use observer_ebpf::stream::bytes::{Scratch, hide_field};
 
 use super::registers::{self, Registers, number};
@@ -51,7 +50,8 @@ pub struct Buffers {
     sk: u64,
     /// 1 if the vectors are the kernel's own copy.
     vectors_in_kernel: u32,
-    reserved: u32,
+    /// Its own index in [`BUFFERS`]: that of the program which uses it.
+    room: u32,
     /// How many vectors the call has.
     vectors_count: u32,
     /// The vector after the current one.
@@ -71,8 +71,6 @@ pub struct Buffers {
     /// When it was, once that was asked for; 0 before.
     now_ns: u64,
     scratch: Scratch,
-    /// Where a process and its server are put together, to be looked up.
-    service: ServiceKey,
 }
 
 impl Buffers {
@@ -206,10 +204,16 @@ impl Buffers {
         self.now_ns
     }
 
-    /// Where a process and its server are put together.
+    /// Keeps the index of the program's entry in the maps that have one for each program that sees calls.
     #[inline(always)]
-    pub fn service(&mut self) -> &mut ServiceKey {
-        &mut self.service
+    pub fn set_room(&mut self, room: u32) {
+        self.room = room;
+    }
+
+    /// The index of the program's entry in the maps that have one for each program that sees calls.
+    #[inline(always)]
+    pub fn room(&self) -> u32 {
+        self.room
     }
 
     /// See [`Scratch`].

@@ -147,6 +147,7 @@ fn locate(
     let Some(buffers) = BUFFERS.get_ptr_mut(call.room) else { return Err(Unread::Other) };
     // SAFETY: this processor's entry for this program: nothing else uses it while the program runs.
     let buffers = unsafe { &mut *buffers };
+    buffers.set_room(call.room);
     if let Err(reason) = buffers.locate(call.task, direction, call.bytes, index) {
         let is_request = call.ample_stack && matches!(reason, Unread::IoUring);
         if !is_request || !io_uring::locate(buffers, sk) {
