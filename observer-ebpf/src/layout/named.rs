@@ -2,16 +2,16 @@
 
 /// Makes an enum of names, with the list of all, from 0 on.
 macro_rules! named {
-    ($(#[$doc:meta])* $type:ident, $all:ident: $($name:ident $text:literal,)*) => {
+    ($(#[$doc:meta])* $visibility:vis $type:ident, $all:ident: $($name:ident $text:literal,)*) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u8)]
-        pub enum $type {
+        $visibility enum $type {
             $(#[doc = concat!("`", $text, "`")] $name,)*
         }
 
         #[doc = concat!("How many of [`", stringify!($type), "`] there are.")]
-        pub const $all: usize = [$($type::$name),*].len();
+        $visibility const $all: usize = [$($type::$name),*].len();
 
         impl $type {
             /// All, in the order of the arrays.

@@ -223,13 +223,19 @@ macro_rules! protocols {
             }
         }
 
-        /// [`Parser::COUNTS_FROM_NOTHING`] of a protocol's parser; false where nothing is counted.
+        /// Whether a protocol's parser leaves nothing of what the connection was taken for before: [`Parser::GOES_ON_FROM`].
         #[inline(always)]
-        pub(crate) const fn counts_from_nothing(protocol: Protocol) -> bool {
-            match protocol {
-                $(Protocol::$name => <$module::$parser as Parser>::COUNTS_FROM_NOTHING,)*
-                $(Protocol::$more)|* | Protocol::$none => false,
-            }
+        pub(crate) const fn begins_anew(protocol: Protocol, before: Protocol) -> bool {
+            let goes_on_from = match protocol {
+                $(Protocol::$name => <$module::$parser as Parser>::GOES_ON_FROM,)*
+                // Nothing is counted that would be in the way.
+                $(Protocol::$more)|* | Protocol::$none => return false,
+            };
+            let goes_on = match goes_on_from {
+                Some(other) => before as u8 == other as u8,
+                None => false,
+            };
+            before as u8 != Protocol::$none as u8 && before as u8 != protocol as u8 && !goes_on
         }
 
         /// [`Parser::carry_over`] of a protocol's parser.

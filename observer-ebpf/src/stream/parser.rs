@@ -143,11 +143,16 @@ pub struct Opening {
     pub kept: u32,
     /// Whether they make the protocol no more than likely.
     pub tentative: bool,
+    /// What the connection was taken for before: [`Protocol::Unknown`] at its first byte.
+    pub before: Protocol,
 }
 
 impl Opening {
     /// Of a protocol that another one became.
-    pub const NONE: Self = Self { first: 0, kept: 0, tentative: false };
+    #[inline(always)]
+    pub const fn behind(before: Protocol) -> Self {
+        Self { first: 0, kept: 0, tentative: false, before }
+    }
 }
 
 /// Whether a call in the middle of a connection tells by itself that it is a protocol's.
@@ -222,8 +227,9 @@ pub trait Parser: Recognise + Subprograms {
     /// Takes over what is no count, as the state of a session, when a connection goes on in another slot.
     fn carry_over(before: &Connection, next: &mut Connection);
 
-    /// Whether it begins with nothing counted, and does not go on with what the protocol before it has counted.
-    const COUNTS_FROM_NOTHING: bool = true;
+    /// The protocol that may become this one without a break: what that has counted is kept, and its state, where this
+    /// one's begins with the same fields. Any other leaves nothing behind.
+    const GOES_ON_FROM: Option<Protocol> = None;
 }
 
 /// The parser that has the streams of a connection first seen in the middle until they are known to be something.

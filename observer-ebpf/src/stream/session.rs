@@ -267,7 +267,9 @@ impl Session {
         let desync = self.conclude(outcome, connection);
         match outcome.told() {
             Told::Became(Protocol::Unknown) => return 0,
-            Told::Became(protocol) => self.become_other(protocol, Opening::NONE, connection),
+            Told::Became(protocol) => {
+                self.become_other(protocol, Opening::behind(self.parsed_as()), connection)
+            }
             Told::Confirmed => {}
             Told::Same | Told::Resynced | Told::Lost(_) => return Desync::code(desync),
         }

@@ -21,7 +21,7 @@ pub const TTL_BUCKETS: usize = 9;
 
 named! {
     /// The commands that are told apart, named as `INFO commandstats` names them.
-    Command, COMMANDS:
+    pub Command, COMMANDS:
     Other "other",
     Append "append",
     Auth "auth",
@@ -117,7 +117,7 @@ named! {
 
 named! {
     /// The kinds of errors that are told apart, by the first word of the message.
-    ErrorKind, ERROR_KINDS:
+    pub ErrorKind, ERROR_KINDS:
     Other "other",
     Err "ERR",
     Ask "ASK",

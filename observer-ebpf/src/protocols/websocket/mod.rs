@@ -25,6 +25,7 @@ use self::rules::{Deflate, Rules};
 use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
 use crate::layout::{Direction, Role, Side, Zeroes as _};
+use crate::protocols::Protocol;
 use crate::protocols::http::{Http, Scanned};
 use crate::stream::bytes::is_done;
 use crate::stream::parser::{Adopts, Guess, Opening, Outcome, Parse, Parser, Recognise, StreamId};
@@ -289,7 +290,7 @@ impl Parser for WebSocket {
     fn carry_over(_before: &Connection, _next: &mut Connection) {}
 
     /// It goes on with what it counted as HTTP.
-    const COUNTS_FROM_NOTHING: bool = false;
+    const GOES_ON_FROM: Option<Protocol> = Some(Protocol::Http);
 }
 
 impl Guess for WebSocket {

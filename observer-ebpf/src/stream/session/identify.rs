@@ -62,7 +62,7 @@ impl Session {
     #[inline(always)]
     fn enter(&mut self, protocol: Protocol, connection: &mut Connection) {
         // Something may have been counted by another parser.
-        if protocols::counts_from_nothing(protocol) && self.parsed_as != Protocol::Unknown as u8 {
+        if protocols::begins_anew(protocol, self.parsed_as()) {
             connection.details.clear();
         }
         connection.lost = [0; 2];
@@ -111,7 +111,8 @@ impl Session {
             Match::More | Match::No => self.become_unknown(connection),
             Match::Maybe | Match::Yes => {
                 let tentative = found == Match::Maybe;
-                let opening = Opening { first: self.first, kept: before, tentative };
+                let opening =
+                    Opening { first: self.first, kept: before, tentative, before: Protocol::Unknown };
                 self.become_other(protocol, opening, connection);
             }
         }
