@@ -17,11 +17,10 @@ use std::collections::HashSet;
 use std::io;
 use std::rc::Rc;
 
-use observer_ebpf::layout::Protocol;
 use observer_ebpf::layout::names::KeyCounts;
 
 use self::namespace::{Counts, Namespace};
-use self::services::{Place, Services};
+use self::services::Services;
 use crate::ledger::{Ledger, View};
 use crate::process::Identity;
 
@@ -82,18 +81,8 @@ impl Names {
     /// Adds what was counted by name to a view.
     pub fn fill(&self, view: &mut View) {
         self.prefixes.for_each(&self.services, |place, prefix, counts| {
-            add_keys(view, place, prefix, counts);
-        });
-    }
-}
-
-/// Adds keys that were looked up.
-fn add_keys(view: &mut View, place: &Place, prefix: &Rc<str>, counts: KeyCounts) {
-    match place.protocol {
-        Protocol::Redis => {
             let books = &mut view.groups.entry(place.group.clone()).or_default().books;
-            books.redis.entry(Rc::clone(&place.server)).or_default().add_keys(prefix, counts);
-        }
-        Protocol::Unknown | Protocol::Http | Protocol::WebSocket | Protocol::Postgres | Protocol::Tls => {}
+            books.add_keys(place.protocol, &place.server, prefix, counts);
+        });
     }
 }

@@ -13,15 +13,16 @@ macro_rules! named {
         #[doc = concat!("How many of [`", stringify!($type), "`] there are.")]
         $visibility const $all: usize = [$($type::$name),*].len();
 
+        #[allow(dead_code, reason = "not every list of names is gone through")]
         impl $type {
             /// All, in the order of the arrays.
-            pub const ALL: [Self; $all] = [$(Self::$name),*];
+            $visibility const ALL: [Self; $all] = [$(Self::$name),*];
 
             /// Their names, in the same order.
-            pub const NAMES: [&str; $all] = [$($text),*];
+            $visibility const NAMES: [&str; $all] = [$($text),*];
 
             /// As the server calls it.
-            pub const fn name(self) -> &'static str {
+            $visibility const fn name(self) -> &'static str {
                 match self {
                     $(Self::$name => $text,)*
                 }

@@ -268,7 +268,7 @@ impl Session {
         match outcome.told() {
             Told::Became(Protocol::Unknown) => return 0,
             Told::Became(protocol) => {
-                self.become_other(protocol, Opening::behind(self.parsed_as()), connection)
+                self.become_other(protocol, Opening::behind(self.parsed_as()), connection);
             }
             Told::Confirmed => {}
             Told::Same | Told::Resynced | Told::Lost(_) => return Desync::code(desync),

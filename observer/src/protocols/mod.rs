@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use observer_ebpf::layout::connection::Connection;
+use observer_ebpf::layout::names::KeyCounts;
 use observer_ebpf::layout::{Protocol, Role};
 
 use self::websocket::minute::Rate;
@@ -33,6 +34,12 @@ pub struct Seen<'a> {
 
 /// Totals of one protocol.
 pub trait Totals: Clone + Default {
+    /// Whether the server's end is a label of the protocol's families.
+    const IS_TOLD_BY_SERVER: bool = false;
+
+    /// Whether connections of the protocol may be out of sync with its parser.
+    const MAY_BE_LOST: bool = true;
+
     /// Adds what a slot has counted since it was taken.
     fn add(&mut self, seen: &Seen<'_>);
 
@@ -41,12 +48,19 @@ pub trait Totals: Clone + Default {
 
     /// Adds all of another's.
     fn add_totals(&mut self, other: &Self);
+
+    /// Adds keys found and not found at a server, which are counted by name and not in a connection's slot. Protocols
+    /// that look up no keys have none.
+    fn add_keys(&mut self, _server: &Rc<str>, _prefix: &Rc<str>, _counts: KeyCounts) {}
 }
 
 /// Totals by the server's end.
 pub type ByServer<T> = BTreeMap<Rc<str>, T>;
 
 impl<T: Totals> Totals for ByServer<T> {
+    const IS_TOLD_BY_SERVER: bool = true;
+    const MAY_BE_LOST: bool = T::MAY_BE_LOST;
+
     fn add(&mut self, seen: &Seen<'_>) {
         if let Some(server) = seen.server {
             self.entry(Rc::clone(server)).or_default().add(seen);
@@ -63,6 +77,10 @@ impl<T: Totals> Totals for ByServer<T> {
         for (server, totals) in other {
             self.entry(Rc::clone(server)).or_default().add_totals(totals);
         }
+    }
+
+    fn add_keys(&mut self, server: &Rc<str>, prefix: &Rc<str>, counts: KeyCounts) {
+        self.entry(Rc::clone(server)).or_default().add_keys(server, prefix, counts);
     }
 }
 
@@ -99,9 +117,41 @@ macro_rules! books {
                 }
             }
 
+            /// Adds keys found and not found at a server: see [`Totals::add_keys`].
+            pub fn add_keys(
+                &mut self,
+                protocol: Protocol,
+                server: &Rc<str>,
+                prefix: &Rc<str>,
+                counts: KeyCounts,
+            ) {
+                match protocol {
+                    $(Protocol::$protocol => self.$module.add_keys(server, prefix, counts),)*
+                    $(Protocol::$other)|* => {}
+                }
+            }
+
             /// Adds all of another's.
             pub fn merge(&mut self, other: &Self) {
                 $(self.$module.add_totals(&other.$module);)*
+            }
+        }
+
+        /// Whether the server's end is a label of a protocol's families.
+        pub const fn is_told_by_server(protocol: Protocol) -> bool {
+            match protocol {
+                $(Protocol::$protocol => <$totals as Totals>::IS_TOLD_BY_SERVER,)*
+                $(Protocol::$other)|* => false,
+            }
+        }
+
+        /// Whether connections of a protocol may be out of sync with its parser: lost, or seen in the middle and not
+        /// found yet.
+        pub const fn may_be_lost(protocol: Protocol) -> bool {
+            match protocol {
+                $(Protocol::$protocol => <$totals as Totals>::MAY_BE_LOST,)*
+                Protocol::Unknown => true,
+                Protocol::Tls => false,
             }
         }
 
@@ -123,21 +173,4 @@ books! {
         Redis => redis: ByServer<redis::Totals>;
     }
     recognised { Tls Unknown }
-}
-
-/// Whether the server's end is a label of a protocol's families.
-pub const fn is_told_by_server(protocol: Protocol) -> bool {
-    match protocol {
-        Protocol::Postgres | Protocol::Redis => true,
-        Protocol::Unknown | Protocol::Http | Protocol::WebSocket | Protocol::Tls => false,
-    }
-}
-
-/// Whether connections of a protocol may be out of sync with its parser: lost, or seen in the middle and not found yet.
-pub const fn may_be_lost(protocol: Protocol) -> bool {
-    match protocol {
-        Protocol::Unknown | Protocol::WebSocket | Protocol::Postgres | Protocol::Redis => true,
-        // Messages of HTTP are looked for where each call starts, and TLS is not parsed.
-        Protocol::Http | Protocol::Tls => false,
-    }
 }

@@ -12,6 +12,9 @@ pub struct Totals {
 }
 
 impl super::Totals for Totals {
+    // Messages are looked for where each call starts.
+    const MAY_BE_LOST: bool = false;
+
     fn add(&mut self, seen: &Seen<'_>) {
         self.too_many_requests += u64::from(seen.connection.http().too_many_requests);
     }

@@ -86,13 +86,6 @@ impl Default for Totals {
     }
 }
 
-impl Totals {
-    /// Adds keys found and not found, which are counted by name and not in a connection's slot.
-    pub fn add_keys(&mut self, prefix: &Rc<str>, counts: KeyCounts) {
-        *self.keys.entry(Rc::clone(prefix)).or_default() += counts;
-    }
-}
-
 impl super::Totals for Totals {
     fn add(&mut self, seen: &Seen<'_>) {
         let counters = seen.connection.redis();
@@ -111,7 +104,7 @@ impl super::Totals for Totals {
         let Counters { hits_other, misses_other, .. } = *counters;
         if (hits_other, misses_other) != (0, 0) {
             let counts = KeyCounts { hits: u64::from(hits_other), misses: u64::from(misses_other) };
-            self.add_keys(&names::OTHER.into(), counts);
+            *self.keys.entry(names::OTHER.into()).or_default() += counts;
         }
         self.info = self.info.newest(Info::of(seen.connection));
     }
@@ -139,7 +132,7 @@ impl super::Totals for Totals {
             open: Open { active, idle },
         } = other;
         for (prefix, &counts) in keys {
-            self.add_keys(prefix, counts);
+            *self.keys.entry(Rc::clone(prefix)).or_default() += counts;
         }
         add_all(&mut self.gets, gets);
         self.get_ns += get_ns;
@@ -156,6 +149,10 @@ impl super::Totals for Totals {
         self.info = self.info.newest(*info);
         self.open.active += active;
         self.open.idle += idle;
+    }
+
+    fn add_keys(&mut self, _server: &Rc<str>, prefix: &Rc<str>, counts: KeyCounts) {
+        *self.keys.entry(Rc::clone(prefix)).or_default() += counts;
     }
 }
 
