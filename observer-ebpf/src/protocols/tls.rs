@@ -19,7 +19,7 @@ impl Recognise for Tls {
     #[inline(always)]
     fn recognise(start: Start, side: Side) -> Match {
         match side {
-            Side::Client => start.one_of([CLIENT_HELLO]),
+            Side::Client => start.one_of(&[CLIENT_HELLO]),
             Side::Server => Match::No,
         }
     }

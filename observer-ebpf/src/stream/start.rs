@@ -49,7 +49,7 @@ impl Start {
 
     /// Whether the bytes hold all of one of these patterns, or may still come to: [`Match::Yes`], or [`Match::More`].
     #[inline(always)]
-    pub(crate) fn one_of<const N: usize>(self, patterns: [Pattern; N]) -> Match {
+    pub(crate) fn one_of<const N: usize>(self, patterns: &[Pattern; N]) -> Match {
         // How many patterns do not fit is added up: straight-line code, which the verifier walks once, where comparisons
         // would have it go on with every combination of what fits.
         let (mut unlike, mut incomplete) = (0, 0);

@@ -34,7 +34,7 @@ impl Recognise for Http {
     #[inline(always)]
     fn recognise(start: Start, side: Side) -> Match {
         match side {
-            Side::Client => start.one_of(REQUESTS),
+            Side::Client => start.one_of(&REQUESTS),
             Side::Server if is_response(start) => Match::Yes,
             Side::Server => Match::No,
         }
@@ -43,7 +43,7 @@ impl Recognise for Http {
     #[inline(always)]
     fn adopts(start: Start, side: Side) -> Adopts {
         let is_http = match side {
-            Side::Client => start.has(8) && matches!(start.one_of(REQUESTS), Match::Yes),
+            Side::Client => start.has(8) && matches!(start.one_of(&REQUESTS), Match::Yes),
             Side::Server => start.has(8) && is_response(start),
         };
         if is_http { Adopts::Yes } else { Adopts::No }

@@ -16,7 +16,7 @@ impl Recognise for Postgres {
     #[inline(always)]
     fn recognise(start: Start, side: Side) -> Match {
         match side {
-            Side::Client => start.one_of([STARTUP, REQUESTS]),
+            Side::Client => start.one_of(&[STARTUP, REQUESTS]),
             Side::Server => Match::No,
         }
     }

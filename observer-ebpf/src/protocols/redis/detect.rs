@@ -32,7 +32,7 @@ impl Recognise for Redis {
         if matches!(side, Side::Server) {
             return Match::No;
         }
-        match (start.one_of(ARRAYS), start.one_of(INLINE)) {
+        match (start.one_of(&ARRAYS), start.one_of(&INLINE)) {
             (Match::Yes, _) => Match::Yes,
             (_, Match::Yes) => Match::Maybe,
             (Match::No, Match::No) => Match::No,
