@@ -66,7 +66,7 @@ fn a_length_that_cannot_be_loses_its_direction_only() {
 }
 
 #[test]
-fn nothing_more_of_a_call_counts_once_it_is_out_of_step() {
+fn nothing_more_of_a_call_counts_once_it_is_out_of_sync() {
     let mut observed = idle();
     observed.server(&[header(b'?', 9), server::error("42601"), server::ready(b'T')].concat());
     observed.client(&[header(b'?', 9), query("select 1")].concat());
@@ -83,7 +83,7 @@ fn nothing_more_of_a_call_counts_once_it_is_out_of_step() {
 }
 
 #[test]
-fn a_lost_client_gets_in_step_with_a_call_of_whole_messages_that_ends_a_request() {
+fn a_lost_client_gets_in_sync_with_a_call_of_whole_messages_that_ends_a_request() {
     let sync = client(frontend::sync);
     let execute = client(|to| frontend::execute("", 0, to).expect("no zero bytes"));
     let copy = server::copied(b"1\n");
@@ -116,7 +116,7 @@ fn a_lost_client_gets_in_step_with_a_call_of_whole_messages_that_ends_a_request(
 }
 
 #[test]
-fn a_lost_server_gets_in_step_with_a_call_of_whole_messages_up_to_ready_for_query() {
+fn a_lost_server_gets_in_sync_with_a_call_of_whole_messages_up_to_ready_for_query() {
     let ready = server::ready(b'I');
     let row = server::row(&server::lookalike(300));
     let cases: [(Vec<u8>, bool); 10] = [
