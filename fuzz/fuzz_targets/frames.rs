@@ -28,7 +28,7 @@ fuzz_target!(|input: Input| {
     observed.passing = input.passing;
     let mut rest = input.bytes;
     for &(length, buffer) in input.cuts.iter().cycle() {
-        // What follows a length that cannot be followed may get in step again, which the reference does not.
+        // What follows a length that cannot be followed may get in sync again, which the reference does not.
         if rest.is_empty() || !observed.desyncs.is_empty() {
             break;
         }

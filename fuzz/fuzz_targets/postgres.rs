@@ -63,7 +63,7 @@ struct Input<'a> {
     opening: Opening,
     passing: bool,
     cuts: [(u8, u8); 6],
-    /// By step, whether it goes on with the call before it, where that is of the same side.
+    /// A bit for each step: whether its bytes go into the call of the step before, if that is of the same side.
     joins: u32,
     steps: Vec<Step<'a>>,
 }

@@ -1,4 +1,4 @@
-//! A connection first seen in the middle counts from where it gets in step, and nothing else is taken for a WebSocket.
+//! A connection first seen in the middle counts from where it gets in sync, and nothing else is taken for a WebSocket.
 
 mod common;
 
@@ -54,7 +54,7 @@ fn a_websocket_counts_from_its_first_call_of_whole_frames() {
 }
 
 #[test]
-fn both_directions_get_in_step_on_their_own() {
+fn both_directions_get_in_sync_on_their_own() {
     for role in [Role::Client, Role::Server] {
         let (mut client, mut server) = (Wire::from_client(), Wire::from_server());
         client.message(MessageType::Text, 20).message(MessageType::Text, 21);
@@ -74,7 +74,7 @@ fn both_directions_get_in_step_on_their_own() {
 }
 
 #[test]
-fn one_call_in_step_is_not_enough() {
+fn one_call_in_sync_is_not_enough() {
     for (role, direction, masked) in WAYS {
         let mut wire = Wire::new(masked);
         wire.message(MessageType::Text, 20);
@@ -150,7 +150,7 @@ fn the_end_of_a_message_whose_start_was_not_seen_counts_as_frames_only() {
 }
 
 #[test]
-fn long_frames_over_many_calls_get_a_stream_in_step() {
+fn long_frames_over_many_calls_get_a_stream_in_sync() {
     for (role, direction, masked) in WAYS {
         for size in [126, 1_000, 65_535, 65_536, 3_000_000] {
             for call in [200, 4_096, 65_536] {
@@ -172,7 +172,7 @@ fn long_frames_over_many_calls_get_a_stream_in_step() {
 }
 
 #[test]
-fn headers_written_apart_from_long_payloads_get_a_stream_in_step() {
+fn headers_written_apart_from_long_payloads_get_a_stream_in_sync() {
     for (role, direction, masked) in WAYS {
         let mut wire = Wire::new(masked);
         for size in [126, 5_000, 1_000_000] {
@@ -189,7 +189,7 @@ fn headers_written_apart_from_long_payloads_get_a_stream_in_step() {
 }
 
 #[test]
-fn reads_of_a_fixed_size_get_a_stream_of_long_frames_in_step() {
+fn reads_of_a_fixed_size_get_a_stream_of_long_frames_in_sync() {
     for (role, direction, masked) in WAYS {
         let mut wire = Wire::new(masked);
         wire.message(MessageType::Binary, 10_000).message(MessageType::Binary, 20_000).control(PING, 4);
@@ -206,7 +206,7 @@ fn reads_of_a_fixed_size_get_a_stream_of_long_frames_in_step() {
 }
 
 #[test]
-fn a_websocket_gets_in_step_after_any_number_of_calls_in_vain() {
+fn a_websocket_gets_in_sync_after_any_number_of_calls_in_vain() {
     for calls in [1, 63, 64, 65, 200, 255, 256, 1_000] {
         let mut observed = Observed::adopted(Role::Client);
         for _ in 0..calls {

@@ -1,4 +1,4 @@
-//! Bytes that no session has: nothing panics, work is bounded, and a state that they leave wrong does not last.
+//! Bytes that no session has: what they lose is counted, and found again with the next whole messages.
 
 mod common;
 #[path = "common/postgres/mod.rs"]
@@ -9,49 +9,14 @@ use observer_ebpf::layout::losses::Desync;
 use observer_ebpf::layout::{Direction, Protocol, Role};
 use observer_ebpf::protocols::postgres::layout::State;
 use observer_ebpf::stream::bytes::ITERATIONS_MAX;
-use pg::{Request, Script, Start, client, known, observed, outcome, server};
+use pg::{
+    CLIENT_TYPES, SERVER_TYPES, assert_right, client, cycle, header, idle, known, observed, outcome, query,
+    server,
+};
 use postgres_protocol::message::frontend;
-use proptest::collection::vec;
-use proptest::prelude::*;
-use proptest::sample::select;
 
-const CLIENT_TYPES: &[u8] = b"BCDEFHPQSXcdfp";
-const SERVER_TYPES: &[u8] = b"123ACDEGHIKNRSTVWZcdnstv";
 const SENT: usize = Direction::Sent as usize;
 const RECEIVED: usize = Direction::Received as usize;
-
-/// A client's session that is idle.
-fn idle() -> Observed {
-    let mut script = Script::new();
-    Start::Trust.write(&mut script);
-    let mut observed = observed(Role::Client);
-    observe(&mut observed, &script.calls);
-    observed.now_ns = script.now_ns;
-    observed
-}
-
-fn query(text: &str) -> Vec<u8> {
-    client(|to| frontend::query(text, to).expect("no zero bytes"))
-}
-
-fn header(kind: u8, length: u32) -> Vec<u8> {
-    [&[kind], &length.to_be_bytes()[..]].concat()
-}
-
-/// One request and its answer, each a call.
-fn cycle(observed: &mut Observed, status: u8) {
-    observed.buffer = 1024;
-    observed.client(&query("select 1"));
-    observed.server(&[server::columns(), server::complete("SELECT 0"), server::ready(status)].concat());
-}
-
-fn assert_right(observed: &Observed, state: State) {
-    let found = outcome(observed);
-    assert_eq!(found.protocol, Protocol::Postgres);
-    assert_eq!(found.lost, [0; 2]);
-    assert_eq!(State::from_u8(found.counters.state), state);
-    assert!(!found.counters.is_active());
-}
 
 #[test]
 fn a_type_that_cannot_be_loses_its_direction_only() {
@@ -101,7 +66,7 @@ fn a_length_that_cannot_be_loses_its_direction_only() {
 }
 
 #[test]
-fn nothing_more_of_a_call_counts_once_it_is_out_of_step() {
+fn nothing_more_of_a_call_counts_once_it_is_out_of_sync() {
     let mut observed = idle();
     observed.server(&[header(b'?', 9), server::error("42601"), server::ready(b'T')].concat());
     observed.client(&[header(b'?', 9), query("select 1")].concat());
@@ -118,7 +83,7 @@ fn nothing_more_of_a_call_counts_once_it_is_out_of_step() {
 }
 
 #[test]
-fn a_lost_client_gets_in_step_with_a_call_of_whole_messages_that_ends_a_request() {
+fn a_lost_client_gets_in_sync_with_a_call_of_whole_messages_that_ends_a_request() {
     let sync = client(frontend::sync);
     let execute = client(|to| frontend::execute("", 0, to).expect("no zero bytes"));
     let copy = server::copied(b"1\n");
@@ -151,7 +116,7 @@ fn a_lost_client_gets_in_step_with_a_call_of_whole_messages_that_ends_a_request(
 }
 
 #[test]
-fn a_lost_server_gets_in_step_with_a_call_of_whole_messages_up_to_ready_for_query() {
+fn a_lost_server_gets_in_sync_with_a_call_of_whole_messages_up_to_ready_for_query() {
     let ready = server::ready(b'I');
     let row = server::row(&server::lookalike(300));
     let cases: [(Vec<u8>, bool); 10] = [
@@ -336,190 +301,5 @@ fn half_a_call_adopts_nothing() {
                 assert_eq!(observed.protocol(), Protocol::Unknown, "{part:?}");
             }
         }
-    }
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    Call { sent: bool, buffer: u32, readable: u32, bytes: Vec<u8> },
-    Miss { sent: bool, bytes: u64 },
-    Pass { sent: bool, bytes: u32 },
-}
-
-/// Bytes that get somewhere: noise, headers of any length, whole messages, and a session's first.
-fn bytes() -> impl Strategy<Value = Vec<u8>> {
-    let kinds = [CLIENT_TYPES, SERVER_TYPES].concat();
-    let length = prop_oneof![6 => 4..30u32, 1 => 0..4u32, 1 => any::<u32>(), 1 => 30..3_000u32];
-    let headers = (select(kinds.clone()), length, vec(any::<u8>(), 0..30))
-        .prop_map(|(kind, length, payload)| [header(kind, length), payload].concat());
-    let messages = (select(kinds), vec(any::<u8>(), 0..20)).prop_map(|(kind, payload)| {
-        let empty = b"HSXc123Ins".contains(&kind);
-        server::message(kind, if empty { &[] } else { &payload })
-    });
-    let starts = vec![
-        client(frontend::ssl_request),
-        b"N".to_vec(),
-        b"S".to_vec(),
-        client(|to| frontend::startup_message([("user", "u")], to).expect("fine")),
-        client(|to| frontend::cancel_request(1, 2, to)),
-        server::ready(b'I'),
-        server::ready(b'T'),
-        query("/* select */ update"),
-        client(frontend::copy_done),
-        b"\x82\x05hello".to_vec(),
-    ];
-    prop_oneof![
-        1 => vec(any::<u8>(), 1..40),
-        3 => headers,
-        4 => vec(messages, 1..5).prop_map(|messages| messages.concat()),
-        3 => select(starts),
-    ]
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let readable = prop_oneof![9 => Just(u32::MAX), 1 => 0..4u32];
-    let amount = prop_oneof![0..300u64, any::<u64>()];
-    prop_oneof![
-        12 => (any::<bool>(), 1..40u32, readable, bytes(), any::<prop::sample::Index>(), 0..3u8).prop_map(
-            |(sent, buffer, readable, mut bytes, cut, whole)| {
-                if whole == 0 {
-                    bytes.truncate(1 + cut.index(bytes.len()));
-                }
-                Step::Call { sent, buffer, readable, bytes }
-            }
-        ),
-        1 => (any::<bool>(), amount).prop_map(|(sent, bytes)| Step::Miss { sent, bytes }),
-        1 => (any::<bool>(), prop_oneof![0..300u32, any::<u32>()]).prop_map(|(sent, bytes)| Step::Pass { sent, bytes }),
-    ]
-}
-
-fn run(observed: &mut Observed, steps: &[Step]) {
-    let direction = |sent| if sent { Direction::Sent } else { Direction::Received };
-    for step in steps {
-        match step {
-            Step::Call { sent, buffer, readable, bytes } => {
-                observed.buffer = *buffer;
-                observed.call_readable(direction(*sent), bytes, *readable);
-            }
-            Step::Miss { sent, bytes } => {
-                observed.miss(direction(*sent), *bytes, Desync::Gap);
-            }
-            Step::Pass { sent, bytes } => {
-                observed.session.pass(direction(*sent), *bytes, &mut observed.connection);
-            }
-        }
-        let counters = observed.connection.postgres();
-        assert!(counters.asked >= counters.answered, "{} of {}", counters.answered, counters.asked);
-        assert!(counters.state <= State::Failed as u8);
-        assert!(observed.connection.lost.iter().all(|&lost| lost <= 1));
-        let queries: u32 = counters.queries.as_flattened().iter().sum();
-        assert!(queries <= counters.answered);
-    }
-}
-
-/// Fresh, adopted, or idle.
-fn start(kind: u8, role: Role) -> Observed {
-    match kind {
-        0 => observed(role),
-        1 => Observed::adopted(role),
-        _ => {
-            let mut script = Script::new();
-            Start::Trust.write(&mut script);
-            let mut observed = observed(role);
-            observe(&mut observed, &script.calls);
-            observed
-        }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn nothing_panics_and_nothing_out_of_reach_is_looked_at(
-        steps in vec(step(), 1..25),
-        kind in 0..4u8,
-        is_server: bool,
-        passing: bool,
-    ) {
-        let role = if is_server { Role::Server } else { Role::Client };
-        let [zeros, ones] = [0, 0xFF].map(|poison| {
-            let mut observed = start(kind, role);
-            (observed.poison, observed.passing) = (poison, passing);
-            run(&mut observed, &steps);
-            (outcome(&observed), observed.desyncs)
-        });
-        prop_assert_eq!(zeros, ones);
-    }
-
-    #[test]
-    fn a_wrong_state_ends_with_the_next_request_and_its_answer(
-        steps in vec(step(), 1..25),
-        is_server: bool,
-        status in select(b"ITE".to_vec()),
-    ) {
-        let role = if is_server { Role::Server } else { Role::Client };
-        let mut observed = start(2, role);
-        run(&mut observed, &steps);
-        // A length that can be is believed: its end must have gone by.
-        for direction in Direction::ALL {
-            observed.miss(direction, u64::MAX, Desync::Gap);
-        }
-        cycle(&mut observed, status);
-        let state = match status { b'I' => State::Idle, b'T' => State::InTransaction, _ => State::Failed };
-        assert_right(&observed, state);
-        let before = outcome(&observed).counters.queries;
-        Request::Simple { statement: 0, rows: vec![], error: None }.write(&mut Script::new(), status);
-        cycle(&mut observed, status);
-        assert_right(&observed, state);
-        prop_assert_eq!(outcome(&observed).counters.queries[0].iter().sum::<u32>(), before[0].iter().sum::<u32>() + 1);
-    }
-
-    /// Up to the first byte that cannot be.
-    #[test]
-    fn any_bytes_count_the_same_however_they_are_split(
-        calls in vec((any::<bool>(), bytes()), 1..20),
-        lengths in vec(1..30usize, 1..10),
-        buffer in 1..40u32,
-        passing: bool,
-    ) {
-        let mut whole = start(2, Role::Client);
-        let mut split = start(2, Role::Client);
-        (split.buffer, split.passing) = (buffer, passing);
-        for (is_server, bytes) in calls {
-            let call = Call { server: is_server, bytes, now_ns: 0 };
-            parts(&mut whole, &call, &[]);
-            let mut rest = &call.bytes[..];
-            for &length in lengths.iter().cycle() {
-                if rest.is_empty() || !split.desyncs.is_empty() {
-                    break;
-                }
-                let (part, behind) = rest.split_at(length.min(rest.len()));
-                parts(&mut split, &Call { server: is_server, bytes: part.to_vec(), now_ns: 0 }, &[]);
-                rest = behind;
-            }
-            prop_assert_eq!(outcome(&whole), outcome(&split));
-            prop_assert_eq!(&whole.desyncs, &split.desyncs);
-            if !whole.desyncs.is_empty() {
-                break;
-            }
-        }
-    }
-}
-
-#[test]
-fn a_request_behind_a_copy_s_data_in_one_call_begins() {
-    let data = server::copied(b"");
-    let close = client(|to| frontend::close(b'S', "", to).expect("no zero bytes"));
-    let execute = client(|to| frontend::execute("", 0, to).expect("no zero bytes"));
-    for messages in [[&data, &close], [&data, &execute]] {
-        let mut whole = idle();
-        whole.client(&messages.map(Vec::as_slice).concat());
-        let mut split = idle();
-        for message in messages {
-            split.client(message);
-        }
-        assert_eq!(outcome(&whole), outcome(&split), "{messages:?}");
-        assert!(whole.connection.postgres().is_active());
     }
 }

@@ -33,7 +33,7 @@ fn keys(expected: &[(&str, u64, u64)]) -> BTreeMap<String, (u64, u64)> {
     expected.iter().map(|&(prefix, hits, misses)| (prefix.to_owned(), (hits, misses))).collect()
 }
 
-/// In step, with all commands answered.
+/// In sync, with all commands answered.
 fn assert_quiet(outcome: &Outcome) {
     assert_eq!(outcome.desyncs, []);
     assert_eq!((outcome.protocol, outcome.lost, outcome.pending), (Protocol::Redis, [0; 2], 0));

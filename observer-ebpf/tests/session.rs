@@ -125,7 +125,7 @@ fn a_header_that_cannot_be_read_loses_the_stream() {
     assert_eq!(observed.desyncs, [Desync::Unread]);
     assert_eq!(observed.by_server().messages, [[1, 0], [0, 0]]);
 
-    // Lost, then unreadable again, then in step.
+    // Lost, then unreadable again, then in sync.
     observed.call_readable(SERVER, &wire.bytes, 0);
     assert_eq!(observed.desyncs, [Desync::Unread]);
     assert!(observed.is_lost(SERVER));
@@ -237,7 +237,7 @@ fn a_message_in_progress_when_the_stream_was_lost_does_not_count() {
 }
 
 #[test]
-fn a_lost_stream_gets_in_step_with_a_long_frame_over_many_calls() {
+fn a_lost_stream_gets_in_sync_with_a_long_frame_over_many_calls() {
     for masked in [true, false] {
         let direction = if masked { Direction::Sent } else { SERVER };
         let mut observed = Observed::upgraded(Role::Client, false);
@@ -255,10 +255,10 @@ fn a_lost_stream_gets_in_step_with_a_long_frame_over_many_calls() {
 }
 
 #[test]
-fn a_wrong_header_just_after_getting_in_step_is_a_desync() {
+fn a_wrong_header_just_after_getting_in_sync_is_a_desync() {
     let mut observed = Observed::upgraded(Role::Client, false);
     observed.miss(SERVER, 1, Desync::Gap);
-    // Three frames and the start of a fourth: in step, and not yet proven.
+    // Three frames and the start of a fourth: in sync, and not yet proven.
     observed.server(&[0x81, 0, 0x82, 0, 0x89, 0, 0x81, 2, b'x']);
     assert!(!observed.is_lost(SERVER));
     observed.server(&[b'y', 0x83, 0]);

@@ -21,7 +21,7 @@ fn assert_counts(wire: &Wire, masked: bool, deflate: bool) {
             }
             let counted = if masked { observed.by_client() } else { observed.by_server() };
             assert_eq!(counted, wire.expected, "calls of {size}, buffers of {buffer}");
-            assert!(observed.desyncs.is_empty(), "the stream is in step");
+            assert!(observed.desyncs.is_empty(), "the stream is in sync");
         }
     }
 }

@@ -10,7 +10,7 @@ use observer_ebpf::stream::session::Session;
 const ROLES: [Role; 2] = [Role::Client, Role::Server];
 const BUFFERS: [u32; 6] = [1, 2, 3, 7, 16, 1024];
 
-/// A session: runs of bytes of one end, in turn, and what each end's frames must count to.
+/// A session: what the ends send one after the other, and what the frames of each must count to.
 #[derive(Clone)]
 struct Conversation {
     /// Whether the client sends it, and the bytes.
@@ -61,7 +61,7 @@ impl Conversation {
         places
     }
 
-    /// Feeds it all, cut at `split` besides the turns.
+    /// Feeds it all, with a cut at byte `split` of the session, and wherever the other end goes on.
     fn feed_split(&self, observed: &mut Observed, split: usize) {
         let mut start = 0;
         for (by_client, bytes) in &self.turns {

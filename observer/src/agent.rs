@@ -271,7 +271,7 @@ impl Agent {
             self.note_high_rate(index, connection, excess, now_ns);
         }
         if connection.family == AF_UNIX {
-            // Not there for a pair.
+            // A pair (`socketpair`) has no path, so an error is none.
             let _ = self.probes.unix_paths.remove(&index);
         }
         if let Err(error) = self.probes.free.push(index, 0) {

@@ -91,7 +91,7 @@ fn namespace(name: &'static str, namespace: Namespace) -> Feature {
 }
 
 impl Report {
-    /// For people.
+    /// The report as text for people.
     pub fn text(&self) -> String {
         let mut text = format!("kernel {}\n", self.kernel);
         for feature in &self.features {

@@ -50,7 +50,7 @@ pub enum Error {
         "no agent answers at {url}: {problem}; start one with `observer run`, or name another with --url"
     )]
     Nobody {
-        /// Who was asked.
+        /// The agent that was asked.
         url: String,
         /// What the attempt to connect came to.
         problem: String,
@@ -58,9 +58,9 @@ pub enum Error {
     /// It answered with a failure.
     #[error("GET {url}{path}: status {status}{}", advice(*.status))]
     Status {
-        /// Who was asked.
+        /// The agent that was asked.
         url: String,
-        /// For what.
+        /// What it was asked for.
         path: String,
         /// The status it answered with.
         status: u16,
@@ -68,9 +68,9 @@ pub enum Error {
     /// It did not answer, not in time, or not with what was asked for.
     #[error("GET {url}{path}: {problem}")]
     Answer {
-        /// Who was asked.
+        /// The agent that was asked.
         url: String,
-        /// For what.
+        /// What it was asked for.
         path: String,
         /// What came instead.
         problem: String,
@@ -89,7 +89,7 @@ const fn advice(status: u16) -> &'static str {
 #[derive(Debug)]
 pub struct Client {
     agent: ureq::Agent,
-    /// In front of every path.
+    /// The URL that every path is put behind.
     base: String,
     /// The same without a password.
     shown: String,
@@ -189,7 +189,7 @@ impl Client {
         Ok(Self { agent, base, shown, authorization: authorization(access)? })
     }
 
-    /// Who is asked, without a password.
+    /// The URL of the agent that is asked, without a password.
     pub fn url(&self) -> &str {
         &self.shown
     }

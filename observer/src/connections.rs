@@ -14,7 +14,7 @@ pub const FAILURES: [&str; 5] = ["refused", "timeout", "reset", "unreachable", "
 /// The latencies of connects.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Connects {
-    /// By bucket, the one above all bounds last.
+    /// How many fell in each bucket; the last one is above all bounds.
     pub counts: [u64; CONNECT_BOUNDS.len() + 1],
     /// Seconds in all.
     pub sum: f64,
@@ -23,13 +23,13 @@ pub struct Connects {
 /// Sums over connections.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Totals {
-    /// By protocol.
+    /// Connections opened, by protocol.
     pub opened: [u64; Protocol::COUNT],
-    /// By protocol.
+    /// Connections closed, by protocol.
     pub closed: [u64; Protocol::COUNT],
-    /// By protocol and direction.
+    /// Bytes, by protocol and direction.
     pub bytes: [[u64; 2]; Protocol::COUNT],
-    /// As in [`FAILURES`].
+    /// Connects that failed, by the reasons of [`FAILURES`].
     pub failures: [u64; FAILURES.len()],
     /// Latencies.
     pub connects: Connects,

@@ -21,7 +21,7 @@ pub struct PerDirection<T> {
 }
 
 impl<T: Copy> PerDirection<T> {
-    /// Of the sent and the received.
+    /// Takes the value for what is sent, and the one for what is received.
     pub const fn new([sent, received]: [T; 2]) -> Self {
         Self { sent, received }
     }
@@ -179,7 +179,7 @@ impl Key {
 pub struct Query {
     /// At most so many; `None` for all.
     pub limit: Option<usize>,
-    /// In which order.
+    /// The order of the flows.
     pub sort: Sort,
     /// Only of processes of this name.
     pub process: Option<String>,
@@ -195,9 +195,9 @@ pub enum QueryError {
     /// A value that is none of those that there are.
     #[error("{name}={value}: not {expected}")]
     Value {
-        /// Of what.
+        /// The parameter.
         name: &'static str,
-        /// As it was given.
+        /// Its value as given.
         value: String,
         /// What it might be.
         expected: String,

@@ -24,17 +24,17 @@ pub type Member = (Rc<Identity>, Role);
 pub type ServerKey = (Group, Rc<str>);
 
 impl Group {
-    /// Of a process.
+    /// The group of a process.
     pub fn of(identity: &Identity, role: Role) -> Self {
         Self { process: identity.name.clone(), container: identity.container.clone(), role }
     }
 
-    /// Of connections that no process has used yet.
+    /// The group of connections that no process has used yet.
     pub fn nobody(role: Role) -> Self {
         Self { process: NOBODY.to_owned(), container: String::new(), role }
     }
 
-    /// As values of the labels `process`, `container` and `role`.
+    /// The values of the labels `process`, `container` and `role`.
     pub fn labels(&self) -> [&str; 3] {
         [&self.process, &self.container, role(self.role)]
     }

@@ -35,9 +35,9 @@ const OUTSIDE_KEPT: usize = 1_000;
 /// What the connections of a process, or of several of one name, have done, in one role.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GroupTotals {
-    /// Whatever they speak.
+    /// What is counted whatever they speak.
     pub connections: connections::Totals,
-    /// By what they speak.
+    /// What is counted for each protocol.
     pub books: Books,
 }
 
@@ -67,7 +67,7 @@ struct Track {
     last: Sample,
     /// Ticks that it was there at, as far as they matter to a window.
     ticks: u8,
-    /// Of a WebSocket.
+    /// The messages of the minute, on a WebSocket.
     minute: Option<Box<Minute>>,
     /// The server's end, where it is a label.
     server: Option<Rc<str>>,
@@ -79,7 +79,7 @@ enum Slot {
     /// Nothing yet.
     #[default]
     New,
-    /// In use.
+    /// In use: a connection is counted in it.
     Tracked(Box<Track>),
     /// Handed back; it still shows what it was, with this id, until it is used again.
     HandedBack(u64),
@@ -91,9 +91,9 @@ pub struct Ledger {
     processes: Processes,
     hints: Hints,
     slots: Vec<Slot>,
-    /// Of connections that are gone, and what is told once for each.
+    /// What connections that are gone have counted, and what is counted once for each connection.
     totals: HashMap<Group, GroupTotals>,
-    /// Of WebSocket messages on connections that are gone.
+    /// Sizes of WebSocket messages on connections that are gone.
     message_sizes: HashMap<Member, [MessageSizes; 2]>,
     members: HashSet<Rc<Identity>>,
     ticks: Ticks,

@@ -228,6 +228,47 @@ fn bytes_spliced_from_a_socket() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A client closes in the middle of a frame, and the server reads what there is of it and the end in one call. The end
+/// has a place in TCP's stream, as a byte has: it must not be taken for one that moved unseen.
+#[test]
+fn a_websocket_that_ends_inside_a_frame() -> anyhow::Result<()> {
+    // CLOSE_WAIT (`include/net/tcp_states.h`), the first byte of TCP_INFO: the other end's FIN has come.
+    const END_CAME: &str = "one.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == bytes([8])";
+    let agent = Agent::start(&[])?;
+    // Inside the header, of 8 bytes, and inside the payload.
+    for (number, part) in [1, 7, 8, 150].into_iter().enumerate() {
+        let names = [format!("end-client-{number}"), format!("end-server-{number}")];
+        let (mut client, mut server) = upgraded([&names[0], &names[1]])?;
+        client.run("one.sendall(frame(50, True))")?;
+        server.run("receive([one], 56)")?;
+        let before = agent.scrape()?;
+        client.run(&format!("one.sendall(frame(200, True)[:{part}]); one.close()"))?;
+        server.run(&format!("while not {END_CAME}: time.sleep(0.001)"))?;
+        assert_eq!(server.number("len(one.recv(65536))")?, f64::from(part), "in one call");
+        // While the server's socket is there, and when it is not any more.
+        for statement in ["None", "one.close()"] {
+            server.run(statement)?;
+            let metrics = agent.scrape()?;
+            for (process, direction) in [(&names[0], "sent"), (&names[1], "received")] {
+                let moved = bytes(&metrics, process, direction) - bytes(&before, process, direction);
+                assert_eq!(moved, f64::from(part), "{process}: {}", metrics.text());
+                let labels = [("process", process.as_str()), ("direction", direction)];
+                assert_eq!(
+                    metrics.sum("message_size_bytes_count", &labels),
+                    1.0,
+                    "{process}: only the whole one"
+                );
+            }
+            let gaps = |metrics: &Metrics| {
+                let labels = [("protocol", "websocket"), ("reason", "gap")];
+                [metrics.sum("observer_desyncs_total", &labels), unparsed(metrics, "splice")]
+            };
+            assert_eq!(gaps(&metrics), gaps(&before), "after {part} bytes: {}", metrics.text());
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn io_uring_with_registered_buffers() -> anyhow::Result<()> {
     let agent = Agent::start(&[])?;

@@ -82,10 +82,10 @@ pub struct Losses {
     pub events_lost: u64,
     /// Times that a socket's user changed too often to follow at once.
     pub handoffs_refused: u64,
-    /// Bytes by [`Unread`]. More than there are, so that a masked number is always in bounds: the verifier
-    /// follows a mask where it cannot follow a match.
+    /// Bytes by [`Unread`]. There are more entries than reasons, so that a masked number is always in bounds: the
+    /// verifier follows a mask where it cannot follow a match.
     pub unread_bytes: [u64; REASONS],
-    /// By [`Protocol`] and [`Desync`], likewise.
+    /// Streams that fell out of sync, by [`Protocol`] and [`Desync`], with more entries likewise.
     pub desyncs: [[u64; REASONS]; PROTOCOLS],
 }
 

@@ -87,7 +87,7 @@ pub enum Side {
 ///
 /// # Safety
 ///
-/// Of integers only, of which any may be zero, without padding, and of whole words.
+/// The type must consist of integers only, any of which may be zero, without padding, and be whole words long.
 pub(crate) unsafe trait Zeroes: Sized {
     /// Sets it to zeroes, word by word: the `memset` that a BPF program gets goes byte by byte, and the verifier
     /// follows it through each.

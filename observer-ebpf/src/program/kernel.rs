@@ -77,7 +77,7 @@ impl Sock {
         unsafe { member(self.0, offset) }
     }
 
-    /// For helpers.
+    /// The pointer that helpers of the kernel take.
     #[inline(always)]
     pub fn as_ptr(self) -> *mut c_void {
         self.0.cast_mut().cast()
@@ -109,7 +109,7 @@ impl Task {
         NonNull::new(task.cast_mut()).map(Self)
     }
 
-    /// For helpers.
+    /// The pointer that helpers of the kernel take.
     #[inline(always)]
     pub fn as_ptr(self) -> *const u8 {
         self.0.as_ptr()
@@ -203,7 +203,7 @@ const FIN_SENT: u32 = 1 << 4 | 1 << 5 | 1 << 6 | 1 << 9 | 1 << 11;
 const FIN_CAME: u32 = 1 << 6 | 1 << 8 | 1 << 9 | 1 << 11;
 
 impl Tcp {
-    /// Of a socket, if it is TCP's.
+    /// The TCP half of a socket; none if it is not TCP's.
     #[inline(always)]
     pub fn new(sk: Sock) -> Option<Self> {
         // SAFETY: a socket that the verifier knows.

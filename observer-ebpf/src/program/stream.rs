@@ -18,7 +18,7 @@ pub struct Stream<'a> {
     pub session: &'a mut Session,
     /// Where it counts.
     pub connection: &'a mut Connection,
-    /// Which of both.
+    /// Which of the connection's two streams it is.
     pub direction: Direction,
 }
 

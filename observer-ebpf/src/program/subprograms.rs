@@ -98,7 +98,7 @@ subprograms! {
     session_conclude = Conclude;
 }
 
-/// [`Session::miss`] of a direction, for why, by their numbers: [`Desync::code`].
+/// [`Session::miss`]. The direction and the reason are passed, and the outcome returned, as their codes.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn session_miss(

@@ -86,7 +86,7 @@ pub fn is_done<S: Bytes>(source: &S) -> bool {
 /// The first `length` bytes (at most 8) of a little-endian word, the rest zero.
 #[inline(always)]
 pub(crate) const fn low_bytes(word: u64, length: u32) -> u64 {
-    // Shifted in two steps: by 64 in one would be none.
+    // Shifted twice by half as much: a shift by 64 bits at once would not move anything.
     word & !((u64::MAX << (4 * length)) << (4 * length))
 }
 

@@ -26,7 +26,7 @@ impl Namespace {
     }
 }
 
-/// That of pids.
+/// The namespace of process ids.
 pub fn pid() -> Namespace {
     Namespace::new(
         is("pid", HOST_PID),
@@ -35,7 +35,7 @@ pub fn pid() -> Namespace {
     )
 }
 
-/// That of control groups.
+/// The namespace of control groups.
 pub fn cgroup() -> Namespace {
     Namespace::new(
         is("cgroup", HOST_CGROUP),

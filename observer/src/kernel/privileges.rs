@@ -14,7 +14,7 @@ use super::namespaces;
 /// Without them no program is loaded (`bpf_prog_load` and `map_create` in `kernel/bpf/syscall.c`).
 const TO_LOAD: [CapabilitySet; 2] = [CapabilitySet::BPF, CapabilitySet::PERFMON];
 
-/// Which reads other users' processes below a `/proc` that hides them (`hidepid` in `proc(5)`).
+/// The capability to read other users' processes below a `/proc` that hides them (`hidepid` in `proc(5)`).
 const TO_LOOK: CapabilitySet = CapabilitySet::SYS_PTRACE;
 
 /// How long threads that have ended may take to go.
@@ -67,7 +67,7 @@ pub fn missing() -> Vec<String> {
 }
 
 fn lacking(effective: CapabilitySet, hidden: bool) -> Vec<String> {
-    // Which allows whatever the others do.
+    // CAP_SYS_ADMIN allows whatever the others do.
     let is_admin = effective.contains(CapabilitySet::SYS_ADMIN);
     let mut lacking: Vec<String> =
         TO_LOAD.into_iter().filter(|&one| !is_admin && !effective.contains(one)).flat_map(names).collect();

@@ -73,7 +73,7 @@ impl Ledger {
 struct Share<'a> {
     identity: Option<&'a Rc<Identity>>,
     totals: GroupTotals,
-    /// Of its messages, if it has a WebSocket.
+    /// Sizes of its messages, if it has a WebSocket.
     message_sizes: Option<[MessageSizes; 2]>,
     open: [u64; Protocol::COUNT],
     lost: [u64; Protocol::COUNT],

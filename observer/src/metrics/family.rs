@@ -56,17 +56,17 @@ pub struct Description {
 }
 
 impl Description {
-    /// Of a family of counters.
+    /// Describes a family of counters.
     pub const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Self {
         Self { name, help, kind: Kind::Counter, labels }
     }
 
-    /// Of a family of gauges.
+    /// Describes a family of gauges.
     pub const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Self {
         Self { name, help, kind: Kind::Gauge, labels }
     }
 
-    /// Of a family of histograms, with these upper bounds.
+    /// Describes a family of histograms, with these upper bounds.
     pub const fn histogram(
         name: &'static str,
         bounds: &'static [f64],

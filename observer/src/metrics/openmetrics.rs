@@ -56,7 +56,7 @@ fn histogram(name: &str, metric: &Metric, out: &mut impl Write) -> io::Result<()
 
 struct Labels<'a> {
     metric: &'a Metric,
-    /// Of a bucket.
+    /// The upper bound, if it is a histogram's bucket.
     bound: Option<f64>,
 }
 

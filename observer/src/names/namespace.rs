@@ -127,7 +127,7 @@ impl<C: Counts> Namespace<C> {
             self.learn()?;
         }
         self.counted = counted;
-        // Of nobody, or under a name that has given up its place meanwhile.
+        // Counts that belong to nobody, or to a name that has given up its place since they were counted.
         let stray = |key: &CountKey| {
             services.place(key.service).is_none()
                 || (key.name >= FIRST && !self.texts.contains_key(&key.name))

@@ -10,15 +10,16 @@ use std::collections::{HashMap, VecDeque};
 
 /// Nanoseconds of a second.
 const SECOND_NS: u64 = 1_000_000_000;
-/// How long a name that gives up its place has not been used.
+/// A name that has not been used for so long may give up its place.
 const UNUSED_NS: u64 = 3600 * SECOND_NS;
-/// The same of one that was hardly used at all, and the time over which it is compared with those without a place.
+/// So may one that was hardly used at all, and has not been for so long. The uses of names without a place, which it is
+/// compared with, are those of the same time.
 const HARDLY_USED_NS: u64 = 60 * SECOND_NS;
-/// How much more often those without a place must have been used.
+/// A name was hardly used if those without a place were used so many times as often.
 const HARDLY_USED: u64 = 100;
-/// Of all places, the part that changes hands at once where a name was hardly used.
+/// At most one of so many places is taken at once from names that were hardly used.
 const PART: usize = 10;
-/// How long it then takes until places change hands so again.
+/// How long nothing more is taken from names that were hardly used.
 const PAUSE_NS: u64 = 600 * SECOND_NS;
 
 /// A name that has a place.
@@ -44,7 +45,7 @@ pub struct Places {
 }
 
 impl Places {
-    /// As many as `limit`.
+    /// There are `limit` places.
     pub fn new(limit: usize) -> Self {
         Self { limit, names: HashMap::new(), crowded: VecDeque::new(), paused_ns: None }
     }

@@ -3,20 +3,20 @@
 /// How a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// To a tracepoint of its name, by its type information.
+    /// Attached to a tracepoint of its name, found by type information.
     Tracepoint,
-    /// To the exit of a function of its name.
+    /// Attached to the exit of a function of its name.
     Exit,
-    /// As an iterator over this.
+    /// Attached as an iterator over this.
     Iterator(&'static str),
 }
 
 /// How sends and receives are seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DataPath {
-    /// By the tracepoints that all of them pass.
+    /// Calls are seen by tracepoints that all of them pass.
     Tracepoints,
-    /// By the exits of the functions that do it, where there are no such tracepoints.
+    /// Calls are seen at the exits of the functions that they end in, where there are no such tracepoints.
     Exits,
 }
 

@@ -48,7 +48,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &mut State, now: Instant) {
     }
 }
 
-/// Who is asked, how that goes, and the host's own numbers.
+/// Draws the head: which agent is asked, whether it answers, and the host's own numbers.
 fn draw_head(frame: &mut Frame<'_>, area: Rect, state: &State, now: Instant) {
     let overview = &state.sample.overview;
     let version = if overview.version.is_empty() { "" } else { &format!(" {}", clean(&overview.version)) };

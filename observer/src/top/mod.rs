@@ -111,7 +111,7 @@ fn show(
     shown
 }
 
-/// Until it is to end.
+/// Draws, and handles what happens, until the user ends it.
 fn follow(
     screen: &mut Screen,
     state: &mut State,

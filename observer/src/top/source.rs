@@ -28,7 +28,7 @@ pub(super) struct Sample {
     pub(super) flows: Option<Flows>,
 }
 
-/// Who is asked.
+/// Where samples come from: a running agent, or programs of its own.
 pub(super) trait Source: Send + 'static {
     /// Asks, and waits for the answer. An error is one line, and may be over at the next try.
     fn ask(&mut self, query: Query) -> Result<Sample, String>;
@@ -93,7 +93,7 @@ impl Asking {
 /// Waits until the next question is due. A changed one is due at once; an error says that nobody wants answers.
 fn changed(changes: &Receiver<Query>, due: Instant) -> Result<Option<Query>, ()> {
     match changes.recv_timeout(due.saturating_duration_since(Instant::now())) {
-        // Of several changes, the last.
+        // If there were several changes, the last one holds.
         Ok(query) => Ok(Some(changes.try_iter().last().unwrap_or(query))),
         Err(RecvTimeoutError::Timeout) => Ok(None),
         Err(RecvTimeoutError::Disconnected) => Err(()),

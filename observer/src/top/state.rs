@@ -71,7 +71,7 @@ pub(super) enum Outcome {
 /// All of it.
 #[derive(Debug)]
 pub(super) struct State {
-    /// Who is asked.
+    /// The agent that is asked, as the head line tells it.
     pub(super) source: String,
     pub(super) view: View,
     pub(super) filter_text: String,
@@ -301,7 +301,7 @@ impl State {
         *order = Order { column: Some(at), descending };
     }
 
-    /// By the next column, or the one before.
+    /// Sorts by the next column, or by the one before.
     fn sort_beside(&mut self, next: bool) {
         let columns = match self.view {
             View::Processes => Process::COLUMNS.len(),

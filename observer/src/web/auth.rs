@@ -63,12 +63,13 @@ pub(super) enum Verdict {
 /// Looks at passwords, and remembers those that were right.
 #[derive(Debug)]
 pub(super) struct Gate {
-    /// Of tags; as long as this process.
+    /// What the tags are made with. Another process has another.
     key: hmac::Key,
     /// By user: the hash that the password was right for, and the password's tag.
     right: RefCell<HashMap<String, (String, hmac::Tag)>>,
     waiting: Rc<RefCell<Vec<IpAddr>>>,
-    turn: Arc<Mutex<()>>,
+    /// Held by the request whose password is compared: one is at a time.
+    comparing: Arc<Mutex<()>>,
 }
 
 impl Gate {
@@ -76,7 +77,7 @@ impl Gate {
     pub(super) fn new() -> std::io::Result<Self> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
             .map_err(|_| std::io::Error::other("no random numbers"))?;
-        Ok(Self { key, right: RefCell::default(), waiting: Rc::default(), turn: Arc::default() })
+        Ok(Self { key, right: RefCell::default(), waiting: Rc::default(), comparing: Arc::default() })
     }
 
     /// Looks at a request's credentials.
@@ -89,7 +90,7 @@ impl Gate {
             return Verdict::Known;
         }
         let Some(place) = Place::take(&self.waiting, network(peer)) else { return Verdict::Busy };
-        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let guard = Arc::clone(&self.comparing).lock_owned().await;
         drop(place);
         // Another request of the same user may have been first.
         if let Some((name, hash)) = known
@@ -98,7 +99,7 @@ impl Gate {
             return Verdict::Known;
         }
         let hash = known.map_or(&users.stand_in, |(_, hash)| hash).clone();
-        let is_right = compare(turn, hash, password.clone()).await;
+        let is_right = compare(guard, hash, password.clone()).await;
         match known {
             Some((name, hash)) if is_right => {
                 let tag = hmac::sign(&self.key, &password);
@@ -122,9 +123,9 @@ impl Gate {
     }
 }
 
-/// Compares a password with a hash. The turn lasts as long as the work, and the pause after it, even when the client
-/// is gone before.
-async fn compare(turn: OwnedMutexGuard<()>, hash: String, password: Vec<u8>) -> bool {
+/// Compares a password with a hash. The guard is held during the work and the pause after it, even if the client goes
+/// meanwhile.
+async fn compare(guard: OwnedMutexGuard<()>, hash: String, password: Vec<u8>) -> bool {
     let work = tokio::task::spawn_blocking(move || {
         let start = Instant::now();
         // Compares in constant time.
@@ -133,14 +134,14 @@ async fn compare(turn: OwnedMutexGuard<()>, hash: String, password: Vec<u8>) -> 
     });
     let (answer, answered) = tokio::sync::oneshot::channel();
     tokio::task::spawn_local(async move {
-        let turn = turn;
+        let guard = guard;
         let Ok((is_right, took)) = work.await else { return };
         // A client that has left wants no answer.
         let _ = answer.send(is_right);
         if !is_right {
             tokio::time::sleep((took * PAUSE).min(LONGEST_PAUSE)).await;
         }
-        drop(turn);
+        drop(guard);
     });
     answered.await.unwrap_or(false)
 }

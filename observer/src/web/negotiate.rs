@@ -9,7 +9,7 @@ use crate::metrics::encode::Format;
 /// One thing that a client can read: `text/plain; version=0.0.4; q=0.5`.
 #[derive(Clone, Debug, PartialEq)]
 struct Choice<'a> {
-    /// In front of its parameters.
+    /// A media type or a coding, without its parameters.
     name: &'a str,
     version: Option<&'a str>,
     /// From 0, which is never, to 1000.

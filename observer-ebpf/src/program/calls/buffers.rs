@@ -38,7 +38,7 @@ pub const VECTORS_MAX: u32 = 1024;
 /// a variable offset.
 #[repr(C)]
 pub struct Buffers {
-    /// With room to load 16 bytes from the last one on.
+    /// What is read of the call's bytes, and room behind it: 16 bytes can be loaded from any of them.
     window: [u8; WINDOW as usize + 16],
     /// Base and length of the vectors in reach.
     vectors: [[u64; 2]; VECTORS as usize],

@@ -45,9 +45,9 @@ struct Call {
 /// How a call came to be seen.
 #[derive(Clone, Copy)]
 pub struct Seen {
-    /// Which way bytes went.
+    /// Whether bytes were sent or received.
     pub direction: Direction,
-    /// Which of two programs sees it.
+    /// Which of the two programs on the hook sees it.
     pub instance: Instance,
     /// The entry of `BUFFERS` that is the program's alone.
     pub room: u32,

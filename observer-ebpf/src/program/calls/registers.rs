@@ -20,7 +20,7 @@ use crate::kernel::{Task, member};
 pub struct Registers(*const u8);
 
 impl Registers {
-    /// Of a task.
+    /// Those of a task.
     #[inline(always)]
     pub fn of(task: Task) -> Self {
         // SAFETY: a task that the verifier knows.

@@ -25,7 +25,7 @@ use crate::globals::{HAS_SPARES, OFFSET_TASK_NIVCSW, OFFSET_TASK_NVCSW};
 use crate::kernel::{Sock, Task, Tcp};
 use crate::sockets;
 
-/// Which of two programs on one tracepoint.
+/// Which of the two programs on one tracepoint it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Instance {
     /// The one that runs first.
@@ -62,7 +62,7 @@ struct Mark {
     bytes: u64,
 }
 
-/// By [`Direction`].
+/// A mark for each [`Direction`].
 #[repr(C)]
 struct Marks([Mark; 2]);
 

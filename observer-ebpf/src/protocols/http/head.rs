@@ -61,11 +61,11 @@ enum Place {
 pub(super) enum Progress {
     /// The head goes on.
     More,
-    /// That was its last byte.
+    /// The head ended with this byte.
     End,
     /// The start line is not a handshake's, after this many bytes as expected.
     Other(u8),
-    /// Nor is it a handshake's: it turns a request away.
+    /// The start line is that of a response that turns a request away.
     Refused,
 }
 

@@ -70,7 +70,7 @@ impl Stream {
 pub struct Http {
     /// Frames that the client sent before it had the answer.
     early: Frames,
-    /// By [`Side`].
+    /// The stream of each [`Side`].
     streams: [Stream; 2],
     /// A [`Deflate`]: what the answer to the handshake has agreed to.
     deflate: u8,
@@ -222,7 +222,7 @@ pub(in crate::protocols) enum Scanned {
         /// It turns a request away.
         is_refusal: bool,
     },
-    /// That was all of it.
+    /// The head is over.
     End {
         /// `FOUND_*`.
         found: u8,

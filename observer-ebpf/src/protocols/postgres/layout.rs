@@ -10,7 +10,7 @@ pub static QUERY_BOUNDS: [u64; 8] =
 /// Buckets of query durations.
 pub const QUERY_BUCKETS: usize = 9;
 
-/// As [`QUERY_BOUNDS`], of transaction durations.
+/// Upper bounds of the buckets for durations of transactions, in nanoseconds.
 pub static TRANSACTION_BOUNDS: [u64; 10] = [
     1_000_000,
     5_000_000,

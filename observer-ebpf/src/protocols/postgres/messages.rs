@@ -45,7 +45,7 @@ impl Postgres {
             let start = at;
             for _ in 0..PLAIN_AT_ONCE {
                 let (kind, length) = (lo as u8, ((lo >> 8) as u32).swap_bytes());
-                // With the next header in reach behind it, or the end.
+                // Behind the message, the window must hold the next header, too, unless it holds the call's end.
                 let room = if all { available } else { available.saturating_sub(16) };
                 let begun = SERVER || self.open != 0 || kind == b'd';
                 if !(begun && is_plain::<SERVER>(kind, length) && length < room && available >= 5) {

@@ -31,7 +31,7 @@ pub enum Opcode {
 }
 
 impl Opcode {
-    /// All, by number of array element.
+    /// All, in the order of their numbers, which arrays are indexed by.
     pub const ALL: [Self; 6] =
         [Self::Continuation, Self::Text, Self::Binary, Self::Close, Self::Ping, Self::Pong];
 }
@@ -53,7 +53,7 @@ pub enum Violation {
 }
 
 impl Violation {
-    /// All, by number of array element.
+    /// All, in the order of their numbers, which arrays are indexed by.
     pub const ALL: [Self; 4] = [Self::Mask, Self::Reserved, Self::Opcode, Self::Length];
 }
 
@@ -68,7 +68,7 @@ pub enum MessageType {
 }
 
 impl MessageType {
-    /// Both, by number of array element.
+    /// Both, in the order of their numbers, which arrays are indexed by.
     pub const ALL: [Self; 2] = [Self::Text, Self::Binary];
 }
 
@@ -93,7 +93,7 @@ pub struct StreamCounters {
     pub messages: [[u32; 2]; 2],
     /// Messages at or above the medium, large and huge thresholds, each in its highest category.
     pub oversized: [u32; 3],
-    /// By [`Violation`].
+    /// Frames that break the RFC, by [`Violation`].
     pub violations: [u32; 4],
     /// The first close frame: [`CLOSE_NONE`], [`CLOSE_WITHOUT_CODE`], or its code.
     pub close: u32,

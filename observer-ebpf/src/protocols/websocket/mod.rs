@@ -78,7 +78,7 @@ impl Stream {
 pub struct WebSocket {
     /// What it was before: it takes over from that.
     http: Http,
-    /// By [`Side`].
+    /// The stream of each [`Side`].
     streams: [Stream; 2],
     /// A [`Deflate`].
     deflate: u8,

@@ -1,5 +1,5 @@
 //! What a session must count: message by message, each only once it is whole, the server's read by
-//! `postgres-protocol`. Knows sessions in step only.
+//! `postgres-protocol`. Knows only sessions that are in sync.
 
 use std::collections::VecDeque;
 

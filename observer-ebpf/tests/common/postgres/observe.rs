@@ -26,6 +26,11 @@ pub(crate) fn outcome(observed: &Observed) -> Outcome {
     }
 }
 
+/// Queries by kind.
+pub(crate) fn queries(outcome: &Outcome) -> [u32; 5] {
+    outcome.counters.queries.map(|buckets| buckets.iter().sum())
+}
+
 /// A connection from its first byte on.
 pub(crate) fn observed(role: Role) -> Observed {
     let mut observed = Observed::new(role);

@@ -5,9 +5,9 @@ use postgres_protocol::message::backend::Message;
 
 use crate::common::Call;
 
-/// When a session's first call is, but for one step.
+/// When a session starts. Its first call is [`STEP_NS`] later.
 pub(super) const START_NS: u64 = super::SEEN_NS + 7;
-/// What goes by from one call to the next.
+/// The time from one call to the next.
 pub(super) const STEP_NS: u64 = 1_003;
 
 /// Messages of a client, as `postgres-protocol` writes them.

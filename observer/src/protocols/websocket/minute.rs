@@ -17,7 +17,7 @@ pub const BOUNDS: [f64; 9] = [1.0, 10.0, 60.0, 100.0, 300.0, 600.0, 1000.0, 6000
 /// Full minutes of connections, in one direction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Minutes {
-    /// By messages in it, those above all of [`BOUNDS`] last.
+    /// Minutes, by how many messages were in them; the last ones are above all of [`BOUNDS`].
     pub counts: [u64; BOUNDS.len() + 1],
     /// Messages in all.
     pub messages: u64,
@@ -41,7 +41,7 @@ impl Minutes {
 /// whichever had more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rate {
-    /// None.
+    /// No message.
     Idle,
     /// At most a tenth of the limit.
     Low,
@@ -55,7 +55,7 @@ impl Rate {
     /// All, in order.
     pub const ALL: [Self; 4] = [Self::Idle, Self::Low, Self::Normal, Self::High];
 
-    /// Of so many messages a minute.
+    /// The rate of a user who sends so many messages a minute.
     pub const fn of(messages: u64, limit: u64) -> Self {
         if messages > limit {
             Self::High
@@ -72,9 +72,9 @@ impl Rate {
 /// That a user has sent more in a minute than the limit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Excess {
-    /// So many so far.
+    /// Messages so far.
     pub messages: u64,
-    /// In so many seconds, at least a thousandth.
+    /// The seconds that they came in, at least a thousandth.
     pub seconds: f64,
     /// Which way they go: a client sends its own, and a server receives them.
     pub direction: Direction,

@@ -25,11 +25,11 @@ pub const TURNED_AWAY: [u32; 2] = [1008, 1013];
 pub struct Totals {
     /// What they did as HTTP, before they became what they are.
     pub http: http::Totals,
-    /// By direction.
+    /// What was sent, and what was received.
     pub streams: [StreamTotals; 2],
     /// Connections by how they closed: their code, or none.
     pub closes: BTreeMap<Option<u16>, u64>,
-    /// As in [`TURNED_AWAY`].
+    /// Connections that were turned away, by the codes of [`TURNED_AWAY`].
     pub turned_away: [u64; TURNED_AWAY.len()],
     /// Full minutes, by direction.
     pub minutes: [Minutes; 2],
@@ -48,14 +48,14 @@ pub struct StreamTotals {
     pub frame_bytes: [u64; 6],
     /// Complete messages by type, then compressed or not.
     pub messages: [[u64; 2]; 2],
-    /// By kind.
+    /// Frames that break the RFC, by kind.
     pub violations: [u64; 4],
 }
 
 /// The sizes of messages in one direction, which are told by process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MessageSizes {
-    /// By bucket.
+    /// How many fell in each bucket.
     pub counts: [u64; SIZE_BUCKETS],
     /// Payload bytes in all.
     pub bytes: u64,

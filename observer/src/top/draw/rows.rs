@@ -92,7 +92,7 @@ impl Widths {
     fn new<T: Listed>(cells: &[Vec<String>], room: usize, order: Order) -> Self {
         let mut widths: Vec<usize> = T::COLUMNS.iter().map(|column| usize::from(column.width)).collect();
         if let Some(sorted) = order.column {
-            // For the arrow.
+            // The arrow of the sorted column needs room.
             widths[sorted] = widths[sorted].max(width(T::COLUMNS[sorted].title) + 1);
         }
         let chosen = choose::<T>(&widths, 1, room, order.column);
