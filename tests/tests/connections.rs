@@ -1,5 +1,8 @@
 //! Connections of any kind are counted, by process, role and protocol, with each of their bytes.
 
+// needs: nothing
+// takes: 11 s
+
 use observer_tests::agent::Agent;
 use observer_tests::metrics::Metrics;
 use observer_tests::namespace::Namespace;
@@ -212,28 +215,35 @@ fn a_connection_reset_by_its_client_is_closed_on_both_sides() -> anyhow::Result<
     expect(&agent, "rst-server", "server", "unknown", Counts { sent: 0.0, received: 5.0, ..over })
 }
 
-#[test]
-fn closed_connections_leave_nothing() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
-    let (mut client, mut server) = (Puppet::start("gone-client")?, Puppet::start("gone-server")?);
-    let port = server.listen()?;
-    let before = agent.scrape()?.sum("observer_tracked_connections", &[]);
-    server.tell("served = accept_all(listener, 400)")?;
-    client.run(&format!("opened = connect_all(('127.0.0.1', {port}), 400); send(opened, 1)"))?;
-    server.answer()?;
-    server.run("receive(served, 1)")?;
-    let open = agent.scrape()?.sum("observer_tracked_connections", &[]);
-    assert!(open >= before + 700.0, "{before} connections, then {open}");
-    client.run("close_all(opened)")?;
-    server.run("close_all(served)")?;
-    agent.wait_until("as many connections as before", |metrics| {
-        metrics.sum("observer_tracked_connections", &[]) <= before
-    })?;
-    let metrics = agent.scrape()?;
-    for name in ["gone-client", "gone-server"] {
-        assert_eq!(metrics.series("observer_connections", &[("process", name)]).count(), 0);
+/// Every connection of the host counts.
+// needs: host
+// takes: 1 s
+mod on_a_quiet_host {
+    use super::{Agent, Puppet};
+
+    #[test]
+    fn closed_connections_leave_nothing() -> anyhow::Result<()> {
+        let agent = Agent::start(&[])?;
+        let (mut client, mut server) = (Puppet::start("gone-client")?, Puppet::start("gone-server")?);
+        let port = server.listen()?;
+        let before = agent.scrape()?.sum("observer_tracked_connections", &[]);
+        server.tell("served = accept_all(listener, 400)")?;
+        client.run(&format!("opened = connect_all(('127.0.0.1', {port}), 400); send(opened, 1)"))?;
+        server.answer()?;
+        server.run("receive(served, 1)")?;
+        let open = agent.scrape()?.sum("observer_tracked_connections", &[]);
+        assert!(open >= before + 700.0, "{before} connections, then {open}");
+        client.run("close_all(opened)")?;
+        server.run("close_all(served)")?;
+        agent.wait_until("as many connections as before", |metrics| {
+            metrics.sum("observer_tracked_connections", &[]) <= before
+        })?;
+        let metrics = agent.scrape()?;
+        for name in ["gone-client", "gone-server"] {
+            assert_eq!(metrics.series("observer_connections", &[("process", name)]).count(), 0);
+        }
+        let flows = agent.get("/flows")?;
+        assert!(!flows.contains("gone-"), "{flows}");
+        Ok(())
     }
-    let flows = agent.get("/flows")?;
-    assert!(!flows.contains("gone-"), "{flows}");
-    Ok(())
 }

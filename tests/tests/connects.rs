@@ -1,5 +1,8 @@
 //! How connects go: their latency, the ways they fail, and segments that had to be sent again.
 
+// needs: nothing
+// takes: 26 s
+
 use anyhow::Context as _;
 use observer_tests::agent::Agent;
 use observer_tests::namespace::Namespace;
@@ -114,27 +117,6 @@ fn given_up() -> anyhow::Result<()> {
 }
 
 #[test]
-fn latency() -> anyhow::Result<()> {
-    const COUNT: u32 = 200;
-    let agent = Agent::start(&[])?;
-    let (mut client, mut server) = (Puppet::start("lat-client")?, Puppet::start("lat-server")?);
-    let port = server.listen()?;
-    let measured = client.number(&format!("timed_connects(('127.0.0.1', {port}), {COUNT})"))?;
-    let labels = [("process", "lat-client"), ("role", "client")];
-    let metrics = agent.wait_until("all connects", |metrics| {
-        metrics.sum("observer_connect_seconds_count", &labels) == f64::from(COUNT)
-    })?;
-    // What the kernel takes is a part of what the client does.
-    let seconds = metrics.sum("observer_connect_seconds_sum", &labels);
-    assert!(seconds > 0.0 && seconds < measured, "{seconds} of {measured}");
-    // A connect over loopback takes microseconds.
-    let fast = metrics.sum("observer_connect_seconds_bucket", &[labels[0], labels[1], ("le", "0.005")]);
-    assert!(fast >= f64::from(COUNT) * 0.9, "{fast} within 5 ms");
-    assert_eq!(metrics.sum("observer_connect_seconds_count", &[("process", "lat-server")]), 0.0);
-    Ok(())
-}
-
-#[test]
 fn latency_of_a_connect_that_had_to_be_repeated() -> anyhow::Result<()> {
     let agent = Agent::start(&[])?;
     let (namespace, other) = (Namespace::new()?, Namespace::new()?);
@@ -204,4 +186,32 @@ fn segments_sent_again() -> anyhow::Result<()> {
         "bytes sent again count once"
     );
     Ok(())
+}
+
+/// A connect takes microseconds where nothing else runs.
+// needs: host
+// takes: 1 s
+mod on_idle_processors {
+    use super::{Agent, Puppet};
+
+    #[test]
+    fn latency() -> anyhow::Result<()> {
+        const COUNT: u32 = 200;
+        let agent = Agent::start(&[])?;
+        let (mut client, mut server) = (Puppet::start("lat-client")?, Puppet::start("lat-server")?);
+        let port = server.listen()?;
+        let measured = client.number(&format!("timed_connects(('127.0.0.1', {port}), {COUNT})"))?;
+        let labels = [("process", "lat-client"), ("role", "client")];
+        let metrics = agent.wait_until("all connects", |metrics| {
+            metrics.sum("observer_connect_seconds_count", &labels) == f64::from(COUNT)
+        })?;
+        // What the kernel takes is a part of what the client does.
+        let seconds = metrics.sum("observer_connect_seconds_sum", &labels);
+        assert!(seconds > 0.0 && seconds < measured, "{seconds} of {measured}");
+        // A connect over loopback takes microseconds.
+        let fast = metrics.sum("observer_connect_seconds_bucket", &[labels[0], labels[1], ("le", "0.005")]);
+        assert!(fast >= f64::from(COUNT) * 0.9, "{fast} within 5 ms");
+        assert_eq!(metrics.sum("observer_connect_seconds_count", &[("process", "lat-server")]), 0.0);
+        Ok(())
+    }
 }

@@ -1,5 +1,8 @@
 //! Every session's state is what the server itself says, whoever the client is.
 
+// needs: postgres
+// takes: 160 s
+
 use anyhow::ensure;
 use observer_tests::agent::Agent;
 use observer_tests::postgres::Address;

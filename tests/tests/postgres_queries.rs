@@ -1,5 +1,8 @@
 //! What the protocol can do beside a query and its rows: encryption, cancellation, COPY, pipelines, bulk, notices.
 
+// needs: postgres
+// takes: 40 s
+
 use anyhow::ensure;
 use observer_tests::agent::Agent;
 use observer_tests::postgres::clients::{Clients, Library, State, expect_codes, python, sessions};

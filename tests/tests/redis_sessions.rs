@@ -1,5 +1,8 @@
 //! Sessions are what the server says they are, and what is no command and its reply is not taken for one.
 
+// needs: redis
+// takes: 49 s
+
 use std::thread;
 use std::time::Duration;
 
