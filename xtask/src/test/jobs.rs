@@ -31,29 +31,35 @@ impl Job {
         let mut command = Command::new(&self.words[0]);
         command.args(&self.words[1..]).args(["--test-threads=1", "--exact"]).args(&self.tests);
         // Where cargo runs them.
-        command.current_dir(directory()).envs(environment()).stdin(Stdio::null());
+        command.current_dir(directory()).envs(environment());
         command
     }
 }
 
-/// Builds the tests, and finds those whose name contains the filter.
-pub(super) fn find(filter: Option<&str>) -> Result<Vec<Job>> {
+/// A test binary.
+pub(super) struct Binary {
+    /// The file that it is made from.
+    source: PathBuf,
+    program: PathBuf,
+}
+
+/// Finds the tests whose name contains the filter.
+pub(super) fn find(binaries: &[Binary], filter: Option<&str>) -> Result<Vec<Job>> {
     let prefix = [privilege::prefix()?, tools::prefix_of_root()].concat();
     let mut jobs = Vec::new();
-    for (source, binary) in binaries()? {
-        let text =
-            fs::read_to_string(&source).with_context(|| format!("cannot read {}", source.display()))?;
-        let place = source.strip_prefix(directory()).unwrap_or(&source).display().to_string();
+    for Binary { source, program } in binaries {
+        let text = fs::read_to_string(source).with_context(|| format!("cannot read {}", source.display()))?;
+        let place = source.strip_prefix(directory()).unwrap_or(source).display().to_string();
         // What is in the library needs no agent.
         let parts = if place.starts_with("src/") {
             vec![Part { module: None, needs: Needs::default() }]
         } else {
             needs::parts(&text).with_context(|| place.clone())?
         };
-        let tests = list(&binary)?;
+        let tests = list(program)?;
         let tests = tests.iter().filter(|test| filter.is_none_or(|filter| test.contains(filter)));
         let tests: Vec<&str> = tests.map(String::as_str).collect();
-        let words = [&prefix[..], &[binary.display().to_string()]].concat();
+        let words = [&prefix[..], &[program.display().to_string()]].concat();
         for (part, tests) in parts.iter().zip(split(&parts, &tests)) {
             let name = [Some(place.clone()), part.module.clone()].into_iter().flatten();
             jobs.push(Job {
@@ -90,13 +96,13 @@ fn directory() -> PathBuf {
     workspace::root().join("tests")
 }
 
-/// The test binaries, each with the file that it is made from.
-fn binaries() -> Result<Vec<(PathBuf, PathBuf)>> {
+/// Builds the test binaries.
+pub(super) fn build() -> Result<Vec<Binary>> {
     let mut cargo = cargo_of_tests("test");
     // What it compiles, and what is wrong with it, is for the user to see.
     cargo.args(["--no-run", "--message-format=json-render-diagnostics"]).stderr(Stdio::inherit());
     let built = cargo.output().context("cannot start cargo")?;
-    ensure!(built.status.success(), "they do not build ({})", built.status);
+    ensure!(built.status.success(), "the end-to-end tests do not build ({})", built.status);
     let printed = String::from_utf8(built.stdout).context("what cargo says of them is no text")?;
     let mut binaries = Vec::new();
     for line in printed.lines() {
@@ -105,7 +111,7 @@ fn binaries() -> Result<Vec<(PathBuf, PathBuf)>> {
         if let (true, Some(binary)) = (is_test, message["executable"].as_str()) {
             let source =
                 message["target"]["src_path"].as_str().with_context(|| format!("no file: {line}"))?;
-            binaries.push((PathBuf::from(source), PathBuf::from(binary)));
+            binaries.push(Binary { source: source.into(), program: binary.into() });
         }
     }
     ensure!(!binaries.is_empty(), "cargo tells of no test binary");

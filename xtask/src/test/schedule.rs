@@ -1,8 +1,6 @@
 //! Runs jobs side by side where their needs allow it, and says at the end what failed.
 
 use std::cmp::Reverse;
-use std::fs::{self, File};
-use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::mpsc::channel;
 use std::thread;
@@ -10,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::captured;
 use super::jobs::Job;
 use super::needs::Needs;
-use crate::workspace;
 
 /// How a job has ended.
 struct Outcome {
@@ -78,22 +76,10 @@ fn next(waiting: &[Job], running: &[(usize, Needs)]) -> Option<usize> {
     waiting.iter().position(|job| running.iter().all(|(_, needs)| !job.needs.conflict(needs)))
 }
 
-/// Runs a job. What it prints goes into a file: a process that it leaves behind may hold that open.
 fn go(number: usize, job: &Job) -> Result<Outcome> {
-    let path = output_of(number)?;
-    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     let start = Instant::now();
-    let mut command = job.command();
-    let status = command.stdout(file.try_clone()?).stderr(file).status().context("cannot start it")?;
-    let took = start.elapsed();
-    let output = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(Outcome { status, output: String::from_utf8_lossy(&output).into_owned(), took })
-}
-
-fn output_of(number: usize) -> Result<PathBuf> {
-    let directory = workspace::target().join("test-output");
-    fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    Ok(directory.join(format!("{number}.txt")))
+    let (status, output) = captured(&mut job.command(), &number.to_string())?;
+    Ok(Outcome { status, output, took: start.elapsed() })
 }
 
 /// The tests of a job that failed, by what their binary says; or the job, if it says of none.
