@@ -83,7 +83,7 @@ fn plain(
 
 #[test]
 fn ipv4() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (mut client, mut server) = (Puppet::start("v4-client")?, Puppet::start("v4-server")?);
     let port = server.listen()?;
     plain(&agent, &mut client, &mut server, ["v4-client", "v4-server"], &format!("('127.0.0.1', {port})"))
@@ -91,7 +91,7 @@ fn ipv4() -> anyhow::Result<()> {
 
 #[test]
 fn ipv6() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (mut client, mut server) = (Puppet::start("v6-client")?, Puppet::start("v6-server")?);
     server.run("listener = listen(('::1', 0))")?;
     let port = server.number("port(listener)")?;
@@ -100,7 +100,7 @@ fn ipv6() -> anyhow::Result<()> {
 
 #[test]
 fn unix_sockets_with_a_path() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("socket");
     let address = format!("{:?}", path.to_string_lossy());
@@ -111,7 +111,7 @@ fn unix_sockets_with_a_path() -> anyhow::Result<()> {
 
 #[test]
 fn unix_sockets_with_an_abstract_name() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let name = format!("@observer-{}", std::process::id());
     let address = format!("{name:?}");
     let (mut client, mut server) = (Puppet::start("abs-client")?, Puppet::start("abs-server")?);
@@ -136,7 +136,7 @@ fn unix_sockets_with_an_abstract_name() -> anyhow::Result<()> {
 
 #[test]
 fn a_socket_pair_is_two_connections_of_one_process() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let mut process = Puppet::start("pair")?;
     process.run("one, other = socket.socketpair(); send([one], 1234); receive([other], 1234); send([other], 77); receive([one], 77)")?;
     let open = Counts { open: 2.0, opened: 2.0, closed: 0.0, sent: 1311.0, received: 1311.0 };
@@ -147,7 +147,7 @@ fn a_socket_pair_is_two_connections_of_one_process() -> anyhow::Result<()> {
 
 #[test]
 fn another_network_namespace() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let namespace = Namespace::new()?;
     let mut client = Puppet::start_in(&namespace, "ns-client")?;
     let mut server = Puppet::start_in(&namespace, "ns-server")?;
@@ -168,7 +168,7 @@ fn another_network_namespace() -> anyhow::Result<()> {
 
 #[test]
 fn http_that_is_no_websocket() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (mut client, mut server) = (Puppet::start("http-client")?, Puppet::start("http-server")?);
     let port = server.listen()?;
     client.run(&format!("first = connect(('127.0.0.1', {port}))"))?;
@@ -186,7 +186,7 @@ fn http_that_is_no_websocket() -> anyhow::Result<()> {
 
 #[test]
 fn a_connection_that_nobody_uses_is_there_too() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (mut client, mut server) = (Puppet::start("idle-client")?, Puppet::start("idle-server")?);
     let port = server.listen()?;
     client.run(&format!("opened = connect_all(('127.0.0.1', {port}), 3)"))?;
@@ -203,7 +203,7 @@ fn a_connection_that_nobody_uses_is_there_too() -> anyhow::Result<()> {
 
 #[test]
 fn a_connection_reset_by_its_client_is_closed_on_both_sides() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (mut client, mut server) = (Puppet::start("rst-client")?, Puppet::start("rst-server")?);
     let port = server.listen()?;
     client.run(&format!("first = connect(('127.0.0.1', {port})); send([first], 5)"))?;

@@ -47,7 +47,7 @@ fn expect_failures(agent: &Agent, process: &str, reason: &str, count: f64) -> an
 
 #[test]
 fn refused() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let mut client = Puppet::start("refused")?;
     let port = free_port()?;
     for _ in 0..7 {
@@ -61,7 +61,7 @@ fn refused() -> anyhow::Result<()> {
 
 #[test]
 fn refused_without_waiting() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let mut client = Puppet::start("refused-later")?;
     let port = free_port()?;
     client.run("client = new_socket(('127.0.0.1', 0)); client.setblocking(False)")?;
@@ -75,7 +75,7 @@ fn refused_without_waiting() -> anyhow::Result<()> {
 
 #[test]
 fn timeout() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (namespace, _router) = before_a_route("blackhole")?;
     let mut client = Puppet::start_in(&namespace, "timeout")?;
     let errno =
@@ -92,7 +92,7 @@ fn timeout() -> anyhow::Result<()> {
 
 #[test]
 fn unreachable() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (namespace, _router) = before_a_route("unreachable")?;
     let mut client = Puppet::start_in(&namespace, "unreachable")?;
     for _ in 0..3 {
@@ -106,7 +106,7 @@ fn unreachable() -> anyhow::Result<()> {
 
 #[test]
 fn given_up() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (namespace, _router) = before_a_route("blackhole")?;
     let mut client = Puppet::start_in(&namespace, "given-up")?;
     // The process loses patience and closes: no error of the network's.
@@ -118,7 +118,7 @@ fn given_up() -> anyhow::Result<()> {
 
 #[test]
 fn latency_of_a_connect_that_had_to_be_repeated() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (namespace, other) = (Namespace::new()?, Namespace::new()?);
     namespace.connect("out", "10.96.0.1/24", &other, "10.96.0.2/24")?;
     let mut server = Puppet::start_in(&other, "far-server")?;
@@ -143,7 +143,7 @@ fn latency_of_a_connect_that_had_to_be_repeated() -> anyhow::Result<()> {
 #[test]
 fn segments_sent_again() -> anyhow::Result<()> {
     const BYTES: u32 = 3_000_000;
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (sender, router, receiver) = (Namespace::new()?, Namespace::new()?, Namespace::new()?);
     sender.connect("out", "10.95.0.1/24", &router, "10.95.0.2/24")?;
     router.connect("on", "10.94.0.1/24", &receiver, "10.94.0.2/24")?;

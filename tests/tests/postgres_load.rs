@@ -43,7 +43,7 @@ fn counted(mode: &str) -> anyhow::Result<()> {
     let _alone = alone();
     let server = Server::start()?;
     let target = server.tcp();
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let _kept = kept(&server)?;
     for (script, clients) in [(None, "4"), (Some(SCRIPT), "3")] {
         let bench = Pgbench::new(&target)?;
@@ -125,7 +125,7 @@ fn a_pool_that_leaks_shows_before_anybody_asks() -> anyhow::Result<()> {
     let _alone = alone();
     // Twenty for users like this one, beside the session that stays and those for superusers.
     let server = Server::start_with(&Options { max_connections: 24, ..Options::default() })?;
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     for library in ["asyncpg", "psycopg"] {
         let name = unique_name("leak");
         let mut client = python(&name, library, &server.tcp(), "app", "disable")?;
@@ -160,7 +160,7 @@ fn a_pool_that_leaks_shows_before_anybody_asks() -> anyhow::Result<()> {
 fn a_server_that_takes_its_time_keeps_clients_waiting() -> anyhow::Result<()> {
     let _alone = alone();
     let server = Server::start()?;
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     for library in ["asyncpg", "psycopg"] {
         let name = unique_name("slow");
         let mut client = python(&name, library, &server.tcp(), "app", "disable")?;
@@ -238,7 +238,7 @@ fn a_statement_counts_as_what_it_does() -> anyhow::Result<()> {
     let _alone = alone();
     let server = Server::start()?;
     server.ask("CREATE TABLE told (n int)")?;
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let target = server.tcp();
     for library in [Library::Psycopg, Library::Node] {
         let mut clients = Clients::start(library, &target)?;
@@ -266,7 +266,7 @@ fn a_statement_counts_as_what_it_does() -> anyhow::Result<()> {
 fn a_transaction_takes_from_its_begin_to_its_end() -> anyhow::Result<()> {
     let _alone = alone();
     let server = Server::start()?;
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let mut clients = Clients::start(Library::Asyncpg, &server.tcp())?;
     clients.login(3)?;
     let view = View::client(&clients.process, &server.tcp().label());

@@ -13,7 +13,7 @@ fn bytes(metrics: &Metrics, process: &str, direction: &str) -> f64 {
 
 #[test]
 fn a_child_that_serves_what_its_parent_accepted() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (mut client, mut server) = (Puppet::start("fork-client")?, Puppet::start("fork-parent")?);
     let port = server.listen()?;
     client.run(&format!("first = connect(('127.0.0.1', {port})); send([first], 5000)"))?;
@@ -37,7 +37,7 @@ fn a_child_that_serves_what_its_parent_accepted() -> anyhow::Result<()> {
 
 #[test]
 fn parent_and_child_that_share_a_connection() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (mut client, mut server) = (Puppet::start("share-client")?, Puppet::start("share-parent")?);
     let port = server.listen()?;
     client.run(&format!("first = connect(('127.0.0.1', {port})); send([first], 5000)"))?;
@@ -66,7 +66,7 @@ fn parent_and_child_that_share_a_connection() -> anyhow::Result<()> {
 
 #[test]
 fn a_process_that_executes_another_program() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (mut client, mut server) = (Puppet::start("exec-client")?, Puppet::start("exec-before")?);
     let port = server.listen()?;
     client.run(&format!("first = connect(('127.0.0.1', {port})); send([first], 5000)"))?;
@@ -93,7 +93,7 @@ fn a_process_that_executes_another_program() -> anyhow::Result<()> {
 
 #[test]
 fn a_descriptor_passed_to_another_process() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (mut client, mut giver, mut taker) =
         (Puppet::start("give-client")?, Puppet::start("giver")?, Puppet::start("taker")?);
     let port = giver.listen()?;
@@ -131,7 +131,7 @@ fn a_descriptor_passed_to_another_process() -> anyhow::Result<()> {
 
 #[test]
 fn workers_that_share_a_port() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let mut client = Puppet::start("port-client")?;
     let names = ["port-one", "port-two", "port-three"];
     let mut workers = Vec::new();
@@ -164,7 +164,7 @@ fn workers_that_share_a_port() -> anyhow::Result<()> {
 
 #[test]
 fn series_of_a_process_go_one_scrape_after_it() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (mut client, mut server) = (Puppet::start("last-client")?, Puppet::start("last-server")?);
     let port = server.listen()?;
     client.run(&format!("first = connect(('127.0.0.1', {port})); send([first], 100)"))?;
@@ -187,7 +187,7 @@ fn series_of_a_process_go_one_scrape_after_it() -> anyhow::Result<()> {
 
 #[test]
 fn a_process_that_came_and_went_between_two_scrapes() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let mut server = Puppet::start("brief-server")?;
     let port = server.listen()?;
     agent.scrape()?;
@@ -206,7 +206,7 @@ fn a_process_that_came_and_went_between_two_scrapes() -> anyhow::Result<()> {
 
 #[test]
 fn threads_are_counted_for_their_process() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (mut client, mut server) = (Puppet::start("thr-client")?, Puppet::start("thr-server")?);
     let port = server.listen()?;
     client.run(&format!("opened = connect_all(('127.0.0.1', {port}), 8)"))?;
