@@ -12,85 +12,15 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use observer_tests::agent::Agent;
 use observer_tests::noise::{Chance, throw};
-use observer_tests::redis::clients::{Clients, Library, Protocol};
-use observer_tests::redis::server::Server;
+use observer_tests::redis::by_hand::{behave, expect, expect_keys, greet, views};
+use observer_tests::redis::bystanders::Bystanders;
 use observer_tests::redis::shown::{Sessions, View, desyncs, nothing_lost};
 use observer_tests::redis::wire::{Ends, NIL, NULL, OK, bulk, command};
-use observer_tests::redis::work::{Prefixes, Tally, Work};
+use observer_tests::redis::work::Prefixes;
 use observer_tests::websocket::{alone, own_name};
 
 const IDLE: Sessions = Sessions { active: 0.0, idle: 1.0 };
 const ACTIVE: Sessions = Sessions { active: 1.0, idle: 0.0 };
-
-/// Sessions that keep the rules all the while.
-struct Bystanders {
-    server: Server,
-    clients: Clients,
-    truth: Tally,
-    seed: u32,
-}
-
-impl Bystanders {
-    fn start() -> anyhow::Result<Self> {
-        let server = Server::start()?;
-        let mut clients = Clients::start(Library::Python, Protocol::Resp2, &server.target())?;
-        clients.login(3)?;
-        clients.puppet()?.run("hold(2, 3)")?;
-        Ok(Self { server, clients, truth: Tally::default(), seed: 0 })
-    }
-
-    /// A little more work, and everything is as it should be.
-    fn check(&mut self, agent: &Agent) -> anyhow::Result<()> {
-        for (session, depth) in [(0, 1), (1, 10)] {
-            self.seed += 1;
-            let work = Work { commands: 500, depth, seed: self.seed };
-            self.truth.add(&self.clients.work(session, work)?);
-        }
-        let label = self.server.target().label();
-        let client = View::client(&self.clients.process, &label);
-        client.expect(agent, &self.truth, View::tally)?;
-        client.expect(agent, &Sessions { active: 1.0, idle: 2.0 }, View::sessions)?;
-        agent.get("/healthz")?;
-        agent.get("/readyz")?;
-        agent.json("/status")?;
-        Ok(())
-    }
-}
-
-/// The two ends of one session, as the agent sees them.
-fn views(ends: &Ends) -> anyhow::Result<[View; 2]> {
-    let name = own_name()?;
-    Ok([View::client(&name, &ends.label), View::server(&name, &ends.label)])
-}
-
-fn expect(agent: &Agent, ends: &Ends, states: Sessions) -> anyhow::Result<()> {
-    views(ends)?.iter().try_for_each(|view| view.expect(agent, &states, View::sessions))
-}
-
-fn expect_keys(agent: &Agent, ends: &Ends, keys: &[(&str, [u32; 2])]) -> anyhow::Result<()> {
-    let keys: Prefixes =
-        keys.iter().map(|&(prefix, counts)| (prefix.to_owned(), counts.map(f64::from))).collect();
-    views(ends)?.iter().try_for_each(|view| view.expect(agent, &keys, View::prefixes))
-}
-
-/// A session that has begun.
-fn greet() -> anyhow::Result<Ends> {
-    let mut ends = Ends::connect()?;
-    ends.ask(&command(&["PING"]))?;
-    ends.answer(b"+PONG\r\n")?;
-    Ok(ends)
-}
-
-/// A few commands that keep the rules, each in calls of its own: so many hits and as many misses.
-fn behave(ends: &mut Ends, times: usize) -> anyhow::Result<()> {
-    for _ in 0..times {
-        ends.ask(&command(&["GET", "good:1"]))?;
-        ends.answer(&bulk("some"))?;
-        ends.ask(&command(&["GET", "good:2"]))?;
-        ends.answer(NIL)?;
-    }
-    Ok(())
-}
 
 #[test]
 fn a_session_by_hand() -> anyhow::Result<()> {
@@ -326,11 +256,8 @@ fn stream(from: &mut TcpStream, to: &mut TcpStream, length: usize) -> anyhow::Re
             }
             Ok(())
         });
-        let mut left = length;
-        while left > 0 {
-            let part = left.min(piece.len());
-            from.write_all(&piece[..part])?;
-            left -= part;
+        for start in (0..length).step_by(piece.len()) {
+            from.write_all(&piece[..piece.len().min(length - start)])?;
         }
         reader.join().map_err(|_| anyhow::anyhow!("the reader panicked"))?
     })
