@@ -1,12 +1,13 @@
 //! The agent under test: the real binary, started as a user would.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -59,6 +60,40 @@ impl Agent {
     /// The same where not everybody may ask it whether it is ready: it observes once it serves.
     pub fn start_guarded(arguments: &[&str]) -> anyhow::Result<Self> {
         Self::spawn(Command::new(binary()?), arguments)
+    }
+
+    /// The one that tests of a file share which need no flags and none that starts later. It ends with this process.
+    ///
+    /// What it counts begins before a test does: a test tells its own by labels that no other one has.
+    pub fn shared() -> anyhow::Result<Arc<Self>> {
+        static SHARED: Mutex<Option<Arc<Agent>>> = Mutex::new(None);
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(agent) = &*shared {
+            return Ok(Arc::clone(agent));
+        }
+        let (tell, started) = channel();
+        // The kernel ends it with the thread that has started it: no test's, which all end before this process does.
+        thread::spawn(move || {
+            let _ = tell.send(Self::start_until_we_end());
+            loop {
+                thread::park();
+            }
+        });
+        let agent = Arc::new(started.recv().context("nobody has started an agent")??);
+        *shared = Some(Arc::clone(&agent));
+        Ok(agent)
+    }
+
+    fn start_until_we_end() -> anyhow::Result<Self> {
+        let mut command = Command::new(binary()?);
+        // SAFETY: of this process only.
+        let end_with_parent = || match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        };
+        // SAFETY: between fork and exec it does nothing but a system call.
+        unsafe { command.pre_exec(end_with_parent) };
+        Self::start_by(command, &[])
     }
 
     fn spawn(mut command: Command, arguments: &[&str]) -> anyhow::Result<Self> {

@@ -95,7 +95,7 @@ pub fn is_loss(line: &str) -> bool {
         .any(|what| line.contains(what))
 }
 
-/// Times that the agent lost its step in a protocol's streams.
+/// Times that the agent came out of sync with a protocol's streams.
 pub fn desyncs(metrics: &Metrics, protocol: &str) -> f64 {
     metrics.sum("observer_desyncs_total", &[("protocol", protocol)])
 }
@@ -105,7 +105,7 @@ pub fn unparsed(metrics: &Metrics, reason: &str) -> f64 {
     metrics.sum("observer_unparsed_bytes_total", &[("reason", reason)])
 }
 
-/// Fails if the agent lost its step in a protocol's streams, or an event; but not for so many runs of a program that
+/// Fails if the agent came out of sync with a protocol's streams, or lost an event; but not for so many runs of a program that
 /// the kernel left out, as the program interrupted itself: what those would have counted tests compare themselves.
 pub fn nothing_lost(metrics: &Metrics, protocol: &str, missed_runs: f64) -> anyhow::Result<()> {
     let events = metrics.sum("observer_events_lost_total", &[]) - missed_runs;

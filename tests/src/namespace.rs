@@ -1,5 +1,6 @@
 //! Network namespaces.
 
+use std::fs::File;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -17,7 +18,11 @@ impl Namespace {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let namespace = Self { name: format!("obs{}-{number}", std::process::id()) };
+        // The first one makes the folder that all are mounted in, which two must not do at once.
+        let lock = File::create(std::env::temp_dir().join("observer-tests-netns"))?;
+        lock.lock()?;
         ip(&["netns", "add", &namespace.name])?;
+        drop(lock);
         namespace.run("ip", &["link", "set", "lo", "up"])?;
         Ok(namespace)
     }

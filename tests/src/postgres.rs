@@ -1,6 +1,7 @@
 //! `PostgreSQL`: servers, pools and clients of every kind, and what they themselves say of their sessions.
 
 pub mod clients;
+mod cluster;
 pub mod pgbench;
 pub mod pgbouncer;
 pub mod rust;
@@ -16,8 +17,8 @@ use anyhow::{Context as _, bail, ensure};
 
 /// Below it, Debian keeps a directory for each version: what the server consists of is not on `PATH`.
 const VERSIONS: &str = "/usr/lib/postgresql";
-/// Who the server runs as; it refuses root.
-const USER: &str = "postgres";
+/// Who the server runs as; it refuses root. Its own user is there only where its package is installed.
+const USER: &str = "nobody";
 
 /// One of the newest `PostgreSQL`'s programs.
 pub fn program(name: &str) -> anyhow::Result<PathBuf> {
@@ -38,22 +39,27 @@ pub fn named(directory: &Path, program_name: &str, name: &str) -> anyhow::Result
     Ok(link)
 }
 
+/// The numbers of the server's user and its group.
+fn user() -> anyhow::Result<[u32; 2]> {
+    let found = printed(Command::new("getent").args(["passwd", USER]));
+    let found = found.with_context(|| format!("there is no user {USER}, whom every Linux system has"))?;
+    let fields: Vec<&str> = found.split(':').collect();
+    let [_, _, user, group, ..] = fields[..] else { bail!("getent says of {USER}: {found}") };
+    Ok([user.parse()?, group.parse()?])
+}
+
 /// A command that executes its arguments as the server's user.
-fn as_user() -> Command {
+fn as_user() -> anyhow::Result<Command> {
+    let [user, group] = user()?;
     let mut command = Command::new("setpriv");
-    command.args(["--reuid", USER, "--regid", USER, "--init-groups", "--"]);
-    command
+    command.arg(format!("--reuid={user}")).arg(format!("--regid={group}")).args(["--clear-groups", "--"]);
+    Ok(command)
 }
 
 /// Gives a file or directory to the server's user.
 fn give(path: &Path) -> anyhow::Result<()> {
-    let users = std::fs::read_to_string("/etc/passwd")?;
-    let user = users.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|line| line[0] == USER);
-    let Some([_, _, user, group, ..]) = user.as_deref() else {
-        bail!("there is no user {USER}; run: cargo xtask setup");
-    };
-    chown(path, Some(user.parse()?), Some(group.parse()?))?;
-    Ok(())
+    let [user, group] = user()?;
+    chown(path, Some(user), Some(group)).with_context(|| format!("cannot give away {}", path.display()))
 }
 
 /// Runs a program that must succeed, and returns what it printed.

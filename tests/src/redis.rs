@@ -1,7 +1,10 @@
 //! Redis: servers and clients of every kind, and what they themselves say of their commands.
 
 pub mod benchmark;
+pub mod by_hand;
+pub mod bystanders;
 pub mod clients;
+pub mod one;
 pub mod server;
 pub mod shown;
 pub mod wire;

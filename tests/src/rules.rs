@@ -141,7 +141,7 @@ pub fn unknown(rules: &[Rule], exported: &Metrics) -> anyhow::Result<Vec<String>
 }
 
 /// The metrics that a page in Markdown lists in tables, whose rows begin with a family's name: either with its
-/// labels in braces, or with columns for its type and the labels besides those that every family has.
+/// labels in braces, or with columns for its type and the extra labels beside those that every family has.
 pub fn listed(page: &str) -> Metrics {
     let mut metrics = Metrics::new();
     for line in page.lines() {
@@ -152,10 +152,10 @@ pub fn listed(page: &str) -> Metrics {
         for family in quoted(cells[0]) {
             let (name, labels) = family.split_once('{').unwrap_or((family, ""));
             let in_braces = labels.trim_end_matches('}').split(',').filter(|label| !label.is_empty());
-            let besides =
+            let extra =
                 cells.get(2).filter(|_| cells.len() == 4).map(|cell| quoted(cell)).unwrap_or_default();
             let of_all: &[&str] = if cells.len() == 4 { &["process", "container", "role"] } else { &[] };
-            let labels = in_braces.chain(besides).chain(of_all.iter().copied()).map(str::to_owned);
+            let labels = in_braces.chain(extra).chain(of_all.iter().copied()).map(str::to_owned);
             add(&mut metrics, name, cells.get(1) == Some(&"histogram"), labels);
         }
     }
@@ -189,7 +189,7 @@ mod tests {
           summary: >-
             {{ $labels.process }} is large
 ";
-    const PAGE: &str = "| family | type | labels besides | |
+    const PAGE: &str = "| family | type | extra labels | |
 |---|---|---|---|
 | `size_bytes`, `other_bytes` | histogram | `direction` | sizes |
 | `open` | gauge | | open now |

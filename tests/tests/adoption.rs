@@ -1,5 +1,9 @@
 //! Connections that were open before the agent.
 
+// needs: websocket
+// makes: messages
+// takes: 20 s
+
 use std::thread;
 use std::time::Duration;
 
@@ -100,7 +104,7 @@ struct Middle {
     before: usize,
     /// Whether a continuation of the message follows.
     continued: bool,
-    /// Messages after it until the agent must be in step: one that has looked at long payload in vain looks
+    /// Messages after it until the agent must be in sync: one that has looked at long payload in vain looks
     /// at fewer calls.
     search: usize,
 }
@@ -116,7 +120,7 @@ const MIDDLES: [Middle; 4] = [
     Middle { first: 1, length: 500, before: 500, continued: true, search: 0 },
 ];
 
-/// Whatever was in progress: once in step, every message is counted, and none that the agent has not seen begin.
+/// Whatever was in progress: once in sync, every message is counted, and none that the agent has not seen begin.
 #[test]
 fn streams_in_progress() -> anyhow::Result<()> {
     const MESSAGES: usize = 20;
@@ -153,7 +157,7 @@ fn streams_in_progress() -> anyhow::Result<()> {
             let mut before = [0.0; 4];
             if middle.search > 0 {
                 chat(&pair, middle.search)?;
-                let metrics = agent.wait_until("in step", |metrics| {
+                let metrics = agent.wait_until("in sync", |metrics| {
                     let labels = [("process", name.as_str())];
                     metrics.sum("observer_websocket_connections", &labels) > 1.0
                         && metrics.sum("observer_unsynchronised_connections", &[("protocol", "websocket")])
@@ -222,7 +226,7 @@ fn under_load(runtime: Runtime) -> anyhow::Result<()> {
         let labels = [("process", side.process.as_str()), ("direction", direction), ("type", "binary")];
         metrics.sum("observer_websocket_messages_total", &labels)
     };
-    let before = agent.wait_until("in step", |metrics| {
+    let before = agent.wait_until("in sync", |metrics| {
         metrics.sum("observer_unsynchronised_connections", &[("protocol", "websocket")]) < 1.0
             && [&client.side, &server.side].iter().all(|side| {
                 metrics

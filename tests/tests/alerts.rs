@@ -5,6 +5,10 @@
 //! What waits for minutes waits for seconds here: Prometheus's durations are a sixtieth (ranges included),
 //! Alertmanager's a fortieth, and nothing else is different.
 
+// Alerts are about rates and pools of the whole host: what others do would be told, too.
+// needs: host
+// takes: 35 s
+
 use std::collections::BTreeSet;
 use std::thread::sleep;
 use std::time::{Duration, Instant};

@@ -1,5 +1,8 @@
 //! Connections of any kind are counted, by process, role and protocol, with each of their bytes.
 
+// needs: nothing
+// takes: 11 s
+
 use observer_tests::agent::Agent;
 use observer_tests::metrics::Metrics;
 use observer_tests::namespace::Namespace;
@@ -80,7 +83,7 @@ fn plain(
 
 #[test]
 fn ipv4() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (mut client, mut server) = (Puppet::start("v4-client")?, Puppet::start("v4-server")?);
     let port = server.listen()?;
     plain(&agent, &mut client, &mut server, ["v4-client", "v4-server"], &format!("('127.0.0.1', {port})"))
@@ -88,7 +91,7 @@ fn ipv4() -> anyhow::Result<()> {
 
 #[test]
 fn ipv6() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (mut client, mut server) = (Puppet::start("v6-client")?, Puppet::start("v6-server")?);
     server.run("listener = listen(('::1', 0))")?;
     let port = server.number("port(listener)")?;
@@ -97,7 +100,7 @@ fn ipv6() -> anyhow::Result<()> {
 
 #[test]
 fn unix_sockets_with_a_path() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("socket");
     let address = format!("{:?}", path.to_string_lossy());
@@ -108,7 +111,7 @@ fn unix_sockets_with_a_path() -> anyhow::Result<()> {
 
 #[test]
 fn unix_sockets_with_an_abstract_name() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let name = format!("@observer-{}", std::process::id());
     let address = format!("{name:?}");
     let (mut client, mut server) = (Puppet::start("abs-client")?, Puppet::start("abs-server")?);
@@ -133,7 +136,7 @@ fn unix_sockets_with_an_abstract_name() -> anyhow::Result<()> {
 
 #[test]
 fn a_socket_pair_is_two_connections_of_one_process() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let mut process = Puppet::start("pair")?;
     process.run("one, other = socket.socketpair(); send([one], 1234); receive([other], 1234); send([other], 77); receive([one], 77)")?;
     let open = Counts { open: 2.0, opened: 2.0, closed: 0.0, sent: 1311.0, received: 1311.0 };
@@ -144,7 +147,7 @@ fn a_socket_pair_is_two_connections_of_one_process() -> anyhow::Result<()> {
 
 #[test]
 fn another_network_namespace() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let namespace = Namespace::new()?;
     let mut client = Puppet::start_in(&namespace, "ns-client")?;
     let mut server = Puppet::start_in(&namespace, "ns-server")?;
@@ -165,7 +168,7 @@ fn another_network_namespace() -> anyhow::Result<()> {
 
 #[test]
 fn http_that_is_no_websocket() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (mut client, mut server) = (Puppet::start("http-client")?, Puppet::start("http-server")?);
     let port = server.listen()?;
     client.run(&format!("first = connect(('127.0.0.1', {port}))"))?;
@@ -183,7 +186,7 @@ fn http_that_is_no_websocket() -> anyhow::Result<()> {
 
 #[test]
 fn a_connection_that_nobody_uses_is_there_too() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (mut client, mut server) = (Puppet::start("idle-client")?, Puppet::start("idle-server")?);
     let port = server.listen()?;
     client.run(&format!("opened = connect_all(('127.0.0.1', {port}), 3)"))?;
@@ -200,7 +203,7 @@ fn a_connection_that_nobody_uses_is_there_too() -> anyhow::Result<()> {
 
 #[test]
 fn a_connection_reset_by_its_client_is_closed_on_both_sides() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (mut client, mut server) = (Puppet::start("rst-client")?, Puppet::start("rst-server")?);
     let port = server.listen()?;
     client.run(&format!("first = connect(('127.0.0.1', {port})); send([first], 5)"))?;
@@ -212,28 +215,35 @@ fn a_connection_reset_by_its_client_is_closed_on_both_sides() -> anyhow::Result<
     expect(&agent, "rst-server", "server", "unknown", Counts { sent: 0.0, received: 5.0, ..over })
 }
 
-#[test]
-fn closed_connections_leave_nothing() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
-    let (mut client, mut server) = (Puppet::start("gone-client")?, Puppet::start("gone-server")?);
-    let port = server.listen()?;
-    let before = agent.scrape()?.sum("observer_tracked_connections", &[]);
-    server.tell("served = accept_all(listener, 400)")?;
-    client.run(&format!("opened = connect_all(('127.0.0.1', {port}), 400); send(opened, 1)"))?;
-    server.answer()?;
-    server.run("receive(served, 1)")?;
-    let open = agent.scrape()?.sum("observer_tracked_connections", &[]);
-    assert!(open >= before + 700.0, "{before} connections, then {open}");
-    client.run("close_all(opened)")?;
-    server.run("close_all(served)")?;
-    agent.wait_until("as many connections as before", |metrics| {
-        metrics.sum("observer_tracked_connections", &[]) <= before
-    })?;
-    let metrics = agent.scrape()?;
-    for name in ["gone-client", "gone-server"] {
-        assert_eq!(metrics.series("observer_connections", &[("process", name)]).count(), 0);
+/// Every connection of the host counts.
+// needs: host
+// takes: 1 s
+mod on_a_quiet_host {
+    use super::{Agent, Puppet};
+
+    #[test]
+    fn closed_connections_leave_nothing() -> anyhow::Result<()> {
+        let agent = Agent::start(&[])?;
+        let (mut client, mut server) = (Puppet::start("gone-client")?, Puppet::start("gone-server")?);
+        let port = server.listen()?;
+        let before = agent.scrape()?.sum("observer_tracked_connections", &[]);
+        server.tell("served = accept_all(listener, 400)")?;
+        client.run(&format!("opened = connect_all(('127.0.0.1', {port}), 400); send(opened, 1)"))?;
+        server.answer()?;
+        server.run("receive(served, 1)")?;
+        let open = agent.scrape()?.sum("observer_tracked_connections", &[]);
+        assert!(open >= before + 700.0, "{before} connections, then {open}");
+        client.run("close_all(opened)")?;
+        server.run("close_all(served)")?;
+        agent.wait_until("as many connections as before", |metrics| {
+            metrics.sum("observer_tracked_connections", &[]) <= before
+        })?;
+        let metrics = agent.scrape()?;
+        for name in ["gone-client", "gone-server"] {
+            assert_eq!(metrics.series("observer_connections", &[("process", name)]).count(), 0);
+        }
+        let flows = agent.get("/flows")?;
+        assert!(!flows.contains("gone-"), "{flows}");
+        Ok(())
     }
-    let flows = agent.get("/flows")?;
-    assert!(!flows.contains("gone-"), "{flows}");
-    Ok(())
 }

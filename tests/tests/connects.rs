@@ -1,5 +1,8 @@
 //! How connects go: their latency, the ways they fail, and segments that had to be sent again.
 
+// needs: nothing
+// takes: 26 s
+
 use anyhow::Context as _;
 use observer_tests::agent::Agent;
 use observer_tests::namespace::Namespace;
@@ -44,7 +47,7 @@ fn expect_failures(agent: &Agent, process: &str, reason: &str, count: f64) -> an
 
 #[test]
 fn refused() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let mut client = Puppet::start("refused")?;
     let port = free_port()?;
     for _ in 0..7 {
@@ -58,7 +61,7 @@ fn refused() -> anyhow::Result<()> {
 
 #[test]
 fn refused_without_waiting() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let mut client = Puppet::start("refused-later")?;
     let port = free_port()?;
     client.run("client = new_socket(('127.0.0.1', 0)); client.setblocking(False)")?;
@@ -72,7 +75,7 @@ fn refused_without_waiting() -> anyhow::Result<()> {
 
 #[test]
 fn timeout() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (namespace, _router) = before_a_route("blackhole")?;
     let mut client = Puppet::start_in(&namespace, "timeout")?;
     let errno =
@@ -89,7 +92,7 @@ fn timeout() -> anyhow::Result<()> {
 
 #[test]
 fn unreachable() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (namespace, _router) = before_a_route("unreachable")?;
     let mut client = Puppet::start_in(&namespace, "unreachable")?;
     for _ in 0..3 {
@@ -103,7 +106,7 @@ fn unreachable() -> anyhow::Result<()> {
 
 #[test]
 fn given_up() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (namespace, _router) = before_a_route("blackhole")?;
     let mut client = Puppet::start_in(&namespace, "given-up")?;
     // The process loses patience and closes: no error of the network's.
@@ -114,29 +117,8 @@ fn given_up() -> anyhow::Result<()> {
 }
 
 #[test]
-fn latency() -> anyhow::Result<()> {
-    const COUNT: u32 = 200;
-    let agent = Agent::start(&[])?;
-    let (mut client, mut server) = (Puppet::start("lat-client")?, Puppet::start("lat-server")?);
-    let port = server.listen()?;
-    let measured = client.number(&format!("timed_connects(('127.0.0.1', {port}), {COUNT})"))?;
-    let labels = [("process", "lat-client"), ("role", "client")];
-    let metrics = agent.wait_until("all connects", |metrics| {
-        metrics.sum("observer_connect_seconds_count", &labels) == f64::from(COUNT)
-    })?;
-    // What the kernel takes is a part of what the client does.
-    let seconds = metrics.sum("observer_connect_seconds_sum", &labels);
-    assert!(seconds > 0.0 && seconds < measured, "{seconds} of {measured}");
-    // A connect over loopback takes microseconds.
-    let fast = metrics.sum("observer_connect_seconds_bucket", &[labels[0], labels[1], ("le", "0.005")]);
-    assert!(fast >= f64::from(COUNT) * 0.9, "{fast} within 5 ms");
-    assert_eq!(metrics.sum("observer_connect_seconds_count", &[("process", "lat-server")]), 0.0);
-    Ok(())
-}
-
-#[test]
 fn latency_of_a_connect_that_had_to_be_repeated() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (namespace, other) = (Namespace::new()?, Namespace::new()?);
     namespace.connect("out", "10.96.0.1/24", &other, "10.96.0.2/24")?;
     let mut server = Puppet::start_in(&other, "far-server")?;
@@ -161,7 +143,7 @@ fn latency_of_a_connect_that_had_to_be_repeated() -> anyhow::Result<()> {
 #[test]
 fn segments_sent_again() -> anyhow::Result<()> {
     const BYTES: u32 = 3_000_000;
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (sender, router, receiver) = (Namespace::new()?, Namespace::new()?, Namespace::new()?);
     sender.connect("out", "10.95.0.1/24", &router, "10.95.0.2/24")?;
     router.connect("on", "10.94.0.1/24", &receiver, "10.94.0.2/24")?;
@@ -204,4 +186,32 @@ fn segments_sent_again() -> anyhow::Result<()> {
         "bytes sent again count once"
     );
     Ok(())
+}
+
+/// A connect takes microseconds where nothing else runs.
+// needs: host
+// takes: 1 s
+mod on_idle_processors {
+    use super::{Agent, Puppet};
+
+    #[test]
+    fn latency() -> anyhow::Result<()> {
+        const COUNT: u32 = 200;
+        let agent = Agent::start(&[])?;
+        let (mut client, mut server) = (Puppet::start("lat-client")?, Puppet::start("lat-server")?);
+        let port = server.listen()?;
+        let measured = client.number(&format!("timed_connects(('127.0.0.1', {port}), {COUNT})"))?;
+        let labels = [("process", "lat-client"), ("role", "client")];
+        let metrics = agent.wait_until("all connects", |metrics| {
+            metrics.sum("observer_connect_seconds_count", &labels) == f64::from(COUNT)
+        })?;
+        // What the kernel takes is a part of what the client does.
+        let seconds = metrics.sum("observer_connect_seconds_sum", &labels);
+        assert!(seconds > 0.0 && seconds < measured, "{seconds} of {measured}");
+        // A connect over loopback takes microseconds.
+        let fast = metrics.sum("observer_connect_seconds_bucket", &[labels[0], labels[1], ("le", "0.005")]);
+        assert!(fast >= f64::from(COUNT) * 0.9, "{fast} within 5 ms");
+        assert_eq!(metrics.sum("observer_connect_seconds_count", &[("process", "lat-server")]), 0.0);
+        Ok(())
+    }
 }

@@ -1,6 +1,9 @@
 //! Grafana's dashboards: what they ask is valid, of metrics that there are, and they can be looked at. That
 //! each panel's query returns data is in `alerts.rs`.
 
+// needs: nothing
+// takes: 1 s
+
 use std::collections::BTreeSet;
 use std::fs;
 

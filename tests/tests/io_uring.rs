@@ -1,5 +1,9 @@
 //! WebSocket streams through `io_uring`, whose requests no system call's arguments tell of: each byte is known.
 
+// needs: websocket
+// makes: messages
+// takes: 23 s
+
 use std::os::fd::AsRawFd as _;
 
 use io_uring::{opcode, squeue, types};

@@ -1,5 +1,8 @@
 //! The agent ends when it is told to, and leaves nothing in the kernel.
 
+// needs: nothing
+// takes: 4 s
+
 use std::os::unix::process::ExitStatusExt as _;
 use std::thread::sleep;
 use std::time::{Duration, Instant};

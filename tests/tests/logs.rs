@@ -1,5 +1,9 @@
 //! The log as JSON, whatever strangers put into it.
 
+// Messages from 1000 bytes on are told of, whoever sends them.
+// needs: messages
+// takes: 12 s
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;

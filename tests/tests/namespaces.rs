@@ -1,6 +1,9 @@
 //! The agent and the processes that it observes in pid and cgroup namespaces that are not the same: the kernel's
 //! own `NSpid` and `getpid` say which number is right.
 
+// needs: nothing
+// takes: 3 s
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,5 +1,8 @@
 //! The page at `/` in a real browser.
 
+// makes: messages
+// takes: 26 s
+
 use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
@@ -35,88 +38,6 @@ fn expect_quiet(browser: &mut Browser, origin: &str) -> anyhow::Result<()> {
     let foreign: Vec<&String> = requests.iter().filter(|url| !url.starts_with(origin)).collect();
     assert!(foreign.is_empty(), "{foreign:#?}");
     Ok(())
-}
-
-#[test]
-fn it_shows_what_is_going_on_and_filters_and_sorts() -> anyhow::Result<()> {
-    let agent = Agent::start(&["--oversized", "medium=100000,large=200000,huge=300000"])?;
-    let traffic = Talk::steady(["pp-alpha", "pp-beta"], 60)?;
-    // A name that is HTML.
-    let mut hostile = Puppet::start("hostile")?;
-    hostile.run("name_process('<b id=x>a</b>\\x1b'); left, right = socket.socketpair(); send([left], 5)")?;
-    hostile.run("receive([right], 5)")?;
-    let origin = format!("http://{}/", agent.address());
-    let mut browser = Browser::open(&origin, &json!({ "viewport": { "width": 1280, "height": 1000 } }))?;
-    let policy = browser.opened["headers"]["content-security-policy"].as_str().unwrap_or_default().to_owned();
-    for part in ["default-src 'none'", "script-src 'self'", "style-src 'self'", "connect-src 'self'"] {
-        assert!(policy.contains(part) && !policy.contains("unsafe"), "{policy}");
-    }
-    browser.wait_for(LIVE)?;
-    browser.wait_for("+document.getElementById('messages').textContent >= 45")?;
-    browser.run("await page.selectOption('#limit', '100')")?;
-
-    // What the traffic was made of.
-    let names = column(&mut browser, "processes", "process")?;
-    let at = names.iter().position(|name| name == "pp-alpha").context("no pp-alpha")?;
-    assert_eq!(column(&mut browser, "processes", "pid")?[at], traffic.client.pid().to_string());
-    let rate: f64 = column(&mut browser, "processes", "sent msg/s")?[at].parse()?;
-    assert!((45.0..55.0).contains(&rate), "{rate}");
-    assert!(column(&mut browser, "flows", "protocol")?.iter().any(|one| one == "websocket"));
-    assert!(names.iter().any(|name| name == "<b id=x>a</b>\\u{1b}"), "{names:#?}");
-    assert_eq!(browser.evaluate("document.getElementById('x') === null")?, true);
-    let states = browser.evaluate(
-        "[...document.querySelectorAll('#probes tbody td:first-child')].map((one) => one.textContent)",
-    )?;
-    let states: Vec<String> = serde_json::from_value(states)?;
-    assert!(states.len() >= 6 && states.iter().all(|state| state == "up"), "{states:?}");
-
-    // Charts move.
-    for chart in ["messages-chart", "bytes-chart"] {
-        let path = format!("document.querySelector('#{chart} .line').getAttribute('d')");
-        browser.wait_for(&format!("{path}.includes('L')"))?;
-        let before = browser.evaluate(&path)?;
-        browser.wait_for(&format!("{path} !== {before}"))?;
-    }
-    let counted = "[...document.querySelectorAll('#sizes td:last-child')].map((one) => one.title)";
-    let before = browser.evaluate(counted)?;
-    assert_eq!(before.as_array().map(Vec::len), Some(7), "{before}");
-    browser.wait_for(&format!("JSON.stringify({counted}) !== {}", Value::from(before.to_string())))?;
-    let wide = "+document.querySelectorAll('#sizes rect')[1].getAttribute('width') > 50";
-    assert_eq!(browser.evaluate(wide)?, true, "500 bytes are between 100 and 1000");
-
-    // Filters: typed, and chosen.
-    browser.run("await page.fill('#filter', 'PP-ALP')")?;
-    assert_eq!(column(&mut browser, "processes", "process")?, ["pp-alpha"]);
-    assert_eq!(column(&mut browser, "flows", "process")?, ["pp-alpha"]);
-    browser.run("await page.fill('#filter', 'nothing has this')")?;
-    let text = browser.evaluate("document.querySelector('#flows tbody').textContent")?;
-    assert_eq!(text, "nothing matches");
-    browser.run("await page.fill('#filter', ''); await page.selectOption('#protocol', 'websocket')")?;
-    let protocols = column(&mut browser, "flows", "protocol")?;
-    assert!(protocols.len() >= 2 && protocols.iter().all(|one| one == "websocket"), "{protocols:?}");
-    browser.run("await page.selectOption('#protocol', '')")?;
-
-    // Sorted, with the keyboard alone.
-    let is_sorted = |names: &[String], down: bool| {
-        names.is_sorted_by(|one, other| if down { one >= other } else { one <= other })
-    };
-    for (pressed, down, said) in [(1, false, "ascending"), (2, true, "descending")] {
-        browser.run("await page.focus('#processes th button'); await page.keyboard.press('Enter')")?;
-        let names = column(&mut browser, "processes", "process")?;
-        assert!(names.len() > 2 && is_sorted(&names, down), "{pressed}: {names:#?}");
-        let head = "document.querySelector('#processes th').getAttribute('aria-sort')";
-        assert_eq!(browser.evaluate(head)?, said);
-    }
-
-    // Paused, it asks nothing.
-    browser.run("await page.click('#pause')")?;
-    sleep(Duration::from_millis(500));
-    let asked = browser.run("return seen.requests.length")?;
-    sleep(Duration::from_millis(4_500));
-    assert_eq!(browser.run("return seen.requests.length")?, asked);
-    browser.run("await page.click('#pause')")?;
-    browser.wait_for(LIVE)?;
-    expect_quiet(&mut browser, &origin)
 }
 
 /// The least contrast of a text with what is behind it, as WCAG 2 reckons it, among these elements.
@@ -216,4 +137,97 @@ fn it_works_behind_basic_authentication() -> anyhow::Result<()> {
     let said = String::from_utf8(output.stderr)?;
     assert!(said.contains("status 401") && said.contains("--password-file"), "{said}");
     Ok(())
+}
+
+/// The page shows the busiest processes and flows of the host, and their rates.
+// needs: host
+// takes: 17 s
+mod on_a_quiet_host {
+    use anyhow::Context as _;
+
+    use super::{Agent, Browser, Duration, LIVE, Puppet, Talk, Value, column, expect_quiet, json, sleep};
+
+    #[test]
+    fn it_shows_what_is_going_on_and_filters_and_sorts() -> anyhow::Result<()> {
+        let agent = Agent::start(&["--oversized", "medium=100000,large=200000,huge=300000"])?;
+        let traffic = Talk::steady(["pp-alpha", "pp-beta"], 60)?;
+        // A name that is HTML.
+        let mut hostile = Puppet::start("hostile")?;
+        hostile
+            .run("name_process('<b id=x>a</b>\\x1b'); left, right = socket.socketpair(); send([left], 5)")?;
+        hostile.run("receive([right], 5)")?;
+        let origin = format!("http://{}/", agent.address());
+        let mut browser = Browser::open(&origin, &json!({ "viewport": { "width": 1280, "height": 1000 } }))?;
+        let policy =
+            browser.opened["headers"]["content-security-policy"].as_str().unwrap_or_default().to_owned();
+        for part in ["default-src 'none'", "script-src 'self'", "style-src 'self'", "connect-src 'self'"] {
+            assert!(policy.contains(part) && !policy.contains("unsafe"), "{policy}");
+        }
+        browser.wait_for(LIVE)?;
+        browser.wait_for("+document.getElementById('messages').textContent >= 45")?;
+        browser.run("await page.selectOption('#limit', '100')")?;
+
+        // What the traffic was made of.
+        let names = column(&mut browser, "processes", "process")?;
+        let at = names.iter().position(|name| name == "pp-alpha").context("no pp-alpha")?;
+        assert_eq!(column(&mut browser, "processes", "pid")?[at], traffic.client.pid().to_string());
+        let rate: f64 = column(&mut browser, "processes", "sent msg/s")?[at].parse()?;
+        assert!((45.0..55.0).contains(&rate), "{rate}");
+        assert!(column(&mut browser, "flows", "protocol")?.iter().any(|one| one == "websocket"));
+        assert!(names.iter().any(|name| name == "<b id=x>a</b>\\u{1b}"), "{names:#?}");
+        assert_eq!(browser.evaluate("document.getElementById('x') === null")?, true);
+        let states = browser.evaluate(
+            "[...document.querySelectorAll('#probes tbody td:first-child')].map((one) => one.textContent)",
+        )?;
+        let states: Vec<String> = serde_json::from_value(states)?;
+        assert!(states.len() >= 6 && states.iter().all(|state| state == "up"), "{states:?}");
+
+        // Charts move.
+        for chart in ["messages-chart", "bytes-chart"] {
+            let path = format!("document.querySelector('#{chart} .line').getAttribute('d')");
+            browser.wait_for(&format!("{path}.includes('L')"))?;
+            let before = browser.evaluate(&path)?;
+            browser.wait_for(&format!("{path} !== {before}"))?;
+        }
+        let counted = "[...document.querySelectorAll('#sizes td:last-child')].map((one) => one.title)";
+        let before = browser.evaluate(counted)?;
+        assert_eq!(before.as_array().map(Vec::len), Some(7), "{before}");
+        browser.wait_for(&format!("JSON.stringify({counted}) !== {}", Value::from(before.to_string())))?;
+        let wide = "+document.querySelectorAll('#sizes rect')[1].getAttribute('width') > 50";
+        assert_eq!(browser.evaluate(wide)?, true, "500 bytes are between 100 and 1000");
+
+        // Filters: typed, and chosen.
+        browser.run("await page.fill('#filter', 'PP-ALP')")?;
+        assert_eq!(column(&mut browser, "processes", "process")?, ["pp-alpha"]);
+        assert_eq!(column(&mut browser, "flows", "process")?, ["pp-alpha"]);
+        browser.run("await page.fill('#filter', 'nothing has this')")?;
+        let text = browser.evaluate("document.querySelector('#flows tbody').textContent")?;
+        assert_eq!(text, "nothing matches");
+        browser.run("await page.fill('#filter', ''); await page.selectOption('#protocol', 'websocket')")?;
+        let protocols = column(&mut browser, "flows", "protocol")?;
+        assert!(protocols.len() >= 2 && protocols.iter().all(|one| one == "websocket"), "{protocols:?}");
+        browser.run("await page.selectOption('#protocol', '')")?;
+
+        // Sorted, with the keyboard alone.
+        let is_sorted = |names: &[String], down: bool| {
+            names.is_sorted_by(|one, other| if down { one >= other } else { one <= other })
+        };
+        for (pressed, down, said) in [(1, false, "ascending"), (2, true, "descending")] {
+            browser.run("await page.focus('#processes th button'); await page.keyboard.press('Enter')")?;
+            let names = column(&mut browser, "processes", "process")?;
+            assert!(names.len() > 2 && is_sorted(&names, down), "{pressed}: {names:#?}");
+            let head = "document.querySelector('#processes th').getAttribute('aria-sort')";
+            assert_eq!(browser.evaluate(head)?, said);
+        }
+
+        // Paused, it asks nothing.
+        browser.run("await page.click('#pause')")?;
+        sleep(Duration::from_millis(500));
+        let asked = browser.run("return seen.requests.length")?;
+        sleep(Duration::from_millis(4_500));
+        assert_eq!(browser.run("return seen.requests.length")?, asked);
+        browser.run("await page.click('#pause')")?;
+        browser.wait_for(LIVE)?;
+        expect_quiet(&mut browser, &origin)
+    }
 }

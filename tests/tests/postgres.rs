@@ -1,5 +1,8 @@
 //! Every session's state is what the server itself says, whoever the client is.
 
+// needs: postgres
+// takes: 160 s
+
 use anyhow::ensure;
 use observer_tests::agent::Agent;
 use observer_tests::postgres::Address;
@@ -43,7 +46,7 @@ fn observed(library: Library, target: impl Fn(&Server) -> Address, mixes: &[&Mix
     let _alone = alone();
     let server = Server::start()?;
     let target = target(&server);
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     for mix in mixes {
         let mut clients = Clients::start(library, &target)?;
         let views = both(&clients, &target);
@@ -211,7 +214,7 @@ fn pooled(library: Library, target: impl Fn(&Server) -> Address) -> anyhow::Resu
     let _alone = alone();
     let server = Server::start()?;
     let target = target(&server);
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let pool = Pgbouncer::start(&target, 48)?;
     let mut clients = Clients::start(library, &pool.tcp())?;
     clients.login(60)?;
@@ -256,7 +259,7 @@ fn psql_through_pgbouncer_over_a_unix_socket() -> anyhow::Result<()> {
 fn with_password(library: Library) -> anyhow::Result<()> {
     let _alone = alone();
     let server = Server::start_with(&Options { password: true, ..Options::default() })?;
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let target = server.tcp();
     let mut clients = Clients::start_as(library, &target, "app")?;
     clients.login(20)?;
@@ -295,7 +298,7 @@ fn rust_with_a_password() -> anyhow::Result<()> {
 fn sessions_that_end_leave_nothing() -> anyhow::Result<()> {
     let _alone = alone();
     let server = Server::start()?;
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let target = server.tcp();
     let mut clients = Clients::start(Library::Psycopg, &target)?;
     clients.login(30)?;

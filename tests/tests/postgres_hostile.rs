@@ -1,5 +1,8 @@
 //! What no server and no client should send: no wrong state lasts, and everybody else is counted as before.
 
+// needs: postgres
+// takes: 48 s
+
 use std::net::Shutdown;
 
 use anyhow::Context as _;

@@ -1,5 +1,8 @@
 //! Every query, error and login is counted, as the server and the load's generator count them.
 
+// needs: postgres
+// takes: 38 s
+
 use std::thread;
 use std::time::Duration;
 
@@ -40,7 +43,7 @@ fn counted(mode: &str) -> anyhow::Result<()> {
     let _alone = alone();
     let server = Server::start()?;
     let target = server.tcp();
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let _kept = kept(&server)?;
     for (script, clients) in [(None, "4"), (Some(SCRIPT), "3")] {
         let bench = Pgbench::new(&target)?;
@@ -118,29 +121,11 @@ fn timed(mode: &str, script: &str, transactions: &str, tolerance: f64) -> anyhow
 }
 
 #[test]
-fn short_queries_take_as_long_as_pgbench_says() -> anyhow::Result<()> {
-    for mode in ["simple", "extended", "prepared"] {
-        timed(
-            mode,
-            "\\set n random(1, 100000)\nSELECT abalance FROM pgbench_accounts WHERE aid = :n;\n",
-            "3000",
-            0.1,
-        )?;
-    }
-    Ok(())
-}
-
-#[test]
-fn long_queries_take_as_long_as_pgbench_says() -> anyhow::Result<()> {
-    timed("prepared", "SELECT pg_sleep(0.02);\n", "100", 0.03)
-}
-
-#[test]
 fn a_pool_that_leaks_shows_before_anybody_asks() -> anyhow::Result<()> {
     let _alone = alone();
     // Twenty for users like this one, beside the session that stays and those for superusers.
     let server = Server::start_with(&Options { max_connections: 24, ..Options::default() })?;
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     for library in ["asyncpg", "psycopg"] {
         let name = unique_name("leak");
         let mut client = python(&name, library, &server.tcp(), "app", "disable")?;
@@ -175,7 +160,7 @@ fn a_pool_that_leaks_shows_before_anybody_asks() -> anyhow::Result<()> {
 fn a_server_that_takes_its_time_keeps_clients_waiting() -> anyhow::Result<()> {
     let _alone = alone();
     let server = Server::start()?;
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     for library in ["asyncpg", "psycopg"] {
         let name = unique_name("slow");
         let mut client = python(&name, library, &server.tcp(), "app", "disable")?;
@@ -253,7 +238,7 @@ fn a_statement_counts_as_what_it_does() -> anyhow::Result<()> {
     let _alone = alone();
     let server = Server::start()?;
     server.ask("CREATE TABLE told (n int)")?;
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let target = server.tcp();
     for library in [Library::Psycopg, Library::Node] {
         let mut clients = Clients::start(library, &target)?;
@@ -281,7 +266,7 @@ fn a_statement_counts_as_what_it_does() -> anyhow::Result<()> {
 fn a_transaction_takes_from_its_begin_to_its_end() -> anyhow::Result<()> {
     let _alone = alone();
     let server = Server::start()?;
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let mut clients = Clients::start(Library::Asyncpg, &server.tcp())?;
     clients.login(3)?;
     let view = View::client(&clients.process, &server.tcp().label());
@@ -300,4 +285,29 @@ fn a_transaction_takes_from_its_begin_to_its_end() -> anyhow::Result<()> {
     view.expect(&agent, &2.0, within("5"))?;
     let idle = Sessions { idle: 3.0, ..Sessions::default() };
     view.expect(&agent, &idle, View::sessions)
+}
+
+/// `pgbench` takes its own times as the agent does, a processor away.
+// needs: host
+// takes: 13 s
+mod on_idle_processors {
+    use super::timed;
+
+    #[test]
+    fn short_queries_take_as_long_as_pgbench_says() -> anyhow::Result<()> {
+        for mode in ["simple", "extended", "prepared"] {
+            timed(
+                mode,
+                "\\set n random(1, 100000)\nSELECT abalance FROM pgbench_accounts WHERE aid = :n;\n",
+                "3000",
+                0.1,
+            )?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn long_queries_take_as_long_as_pgbench_says() -> anyhow::Result<()> {
+        timed("prepared", "SELECT pg_sleep(0.02);\n", "100", 0.03)
+    }
 }

@@ -1,5 +1,10 @@
 //! What the protocol can do beside a query and its rows: encryption, cancellation, COPY, pipelines, bulk, notices.
 
+// needs: postgres
+// takes: 40 s
+
+use std::sync::Arc;
+
 use anyhow::ensure;
 use observer_tests::agent::Agent;
 use observer_tests::postgres::clients::{Clients, Library, State, expect_codes, python, sessions};
@@ -15,7 +20,7 @@ const SERVER: &str = "postgres";
 /// One session of `psycopg` with a server, and what is known of it on both sides.
 struct Session {
     server: Server,
-    agent: Agent,
+    agent: Arc<Agent>,
     client: Puppet,
     views: [View; 2],
 }
@@ -24,7 +29,7 @@ impl Session {
     fn start() -> anyhow::Result<Self> {
         let server = Server::start()?;
         server.ask("CREATE TABLE piped (n int); CREATE TABLE bulk (n int, t text)")?;
-        let agent = Agent::start(&[])?;
+        let agent = Agent::shared()?;
         let name = unique_name("one");
         let mut client = python(&name, "psycopg", &server.tcp(), "postgres", "disable")?;
         client.run("login(1)")?;
@@ -55,7 +60,7 @@ const TWO_IDLE: Sessions = Sessions { idle: 2.0, ..IDLE };
 #[test]
 fn a_server_without_tls_goes_on_in_the_clear() -> anyhow::Result<()> {
     let server = Server::start()?;
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     for library in ["asyncpg", "psycopg"] {
         let name = unique_name("clear");
         let mut client = python(&name, library, &server.tcp(), "postgres", "prefer")?;
@@ -78,7 +83,7 @@ fn a_server_without_tls_goes_on_in_the_clear() -> anyhow::Result<()> {
 #[test]
 fn what_is_encrypted_is_tls_and_no_session() -> anyhow::Result<()> {
     let server = Server::start_with(&Options { tls: true, ..Options::default() })?;
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     for library in ["asyncpg", "psycopg"] {
         let name = unique_name("tls");
         let mut client = python(&name, library, &server.tcp(), "postgres", "require")?;
@@ -243,7 +248,7 @@ fn the_pipeline_mode_of_psycopg() -> anyhow::Result<()> {
 fn notices_and_notifications_disturb_nobody() -> anyhow::Result<()> {
     let _alone = alone();
     let server = Server::start()?;
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let mut clients = Clients::start(Library::Asyncpg, &server.tcp())?;
     clients.login(4)?;
     clients.puppet()?.run("listen_to(0, 'news'); listen_to(1, 'news')")?;

@@ -1,6 +1,9 @@
 //! The agent needs two capabilities to load its programs, and none to go on: as the kernel tells it of each of its
 //! threads, and by what it still counts.
 
+// needs: nothing
+// takes: 12 s
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -70,22 +73,22 @@ fn bytes(metrics: &Metrics, process: &str, direction: &str) -> f64 {
 /// What the agent counts of processes that were there before it, and of those that come, while they come and go.
 fn expect_counts(agent: &Agent, before: &mut Puppet) -> anyhow::Result<()> {
     agent.wait_until("the connection that was there is found, idle as it is", |metrics| {
-        metrics.sum("observer_connections", &[("process", "before"), ("role", "client")]) == 1.0
+        metrics.sum("observer_connections", &[("process", "priv-before"), ("role", "client")]) == 1.0
     })?;
     before.run("send(opened, 5000); receive(served, 5000)")?;
-    let mut after = stranger("after")?;
+    let mut after = stranger("priv-after")?;
     after.run("listener = listen(); opened = connect_all(listener.getsockname(), 3)")?;
     after.run("served = accept_all(listener, 3); send(opened[:2], 700); receive(served[:2], 700)")?;
     let metrics = agent.scrape()?;
     for direction in ["sent", "received"] {
-        assert_eq!(bytes(&metrics, "before", direction), 5000.0, "{}", metrics.text());
-        assert_eq!(bytes(&metrics, "after", direction), 1400.0, "{}", metrics.text());
+        assert_eq!(bytes(&metrics, "priv-before", direction), 5000.0, "{}", metrics.text());
+        assert_eq!(bytes(&metrics, "priv-after", direction), 1400.0, "{}", metrics.text());
     }
     // The third that it accepted has never been used: only a look at its descriptors tells whose it is.
     agent.wait_until("whose the unused connection is", |metrics| {
-        metrics.sum("observer_connections", &[("process", "after"), ("role", "server")]) == 3.0
+        metrics.sum("observer_connections", &[("process", "priv-after"), ("role", "server")]) == 3.0
     })?;
-    let flows = agent.json("/flows?process=after")?;
+    let flows = agent.json("/flows?process=priv-after")?;
     let pids: Vec<_> =
         flows["flows"].as_array().into_iter().flatten().map(|flow| flow["pid"].clone()).collect();
     assert_eq!(pids, vec![serde_json::json!(after.pid()); 6], "{flows}");
@@ -93,20 +96,20 @@ fn expect_counts(agent: &Agent, before: &mut Puppet) -> anyhow::Result<()> {
     // It is known to live while it lives, with or without connections, and to be gone once it is.
     after.run("close_all(opened + served)")?;
     agent.wait_until("its connections are closed", |metrics| {
-        metrics.sum("observer_connections_closed_total", &[("process", "after")]) == 6.0
+        metrics.sum("observer_connections_closed_total", &[("process", "priv-after")]) == 6.0
     })?;
     for _ in 0..2 {
         let metrics = agent.scrape()?;
-        assert_eq!(bytes(&metrics, "after", "sent"), 1400.0, "{}", metrics.text());
+        assert_eq!(bytes(&metrics, "priv-after", "sent"), 1400.0, "{}", metrics.text());
     }
     after.finish()?;
-    agent.wait_until("what is gone is forgotten", |metrics| bytes(metrics, "after", "sent") == 0.0)?;
+    agent.wait_until("what is gone is forgotten", |metrics| bytes(metrics, "priv-after", "sent") == 0.0)?;
     Ok(())
 }
 
 /// A process with one connection to itself.
 fn connected_before() -> anyhow::Result<Puppet> {
-    let mut before = stranger("before")?;
+    let mut before = stranger("priv-before")?;
     before.run("listener = listen(); opened = connect_all(listener.getsockname(), 1); served = accept_all(listener, 1)")?;
     Ok(before)
 }

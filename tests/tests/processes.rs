@@ -1,5 +1,8 @@
 //! Bytes are counted for the process that moves them, whoever opened the connection.
 
+// needs: nothing
+// takes: 8 s
+
 use observer_tests::agent::Agent;
 use observer_tests::metrics::Metrics;
 use observer_tests::puppet::Puppet;
@@ -10,7 +13,7 @@ fn bytes(metrics: &Metrics, process: &str, direction: &str) -> f64 {
 
 #[test]
 fn a_child_that_serves_what_its_parent_accepted() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (mut client, mut server) = (Puppet::start("fork-client")?, Puppet::start("fork-parent")?);
     let port = server.listen()?;
     client.run(&format!("first = connect(('127.0.0.1', {port})); send([first], 5000)"))?;
@@ -34,7 +37,7 @@ fn a_child_that_serves_what_its_parent_accepted() -> anyhow::Result<()> {
 
 #[test]
 fn parent_and_child_that_share_a_connection() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (mut client, mut server) = (Puppet::start("share-client")?, Puppet::start("share-parent")?);
     let port = server.listen()?;
     client.run(&format!("first = connect(('127.0.0.1', {port})); send([first], 5000)"))?;
@@ -63,7 +66,7 @@ fn parent_and_child_that_share_a_connection() -> anyhow::Result<()> {
 
 #[test]
 fn a_process_that_executes_another_program() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (mut client, mut server) = (Puppet::start("exec-client")?, Puppet::start("exec-before")?);
     let port = server.listen()?;
     client.run(&format!("first = connect(('127.0.0.1', {port})); send([first], 5000)"))?;
@@ -90,7 +93,7 @@ fn a_process_that_executes_another_program() -> anyhow::Result<()> {
 
 #[test]
 fn a_descriptor_passed_to_another_process() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (mut client, mut giver, mut taker) =
         (Puppet::start("give-client")?, Puppet::start("giver")?, Puppet::start("taker")?);
     let port = giver.listen()?;
@@ -128,7 +131,7 @@ fn a_descriptor_passed_to_another_process() -> anyhow::Result<()> {
 
 #[test]
 fn workers_that_share_a_port() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let mut client = Puppet::start("port-client")?;
     let names = ["port-one", "port-two", "port-three"];
     let mut workers = Vec::new();
@@ -161,7 +164,7 @@ fn workers_that_share_a_port() -> anyhow::Result<()> {
 
 #[test]
 fn series_of_a_process_go_one_scrape_after_it() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (mut client, mut server) = (Puppet::start("last-client")?, Puppet::start("last-server")?);
     let port = server.listen()?;
     client.run(&format!("first = connect(('127.0.0.1', {port})); send([first], 100)"))?;
@@ -184,7 +187,7 @@ fn series_of_a_process_go_one_scrape_after_it() -> anyhow::Result<()> {
 
 #[test]
 fn a_process_that_came_and_went_between_two_scrapes() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let mut server = Puppet::start("brief-server")?;
     let port = server.listen()?;
     agent.scrape()?;
@@ -202,44 +205,8 @@ fn a_process_that_came_and_went_between_two_scrapes() -> anyhow::Result<()> {
 }
 
 #[test]
-fn a_number_used_again_is_another_process() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
-    let mut server = Puppet::start("reuse-server")?;
-    let port = server.listen()?;
-    let mut first = Puppet::start("reuse-first")?;
-    first.run(&format!("one = connect(('127.0.0.1', {port})); send([one], 100)"))?;
-    server.run("other = listener.accept()[0]; receive([other], 100)")?;
-    let pid = first.pid();
-    assert_eq!(bytes(&agent.scrape()?, "reuse-first", "sent"), 100.0);
-    // The connection outlives the process's last scrape, not the process.
-    first.finish()?;
-
-    let mut second = None;
-    for _ in 0..50 {
-        server.run(&format!("set_last_pid({})", pid - 1))?;
-        let candidate = Puppet::start("reuse-second")?;
-        if candidate.pid() == pid {
-            second = Some(candidate);
-            break;
-        }
-    }
-    let Some(mut second) = second else {
-        anyhow::bail!("another process was always quicker to take the number")
-    };
-    second.run(&format!("one = connect(('127.0.0.1', {port})); send([one], 7)"))?;
-    let metrics = agent.scrape()?;
-    assert_eq!(bytes(&metrics, "reuse-second", "sent"), 7.0, "{}", metrics.text());
-    assert_eq!(bytes(&metrics, "reuse-first", "sent"), 100.0, "shown once more");
-    // Its socket lives until the other side has acknowledged the end, which takes TCP a moment.
-    let gone = |metrics: &Metrics| !metrics.text().contains("reuse-first");
-    let metrics = agent.wait_until("the first is gone", gone)?;
-    assert_eq!(bytes(&metrics, "reuse-second", "sent"), 7.0);
-    Ok(())
-}
-
-#[test]
 fn threads_are_counted_for_their_process() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (mut client, mut server) = (Puppet::start("thr-client")?, Puppet::start("thr-server")?);
     let port = server.listen()?;
     client.run(&format!("opened = connect_all(('127.0.0.1', {port}), 8)"))?;
@@ -253,4 +220,47 @@ fn threads_are_counted_for_their_process() -> anyhow::Result<()> {
     assert_eq!(bytes(&metrics, "thr-client", "sent"), 8.0 * 12_345.0, "{}", metrics.text());
     assert_eq!(bytes(&metrics, "a-thread", "sent"), 0.0);
     Ok(())
+}
+
+/// Whoever starts a process takes the next number.
+// needs: host
+// takes: 1 s
+mod on_a_quiet_host {
+    use super::{Agent, Metrics, Puppet, bytes};
+
+    #[test]
+    fn a_number_used_again_is_another_process() -> anyhow::Result<()> {
+        let agent = Agent::start(&[])?;
+        let mut server = Puppet::start("reuse-server")?;
+        let port = server.listen()?;
+        let mut first = Puppet::start("reuse-first")?;
+        first.run(&format!("one = connect(('127.0.0.1', {port})); send([one], 100)"))?;
+        server.run("other = listener.accept()[0]; receive([other], 100)")?;
+        let pid = first.pid();
+        assert_eq!(bytes(&agent.scrape()?, "reuse-first", "sent"), 100.0);
+        // The connection outlives the process's last scrape, not the process.
+        first.finish()?;
+
+        let mut second = None;
+        for _ in 0..50 {
+            server.run(&format!("set_last_pid({})", pid - 1))?;
+            let candidate = Puppet::start("reuse-second")?;
+            if candidate.pid() == pid {
+                second = Some(candidate);
+                break;
+            }
+        }
+        let Some(mut second) = second else {
+            anyhow::bail!("another process was always quicker to take the number")
+        };
+        second.run(&format!("one = connect(('127.0.0.1', {port})); send([one], 7)"))?;
+        let metrics = agent.scrape()?;
+        assert_eq!(bytes(&metrics, "reuse-second", "sent"), 7.0, "{}", metrics.text());
+        assert_eq!(bytes(&metrics, "reuse-first", "sent"), 100.0, "shown once more");
+        // Its socket lives until the other side has acknowledged the end, which takes TCP a moment.
+        let gone = |metrics: &Metrics| !metrics.text().contains("reuse-first");
+        let metrics = agent.wait_until("the first is gone", gone)?;
+        assert_eq!(bytes(&metrics, "reuse-second", "sent"), 7.0);
+        Ok(())
+    }
 }

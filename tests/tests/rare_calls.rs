@@ -1,6 +1,10 @@
 //! Ways to send and to receive that few programs use, inside a WebSocket: what can be read is counted to the byte,
 //! and what cannot is counted as bytes and told of (docs/metrics.md, `observer_unparsed_bytes_total`).
 
+// needs: websocket
+// makes: messages
+// takes: 12 s
+
 use observer_tests::agent::Agent;
 use observer_tests::metrics::{Metrics, unparsed};
 use observer_tests::puppet::Puppet;
@@ -145,7 +149,7 @@ fn a_receive_that_waits_for_all_of_it() -> anyhow::Result<()> {
     assert_eq!(scene.counted(&metrics, "wait-server")[1], [1.0, 10_008.0], "{}", metrics.text());
     assert_eq!(scene.since(&metrics, desyncs), 0.0);
 
-    // With headers among what came before: in step again once the call's bytes can be read.
+    // With headers among what came before: in sync again once the call's bytes can be read.
     scene.talk.client.run("frames = frame(100, True) * 3")?;
     half(&mut scene, 318, 150)?;
     let metrics = scene.agent.scrape()?;

@@ -1,5 +1,9 @@
 //! Rates, against generators that know what they send: the node's, its users', and who was turned away.
 
+// Every message of the host counts towards its rate, and of users past the limit only so many are logged at a time.
+// needs: messages
+// takes: 185 s
+
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 

@@ -1,5 +1,8 @@
 //! Every command, hit and miss is counted, as the server, the client and the load's generator count them.
 
+// needs: redis
+// takes: 190 s
+
 use std::thread;
 use std::time::Duration;
 
@@ -45,7 +48,7 @@ fn agree(agent: &Agent, server: &Server, views: &[View], truth: &Tally) -> anyho
 fn exact(library: Library, protocol: Protocol, transport: Transport, works: &[Work]) -> anyhow::Result<()> {
     let _alone = alone();
     let server = Server::start_with(transport, &[])?;
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let mut clients = Clients::start(library, protocol, &server.target())?;
     clients.login(2)?;
     let views = View::both(&clients.process, &server);
@@ -127,7 +130,7 @@ fn benchmark(transport: Transport) -> anyhow::Result<()> {
     ];
     let _alone = alone();
     let server = Server::start_with(transport, &[])?;
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let label = server.target().label();
     let from_server = View::server(&server.process, &label);
     let mut all = Tally::default();
@@ -285,7 +288,7 @@ fn redis_py_over_a_unix_socket_in_full_swing() -> anyhow::Result<()> {
 fn pipelines_deeper_than_any_bound() -> anyhow::Result<()> {
     let _alone = alone();
     let server = Server::start()?;
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let mut clients = Clients::start(Library::Rust, Protocol::Resp2, &server.target())?;
     clients.login(1)?;
     let views = View::both(&clients.process, &server);
@@ -321,7 +324,7 @@ fn pipelines_deeper_than_any_bound() -> anyhow::Result<()> {
 fn every_command_that_hits_or_misses() -> anyhow::Result<()> {
     let _alone = alone();
     let server = Server::start()?;
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let mut session = Session::connect(&server.target())?;
     let views = View::both(&own_name()?, &server);
     for hello in ["HELLO 2", "HELLO 3", "HELLO 2"] {

@@ -1,6 +1,9 @@
 //! What no server and no client should send: nobody is harmed, nothing is counted that was not, and everybody else
 //! is counted as before.
 
+// needs: redis
+// takes: 27 s
+
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::thread;
@@ -9,85 +12,15 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use observer_tests::agent::Agent;
 use observer_tests::noise::{Chance, throw};
-use observer_tests::redis::clients::{Clients, Library, Protocol};
-use observer_tests::redis::server::Server;
+use observer_tests::redis::by_hand::{behave, expect, expect_keys, greet, views};
+use observer_tests::redis::bystanders::Bystanders;
 use observer_tests::redis::shown::{Sessions, View, desyncs, nothing_lost};
 use observer_tests::redis::wire::{Ends, NIL, NULL, OK, bulk, command};
-use observer_tests::redis::work::{Prefixes, Tally, Work};
+use observer_tests::redis::work::Prefixes;
 use observer_tests::websocket::{alone, own_name};
 
 const IDLE: Sessions = Sessions { active: 0.0, idle: 1.0 };
 const ACTIVE: Sessions = Sessions { active: 1.0, idle: 0.0 };
-
-/// Sessions that keep the rules all the while.
-struct Bystanders {
-    server: Server,
-    clients: Clients,
-    truth: Tally,
-    seed: u32,
-}
-
-impl Bystanders {
-    fn start() -> anyhow::Result<Self> {
-        let server = Server::start()?;
-        let mut clients = Clients::start(Library::Python, Protocol::Resp2, &server.target())?;
-        clients.login(3)?;
-        clients.puppet()?.run("hold(2, 3)")?;
-        Ok(Self { server, clients, truth: Tally::default(), seed: 0 })
-    }
-
-    /// A little more work, and everything is as it should be.
-    fn check(&mut self, agent: &Agent) -> anyhow::Result<()> {
-        for (session, depth) in [(0, 1), (1, 10)] {
-            self.seed += 1;
-            let work = Work { commands: 500, depth, seed: self.seed };
-            self.truth.add(&self.clients.work(session, work)?);
-        }
-        let label = self.server.target().label();
-        let client = View::client(&self.clients.process, &label);
-        client.expect(agent, &self.truth, View::tally)?;
-        client.expect(agent, &Sessions { active: 1.0, idle: 2.0 }, View::sessions)?;
-        agent.get("/healthz")?;
-        agent.get("/readyz")?;
-        agent.json("/status")?;
-        Ok(())
-    }
-}
-
-/// The two ends of one session, as the agent sees them.
-fn views(ends: &Ends) -> anyhow::Result<[View; 2]> {
-    let name = own_name()?;
-    Ok([View::client(&name, &ends.label), View::server(&name, &ends.label)])
-}
-
-fn expect(agent: &Agent, ends: &Ends, states: Sessions) -> anyhow::Result<()> {
-    views(ends)?.iter().try_for_each(|view| view.expect(agent, &states, View::sessions))
-}
-
-fn expect_keys(agent: &Agent, ends: &Ends, keys: &[(&str, [u32; 2])]) -> anyhow::Result<()> {
-    let keys: Prefixes =
-        keys.iter().map(|&(prefix, counts)| (prefix.to_owned(), counts.map(f64::from))).collect();
-    views(ends)?.iter().try_for_each(|view| view.expect(agent, &keys, View::prefixes))
-}
-
-/// A session that has begun.
-fn greet() -> anyhow::Result<Ends> {
-    let mut ends = Ends::connect()?;
-    ends.ask(&command(&["PING"]))?;
-    ends.answer(b"+PONG\r\n")?;
-    Ok(ends)
-}
-
-/// A few commands that keep the rules, each in calls of its own: so many hits and as many misses.
-fn behave(ends: &mut Ends, times: usize) -> anyhow::Result<()> {
-    for _ in 0..times {
-        ends.ask(&command(&["GET", "good:1"]))?;
-        ends.answer(&bulk("some"))?;
-        ends.ask(&command(&["GET", "good:2"]))?;
-        ends.answer(NIL)?;
-    }
-    Ok(())
-}
 
 #[test]
 fn a_session_by_hand() -> anyhow::Result<()> {
@@ -308,39 +241,6 @@ fn empty_commands_are_none() -> anyhow::Result<()> {
     nothing_lost(&agent)
 }
 
-#[test]
-fn a_bulk_of_512_megabytes() -> anyhow::Result<()> {
-    const LENGTH: usize = 512 << 20;
-    let _alone = alone();
-    let agent = Agent::start(&[])?;
-    let mut bystanders = Bystanders::start()?;
-    bystanders.check(&agent)?;
-    let resident = agent.resident_bytes()?;
-    let mut ends = greet()?;
-    ends.ask(format!("*3\r\n$3\r\nSET\r\n$5\r\nbig:1\r\n${LENGTH}\r\n").as_bytes())?;
-    stream(&mut ends.client, &mut ends.server, LENGTH)?;
-    ends.ask(b"\r\n")?;
-    expect(&agent, &ends, ACTIVE)?;
-    ends.answer(OK)?;
-    expect(&agent, &ends, IDLE)?;
-    ends.ask(&command(&["GET", "big:1"]))?;
-    ends.answer(format!("${LENGTH}\r\n").as_bytes())?;
-    stream(&mut ends.server, &mut ends.client, LENGTH)?;
-    ends.answer(b"\r\n")?;
-    expect(&agent, &ends, IDLE)?;
-    behave(&mut ends, 2)?;
-    expect_keys(&agent, &ends, &[("big", [1, 0]), ("good", [2, 2])])?;
-    for view in views(&ends)? {
-        let sizes =
-            |view: &View, metrics: &_| view.histogram(metrics, "redis_key_size_bytes", &[1_048_576.0]);
-        view.expect(&agent, &vec![0.0, 1.0, LENGTH as f64], sizes)?;
-    }
-    bystanders.check(&agent)?;
-    let growth = agent.resident_bytes()?.saturating_sub(resident);
-    ensure!(growth < 4 << 20, "{growth} bytes more are resident");
-    nothing_lost(&agent)
-}
-
 /// So many bytes that look like replies and commands.
 fn stream(from: &mut TcpStream, to: &mut TcpStream, length: usize) -> anyhow::Result<()> {
     let piece = b"$-1\r\n*2\r\n$3\r\nGET\r\n$5\r\nbad:1\r\n--".repeat(1 << 15);
@@ -356,11 +256,8 @@ fn stream(from: &mut TcpStream, to: &mut TcpStream, length: usize) -> anyhow::Re
             }
             Ok(())
         });
-        let mut left = length;
-        while left > 0 {
-            let part = left.min(piece.len());
-            from.write_all(&piece[..part])?;
-            left -= part;
+        for start in (0..length).step_by(piece.len()) {
+            from.write_all(&piece[..piece.len().min(length - start)])?;
         }
         reader.join().map_err(|_| anyhow::anyhow!("the reader panicked"))?
     })
@@ -447,48 +344,6 @@ fn http_at_a_redis_port_is_http() -> anyhow::Result<()> {
 }
 
 #[test]
-fn a_real_server_is_thrown_noise() -> anyhow::Result<()> {
-    let _alone = alone();
-    let agent = Agent::start(&[])?;
-    let mut bystanders = Bystanders::start()?;
-    let server = bystanders.server.target().label();
-    let mut chance = Chance::new(1);
-    let ping = command(&["PING"]);
-    let mut resident = Vec::new();
-    for _ in 0..2 {
-        for length in [1, 4, 5, 8, 100, 9_000, 100_000] {
-            for _ in 0..5 {
-                let bytes = chance.bytes(length);
-                let words: Vec<u8> = bytes.iter().map(|byte| b' ' + byte % 95).collect();
-                let line = [&words[..], b"\r\n"].concat();
-                let unsure: Vec<u8> =
-                    bytes.iter().map(|byte| b"*$:+-_%\r\n0123456789"[*byte as usize % 19]).collect();
-                throw(&server, &[&bytes])?;
-                throw(&server, &[&line, &line])?;
-                throw(&server, &[b"PING ", &line, &line])?;
-                throw(&server, &[&unsure])?;
-                throw(&server, &[&ping, &bytes])?;
-                throw(&server, &[&ping, &unsure])?;
-                throw(&server, &[b"*2\r\n$3\r\nGET\r\n", format!("${length}\r\n").as_bytes(), &bytes])?;
-            }
-        }
-        bystanders.check(&agent)?;
-        resident.push(agent.resident_bytes()?);
-    }
-    let growth = resident[1].saturating_sub(resident[0]);
-    ensure!(growth < 2 << 20, "{growth} bytes more are resident after another round");
-    let own = View::client(&own_name()?, &bystanders.server.target().label());
-    own.expect(&agent, &Sessions::default(), View::sessions)?;
-    // What the server has found, it has found for its bystanders, but for a key that was noise.
-    let [hits, misses] = own.keys(&agent.scrape()?);
-    let [all_hits, all_misses] = bystanders.server.keyspace()?;
-    let [their_hits, their_misses] = bystanders.truth.keys();
-    ensure!(hits <= all_hits - their_hits, "{hits} hits of {}", all_hits - their_hits);
-    ensure!(misses <= all_misses - their_misses, "{misses} misses of {}", all_misses - their_misses);
-    Ok(())
-}
-
-#[test]
 fn noise_between_two_that_agree_on_it() -> anyhow::Result<()> {
     let _alone = alone();
     let agent = Agent::start(&[])?;
@@ -506,4 +361,89 @@ fn noise_between_two_that_agree_on_it() -> anyhow::Result<()> {
         expect_keys(&agent, &ends, &[])?;
     }
     bystanders.check(&agent)
+}
+
+/// The agent's memory must not grow.
+// needs: host
+// takes: 6 s
+mod on_a_quiet_host {
+    use super::{
+        ACTIVE, Agent, Bystanders, Chance, IDLE, OK, Sessions, View, alone, behave, command, ensure, expect,
+        expect_keys, greet, nothing_lost, own_name, stream, throw, views,
+    };
+
+    #[test]
+    fn a_bulk_of_512_megabytes() -> anyhow::Result<()> {
+        const LENGTH: usize = 512 << 20;
+        let _alone = alone();
+        let agent = Agent::start(&[])?;
+        let mut bystanders = Bystanders::start()?;
+        bystanders.check(&agent)?;
+        let resident = agent.resident_bytes()?;
+        let mut ends = greet()?;
+        ends.ask(format!("*3\r\n$3\r\nSET\r\n$5\r\nbig:1\r\n${LENGTH}\r\n").as_bytes())?;
+        stream(&mut ends.client, &mut ends.server, LENGTH)?;
+        ends.ask(b"\r\n")?;
+        expect(&agent, &ends, ACTIVE)?;
+        ends.answer(OK)?;
+        expect(&agent, &ends, IDLE)?;
+        ends.ask(&command(&["GET", "big:1"]))?;
+        ends.answer(format!("${LENGTH}\r\n").as_bytes())?;
+        stream(&mut ends.server, &mut ends.client, LENGTH)?;
+        ends.answer(b"\r\n")?;
+        expect(&agent, &ends, IDLE)?;
+        behave(&mut ends, 2)?;
+        expect_keys(&agent, &ends, &[("big", [1, 0]), ("good", [2, 2])])?;
+        for view in views(&ends)? {
+            let sizes =
+                |view: &View, metrics: &_| view.histogram(metrics, "redis_key_size_bytes", &[1_048_576.0]);
+            view.expect(&agent, &vec![0.0, 1.0, LENGTH as f64], sizes)?;
+        }
+        bystanders.check(&agent)?;
+        let growth = agent.resident_bytes()?.saturating_sub(resident);
+        ensure!(growth < 4 << 20, "{growth} bytes more are resident");
+        nothing_lost(&agent)
+    }
+
+    #[test]
+    fn a_real_server_is_thrown_noise() -> anyhow::Result<()> {
+        let _alone = alone();
+        let agent = Agent::start(&[])?;
+        let mut bystanders = Bystanders::start()?;
+        let server = bystanders.server.target().label();
+        let mut chance = Chance::new(1);
+        let ping = command(&["PING"]);
+        let mut resident = Vec::new();
+        for _ in 0..2 {
+            for length in [1, 4, 5, 8, 100, 9_000, 100_000] {
+                for _ in 0..5 {
+                    let bytes = chance.bytes(length);
+                    let words: Vec<u8> = bytes.iter().map(|byte| b' ' + byte % 95).collect();
+                    let line = [&words[..], b"\r\n"].concat();
+                    let unsure: Vec<u8> =
+                        bytes.iter().map(|byte| b"*$:+-_%\r\n0123456789"[*byte as usize % 19]).collect();
+                    throw(&server, &[&bytes])?;
+                    throw(&server, &[&line, &line])?;
+                    throw(&server, &[b"PING ", &line, &line])?;
+                    throw(&server, &[&unsure])?;
+                    throw(&server, &[&ping, &bytes])?;
+                    throw(&server, &[&ping, &unsure])?;
+                    throw(&server, &[b"*2\r\n$3\r\nGET\r\n", format!("${length}\r\n").as_bytes(), &bytes])?;
+                }
+            }
+            bystanders.check(&agent)?;
+            resident.push(agent.resident_bytes()?);
+        }
+        let growth = resident[1].saturating_sub(resident[0]);
+        ensure!(growth < 2 << 20, "{growth} bytes more are resident after another round");
+        let own = View::client(&own_name()?, &bystanders.server.target().label());
+        own.expect(&agent, &Sessions::default(), View::sessions)?;
+        // What the server has found, it has found for its bystanders, but for a key that was noise.
+        let [hits, misses] = own.keys(&agent.scrape()?);
+        let [all_hits, all_misses] = bystanders.server.keyspace()?;
+        let [their_hits, their_misses] = bystanders.truth.keys();
+        ensure!(hits <= all_hits - their_hits, "{hits} hits of {}", all_hits - their_hits);
+        ensure!(misses <= all_misses - their_misses, "{misses} misses of {}", all_misses - their_misses);
+        Ok(())
+    }
 }

@@ -1,5 +1,8 @@
 //! What operators look for: caches that miss, memory that runs out, commands that take their time, values and times
-//! to live, errors.
+//! to live.
+
+// needs: redis
+// takes: 34 s
 
 use std::thread;
 use std::time::Duration;
@@ -12,8 +15,8 @@ use observer_tests::redis::benchmark::Benchmark;
 use observer_tests::redis::clients::{Clients, Library, Protocol};
 use observer_tests::redis::server::{Server, Transport, info};
 use observer_tests::redis::shown::{View, nothing_lost};
-use observer_tests::redis::wire::{Ends, NIL, OK, Reply, Session, bulk, command};
-use observer_tests::redis::work::{Counts, Prefixes};
+use observer_tests::redis::wire::{Ends, NIL, OK, Reply, Session, command};
+use observer_tests::redis::work::Prefixes;
 use observer_tests::websocket::{alone, own_name};
 
 /// The bounds of the buckets of values' sizes.
@@ -27,7 +30,7 @@ const TTLS: [f64; 8] = [1.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 86_400.0];
 fn a_cache_that_misses_shows_by_prefix() -> anyhow::Result<()> {
     let _alone = alone();
     let server = Server::start()?;
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let mut clients = Clients::start(Library::Python, Protocol::Resp2, &server.target())?;
     clients.login(2)?;
     clients.puppet()?.run("[sessions[0].set(f'search:{n}', 'found') for n in range(120)][0]")?;
@@ -64,7 +67,7 @@ fn press(clients: &mut Clients) -> anyhow::Result<()> {
 fn evictions_show_when_anybody_asks() -> anyhow::Result<()> {
     let _alone = alone();
     let server = under_pressure()?;
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let views = View::both(&own_name()?, &server);
     let mut clients = Clients::start(Library::Python, Protocol::Resp2, &server.target())?;
     clients.login(1)?;
@@ -142,102 +145,6 @@ fn evictions_show_when_the_agent_asks() -> anyhow::Result<()> {
     nothing_lost(&agent)
 }
 
-/// The mean time of a command is what `redis-benchmark` says it is, which takes it between its own calls.
-#[test]
-fn commands_take_as_long_as_redis_benchmark_says() -> anyhow::Result<()> {
-    let _alone = alone();
-    let server = Server::start()?;
-    let agent = Agent::start(&[])?;
-    for which in ["get", "set"] {
-        for (sessions, depth) in [("1", "1"), ("20", "1"), ("5", "16")] {
-            let bench = Benchmark::new(&server.target())?;
-            let run = bench.hold(&["-n", "40000", "-t", which, "-c", sessions, "-P", depth])?;
-            let view = View::client(&bench.process, &server.target().label());
-            let sent = server.commands()?[which];
-            server.reset()?;
-            view.expect(&agent, &sent, |view, metrics| view.latency(metrics, which)[0])?;
-            let [count, sum] = view.latency(&agent.scrape()?, which);
-            let mean = sum / count;
-            let report = run.report()?;
-            println!(
-                "{which}, {sessions} sessions of {depth}: {mean} s, {} s by redis-benchmark",
-                report.latency
-            );
-            ensure!(
-                mean < 1.1 * report.latency + 20e-6 && mean > 0.5 * report.latency - 30e-6,
-                "{mean} s by the agent, {} s by redis-benchmark",
-                report.latency
-            );
-        }
-    }
-    nothing_lost(&agent)
-}
-
-#[test]
-fn commands_that_wait_for_a_slow_one_take_long() -> anyhow::Result<()> {
-    let _alone = alone();
-    let server = Server::start()?;
-    let agent = Agent::start(&[])?;
-    let mut session = Session::connect(&server.target())?;
-    let views = View::both(&own_name()?, &server);
-    session.run(&["SET user:1 a", "GET user:1"])?;
-    let mut slow = server.asking()?;
-    for words in ["GET user:1", "SET user:1 b", "GET gone:1"] {
-        slow.tell("DEBUG SLEEP 0.4")?;
-        thread::sleep(Duration::from_millis(100));
-        session.run(&[words])?;
-        slow.reply()?;
-    }
-    // The server has read it when it says so: to it, the command took no time.
-    let client = &views[0];
-    for (which, count, waited) in [("get", 3.0, 0.6), ("set", 2.0, 0.3)] {
-        client.expect(&agent, &count, |view, metrics| view.latency(metrics, which)[0])?;
-        let metrics = agent.scrape()?;
-        let [_, sum] = client.latency(&metrics, which);
-        ensure!((sum - waited).abs() < 0.1, "{which}s took {sum} s, and not {waited} s");
-        let short = client.within(&metrics, which, "0.01");
-        ensure!(short == 1.0, "{short} {which}s were short");
-    }
-    nothing_lost(&agent)
-}
-
-#[test]
-fn each_command_of_a_pipeline_takes_its_own_time() -> anyhow::Result<()> {
-    let _alone = alone();
-    let agent = Agent::start(&[])?;
-    let mut ends = Ends::connect()?;
-    let name = own_name()?;
-    let views = [View::client(&name, &ends.label), View::server(&name, &ends.label)];
-    let [get, set] = [command(&["GET", "user:1"]), command(&["SET", "user:1", "a"])];
-    ends.ask(&[&get[..], &set, &get, &set, &get].concat())?;
-    // 0, 50, 150, 300 and 500 ms after they were sent.
-    for (wait, reply) in [(0, &b"$1\r\na\r\n"[..]), (50, OK), (100, NIL), (150, OK), (200, NIL)] {
-        thread::sleep(Duration::from_millis(wait));
-        ends.answer(reply)?;
-    }
-    for view in &views {
-        for (which, counted, took, within) in [("get", 3.0, 0.65, 1.0), ("set", 2.0, 0.35, 0.0)] {
-            view.expect(&agent, &counted, |view, metrics| view.latency(metrics, which)[0])?;
-            let metrics = agent.scrape()?;
-            let [_, sum] = view.latency(&metrics, which);
-            ensure!(sum >= took - 0.001 && sum < took + 0.1, "{which}s took {sum} s, and not {took} s");
-            let short = view.within(&metrics, which, "0.01");
-            ensure!(short == within, "{short} {which}s were short");
-        }
-    }
-    // A reply of which most takes its time.
-    ends.ask(&get)?;
-    ends.answer(b"$100000\r\n")?;
-    thread::sleep(Duration::from_millis(200));
-    ends.answer(&[&vec![b'x'; 100_000][..], b"\r\n"].concat())?;
-    for view in &views {
-        view.expect(&agent, &4.0, |view, metrics| view.latency(metrics, "get")[0])?;
-        let expected: Prefixes = [("user".to_owned(), [2.0, 2.0])].into();
-        view.expect(&agent, &expected, View::prefixes)?;
-    }
-    nothing_lost(&agent)
-}
-
 /// What a histogram must say of some values.
 fn histogram(values: &[f64], bounds: &[f64]) -> Vec<f64> {
     let within = |bound: &f64| values.iter().filter(|&value| value <= bound).count() as f64;
@@ -250,7 +157,7 @@ fn histogram(values: &[f64], bounds: &[f64]) -> Vec<f64> {
 fn values_and_times_to_live() -> anyhow::Result<()> {
     let _alone = alone();
     let server = Server::start()?;
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let mut session = Session::connect(&server.target())?;
     let views = View::both(&own_name()?, &server);
     let mut sizes = Vec::new();
@@ -329,129 +236,108 @@ fn values_and_times_to_live() -> anyhow::Result<()> {
     nothing_lost(&agent)
 }
 
-#[test]
-fn errors_are_told_by_kind() -> anyhow::Result<()> {
-    let _alone = alone();
-    let server = Server::start()?;
-    let agent = Agent::start(&[])?;
-    let views = View::both(&own_name()?, &server);
-    let mut asking = server.asking()?;
-    let mut session = Session::connect(&server.target())?;
-    session.run(&["RPUSH list 1", "SET user:1 a", "SET user:2 b", "XADD stream 1-1 a 1"])?;
-    let Reply::Bulk(dump) = session.ask("DUMP user:1")? else { anyhow::bail!("no dump") };
-    let fails = |session: &mut Session, kind: &str, words: &str| -> anyhow::Result<()> {
-        let reply = session.ask(words)?;
-        ensure!(reply.is_error(kind), "{words}: {reply:?}, and not {kind}");
-        Ok(())
+/// Times are compared with those that others take, or that the test itself lets pass.
+// needs: host
+// takes: 8 s
+mod on_idle_processors {
+    use super::{
+        Agent, Benchmark, Duration, Ends, NIL, OK, Prefixes, Server, Session, View, alone, command, ensure,
+        nothing_lost, own_name, thread,
     };
-    for _ in 0..3 {
-        fails(&mut session, "WRONGTYPE", "GET list")?;
-    }
-    fails(&mut session, "WRONGTYPE", "INCRBY list 1")?;
-    fails(&mut session, "ERR", "INCR user:1")?;
-    fails(&mut session, "ERR", "ABSENT 1")?;
-    fails(&mut session, "ERR", "GET")?;
-    fails(&mut session, "NOSCRIPT", &format!("EVALSHA {} 0", "a".repeat(40)))?;
-    fails(&mut session, "ERR", "EXEC")?;
-    session.run(&["MULTI"])?;
-    fails(&mut session, "ERR", "GET")?;
-    fails(&mut session, "EXECABORT", "EXEC")?;
-    fails(&mut session, "NOGROUP", "XREADGROUP GROUP none me STREAMS stream >")?;
-    session.run(&["XGROUP CREATE stream some $"])?;
-    fails(&mut session, "BUSYGROUP", "XGROUP CREATE stream some $")?;
-    session.send(&command(&[&b"RESTORE"[..], b"user:2", b"0", &dump]))?;
-    ensure!(session.reply()?.is_error("BUSYKEY"), "RESTORE of what is there");
-    asking.run(&["CONFIG SET maxmemory 1"])?;
-    fails(&mut session, "OOM", "SET user:1 c")?;
-    fails(&mut session, "OOM", "SET user:1 c")?;
-    asking.run(&["CONFIG SET maxmemory 0", "CONFIG SET min-replicas-to-write 1"])?;
-    fails(&mut session, "NOREPLICAS", "SET user:1 c")?;
-    asking.run(&["CONFIG SET min-replicas-to-write 0", "ACL SETUSER limited on >secret ~user:* +get"])?;
-    fails(&mut session, "WRONGPASS", "AUTH limited wrong")?;
-    session.run(&["AUTH limited secret"])?;
-    fails(&mut session, "NOPERM", "SET user:1 c")?;
-    fails(&mut session, "NOPERM", "GET list")?;
-    asking.run(&["CONFIG SET requirepass secret"])?;
-    let mut another = Session::connect(&server.target())?;
-    fails(&mut another, "NOAUTH", "GET user:1")?;
-    fails(&mut another, "NOPROTO", "HELLO 4")?;
-    fails(&mut another, "WRONGPASS", "HELLO 3 AUTH default wrong")?;
-    // Who asks for the numbers has none to tell.
-    asking.run(&["CONFIG SET requirepass "])?;
-    let errors = server.errors()?;
-    ensure!(errors.len() >= 12, "too few kinds: {errors:?}");
-    for view in &views {
-        view.expect(&agent, &errors, View::errors)?;
-        // A key that is of another type was neither found nor not.
-        view.expect(&agent, &Prefixes::new(), View::prefixes)?;
-    }
-    nothing_lost(&agent)
-}
 
-#[test]
-fn errors_of_a_cluster() -> anyhow::Result<()> {
-    let _alone = alone();
-    let server = Server::start_with(Transport::Tcp, &["--cluster-enabled", "yes"])?;
-    let agent = Agent::start(&[])?;
-    let views = View::both(&own_name()?, &server);
-    let mut session = Session::connect(&server.target())?;
-    ensure!(session.ask("GET user:1")?.is_error("CLUSTERDOWN"), "a cluster without slots");
-    server.asking()?.run(&["CLUSTER ADDSLOTSRANGE 0 16383"])?;
-    for _ in 0..100 {
-        if server.ask("CLUSTER INFO")?.text()?.contains("cluster_state:ok") {
-            break;
+    /// The mean time of a command is what `redis-benchmark` says it is, which takes it between its own calls.
+    #[test]
+    fn commands_take_as_long_as_redis_benchmark_says() -> anyhow::Result<()> {
+        let _alone = alone();
+        let server = Server::start()?;
+        let agent = Agent::start(&[])?;
+        for which in ["get", "set"] {
+            for (sessions, depth) in [("1", "1"), ("20", "1"), ("5", "16")] {
+                let bench = Benchmark::new(&server.target())?;
+                let run = bench.hold(&["-n", "40000", "-t", which, "-c", sessions, "-P", depth])?;
+                let view = View::client(&bench.process, &server.target().label());
+                let sent = server.commands()?[which];
+                server.reset()?;
+                view.expect(&agent, &sent, |view, metrics| view.latency(metrics, which)[0])?;
+                let [count, sum] = view.latency(&agent.scrape()?, which);
+                let mean = sum / count;
+                let report = run.report()?;
+                println!(
+                    "{which}, {sessions} sessions of {depth}: {mean} s, {} s by redis-benchmark",
+                    report.latency
+                );
+                ensure!(
+                    mean < 1.1 * report.latency + 20e-6 && mean > 0.5 * report.latency - 30e-6,
+                    "{mean} s by the agent, {} s by redis-benchmark",
+                    report.latency
+                );
+            }
         }
-        thread::sleep(Duration::from_millis(100));
+        nothing_lost(&agent)
     }
-    ensure!(session.ask("GET user:1")? == Reply::Nil, "a cluster of one");
-    ensure!(session.ask("MGET user:1 user:2")?.is_error("CROSSSLOT"), "keys of different slots");
-    // What only a cluster of several says, as it says it.
-    let mut ends = Ends::connect()?;
-    let name = own_name()?;
-    for error in [
-        "-MOVED 3999 127.0.0.1:6381",
-        "-ASK 3999 127.0.0.1:6381",
-        "-TRYAGAIN Multiple keys request during rehashing of slot",
-        "-LOADING Redis is loading the dataset in memory",
-        "-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
-        "-MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
-        "-BUSY Redis is busy running a script.",
-        "-UNKILLABLE Sorry the script already executed write commands",
-        "-MINE of some module's",
-    ] {
-        ends.ask(&command(&["GET", "user:1"]))?;
-        ends.answer(format!("{error}\r\n").as_bytes())?;
+
+    #[test]
+    fn commands_that_wait_for_a_slow_one_take_long() -> anyhow::Result<()> {
+        let _alone = alone();
+        let server = Server::start()?;
+        let agent = Agent::start(&[])?;
+        let mut session = Session::connect(&server.target())?;
+        let views = View::both(&own_name()?, &server);
+        session.run(&["SET user:1 a", "GET user:1"])?;
+        let mut slow = server.asking()?;
+        for words in ["GET user:1", "SET user:1 b", "GET gone:1"] {
+            slow.tell("DEBUG SLEEP 0.4")?;
+            thread::sleep(Duration::from_millis(100));
+            session.run(&[words])?;
+            slow.reply()?;
+        }
+        // The server has read it when it says so: to it, the command took no time.
+        let client = &views[0];
+        for (which, count, waited) in [("get", 3.0, 0.6), ("set", 2.0, 0.3)] {
+            client.expect(&agent, &count, |view, metrics| view.latency(metrics, which)[0])?;
+            let metrics = agent.scrape()?;
+            let [_, sum] = client.latency(&metrics, which);
+            ensure!((sum - waited).abs() < 0.1, "{which}s took {sum} s, and not {waited} s");
+            let short = client.within(&metrics, which, "0.01");
+            ensure!(short == 1.0, "{short} {which}s were short");
+        }
+        nothing_lost(&agent)
     }
-    // RESP3's other form.
-    ends.ask(&command(&["GET", "user:1"]))?;
-    ends.answer(b"!21\r\nSYNTAX invalid syntax\r\n")?;
-    ends.ask(&command(&["GET", "user:1"]))?;
-    ends.answer(b"!10\r\nMOVED 1 :2\r\n")?;
-    let expected: Counts = [
-        ("MOVED", 2.0),
-        ("ASK", 1.0),
-        ("TRYAGAIN", 1.0),
-        ("LOADING", 1.0),
-        ("MASTERDOWN", 1.0),
-        ("MISCONF", 1.0),
-        ("BUSY", 1.0),
-        ("UNKILLABLE", 1.0),
-        ("other", 2.0),
-    ]
-    .map(|(kind, count)| (kind.to_owned(), count))
-    .into();
-    for view in [View::client(&name, &ends.label), View::server(&name, &ends.label)] {
-        view.expect(&agent, &expected, View::errors)?;
-        view.expect(&agent, &Prefixes::new(), View::prefixes)?;
+
+    #[test]
+    fn each_command_of_a_pipeline_takes_its_own_time() -> anyhow::Result<()> {
+        let _alone = alone();
+        let agent = Agent::start(&[])?;
+        let mut ends = Ends::connect()?;
+        let name = own_name()?;
+        let views = [View::client(&name, &ends.label), View::server(&name, &ends.label)];
+        let [get, set] = [command(&["GET", "user:1"]), command(&["SET", "user:1", "a"])];
+        ends.ask(&[&get[..], &set, &get, &set, &get].concat())?;
+        // 0, 50, 150, 300 and 500 ms after they were sent.
+        for (wait, reply) in [(0, &b"$1\r\na\r\n"[..]), (50, OK), (100, NIL), (150, OK), (200, NIL)] {
+            thread::sleep(Duration::from_millis(wait));
+            ends.answer(reply)?;
+        }
+        for view in &views {
+            for (which, counted, took, within) in [("get", 3.0, 0.65, 1.0), ("set", 2.0, 0.35, 0.0)] {
+                view.expect(&agent, &counted, |view, metrics| view.latency(metrics, which)[0])?;
+                let metrics = agent.scrape()?;
+                let [_, sum] = view.latency(&metrics, which);
+                ensure!(sum >= took - 0.001 && sum < took + 0.1, "{which}s took {sum} s, and not {took} s");
+                let short = view.within(&metrics, which, "0.01");
+                ensure!(short == within, "{short} {which}s were short");
+            }
+        }
+        // A reply of which most takes its time.
+        ends.ask(&get)?;
+        ends.answer(b"$100000\r\n")?;
+        thread::sleep(Duration::from_millis(200));
+        ends.answer(&[&vec![b'x'; 100_000][..], b"\r\n"].concat())?;
+        for view in &views {
+            view.expect(&agent, &4.0, |view, metrics| view.latency(metrics, "get")[0])?;
+            let expected: Prefixes = [("user".to_owned(), [2.0, 2.0])].into();
+            view.expect(&agent, &expected, View::prefixes)?;
+        }
+        nothing_lost(&agent)
     }
-    for view in &views {
-        view.expect(&agent, &server.errors()?, View::errors)?;
-    }
-    // A value that looks like an error is none.
-    ends.ask(&command(&["GET", "user:1"]))?;
-    ends.answer(&bulk("-MOVED 1 2\r\n-ERR\r\n"))?;
-    let view = View::client(&name, &ends.label);
-    view.expect(&agent, &expected, View::errors)?;
-    view.expect(&agent, &Prefixes::from([("user".to_owned(), [1.0, 0.0])]), View::prefixes)?;
-    nothing_lost(&agent)
 }

@@ -1,5 +1,8 @@
 //! Where the agent cannot run, it says why in one line, at once; and how it is configured.
 
+// needs: nothing
+// takes: 5 s
+
 use std::fs;
 use std::io::Write as _;
 use std::net::TcpListener;

@@ -2,6 +2,9 @@
 //! it should. Pid 1 of a machine that tests are run on need not be systemd: what the unit forbids is compared with what
 //! the agent asks of the kernel, by strace.
 
+// needs: nothing
+// takes: 10 s
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,5 +1,8 @@
 //! `observer top` in a real terminal, and without one; and `observer flows`.
 
+// makes: messages
+// takes: 22 s
+
 use std::process::{Command, Output};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -31,89 +34,6 @@ fn shown(screen: &str, process: &str, starts: [&str; 2]) -> bool {
 
 fn both(screen: &str) -> bool {
     screen.contains("tt-alpha") && screen.contains("tt-beta")
-}
-
-#[test]
-fn a_running_agent_in_a_real_terminal() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
-    let traffic = Talk::steady(["tt-alpha", "tt-beta"], 300)?;
-    let terminal = Terminal::open(132, 30)?;
-    let settings = terminal.settings()?;
-    terminal.command(&format!("{} top --url {}", binary()?.display(), agent.address()))?;
-
-    // Processes, with the rates that were made.
-    let screen = terminal.wait_for("the client's 50 messages and 25,000 bytes a second", |screen| {
-        shown(screen, "tt-alpha", ["49.", "50"]) && shown(screen, "tt-alpha", ["24.", "25."])
-    })?;
-    ensure!(terminal.is_taken()?, "the normal screen is drawn on:\n{screen}");
-    for part in ["● live", agent.address(), "messages/s", "connections", "websocket", "1 Processes", "q quit"]
-    {
-        assert!(screen.contains(part), "no {part}:\n{screen}");
-    }
-    let alpha = row(&screen, "tt-alpha")?;
-    assert_eq!(alpha[0], traffic.client.pid().to_string(), "{screen}");
-    assert_eq!(row(&screen, "tt-beta")?[0], traffic.server.pid().to_string(), "{screen}");
-
-    // A filter, typed.
-    terminal.write("/TT-ALP")?;
-    let screen = terminal.wait_for("one of the two", |screen| !screen.contains("tt-beta"))?;
-    assert!(screen.contains("tt-alpha") && screen.contains(" / TT-ALP"), "{screen}");
-    terminal.press(&["Enter"])?;
-    terminal.wait_for("the filter kept", |screen| {
-        screen.contains("filter TT-ALP") && screen.contains("q quit")
-    })?;
-    terminal.press(&["Escape"])?;
-    terminal.wait_for("both again", both)?;
-
-    // Sorted by name, and the other way round: of these two, for every look at the screen is a process as well, and
-    // by name they would take all of its lines.
-    terminal.write("/tt-")?;
-    terminal.press(&["Enter"])?;
-    terminal.wait_for("those two", |screen| both(screen) && !screen.contains("tmux"))?;
-    terminal.write("n")?;
-    let screen = terminal.wait_for("an order by name", |screen| screen.contains("PROCESS↑"))?;
-    let [alpha, beta] = places(&screen, ["tt-alpha", "tt-beta"]);
-    assert!(alpha.is_some() && alpha < beta, "{screen}");
-    terminal.write("n")?;
-    let screen = terminal.wait_for("the other order", |screen| screen.contains("PROCESS↓"))?;
-    let [alpha, beta] = places(&screen, ["tt-alpha", "tt-beta"]);
-    assert!(alpha.is_some() && alpha > beta, "{screen}");
-
-    // Paused, nothing moves.
-    terminal.write(" ")?;
-    let paused = terminal.wait_for("a pause", |screen| screen.contains("paused"))?;
-    sleep(Duration::from_millis(2_500));
-    assert_eq!(terminal.screen()?, paused);
-    terminal.write(" ")?;
-    terminal.wait_for("an end of the pause", |screen| screen.contains("● live"))?;
-
-    // Flows, help, another size.
-    terminal.press(&["Tab"])?;
-    let screen = terminal.wait_for("flows", |screen| screen.contains("REMOTE") && both(screen))?;
-    assert!(row(&screen, "tt-alpha")?.contains(&"websocket"), "{screen}");
-    terminal.resize(80, 24)?;
-    let screen = terminal.wait_for("a smaller screen", |screen| {
-        screen.lines().count() == 24 && screen.lines().last().is_some_and(|line| line.contains("q quit"))
-    })?;
-    assert!(both(&screen) && !screen.contains("RETX"), "{screen}");
-    terminal.write("?")?;
-    terminal.wait_for("help", |screen| screen.contains("any key goes back"))?;
-    terminal.press(&["Escape"])?;
-    terminal.resize(160, 40)?;
-    terminal.wait_for("a larger screen", |screen| screen.contains("RETX") && screen.lines().count() == 40)?;
-
-    // Stopped, and brought back.
-    terminal.press(&["C-z"])?;
-    terminal.wait_for("the shell", |screen| screen.contains("Stopped"))?;
-    assert!(!terminal.is_taken()?);
-    terminal.command("fg")?;
-    terminal.wait_for("the screen again", |screen| screen.contains("● live") && both(screen))?;
-
-    terminal.write("q")?;
-    terminal.wait_for("the shell", |screen| !screen.contains("● live"))?;
-    terminal.command("echo exit=$?")?;
-    terminal.wait_for("success", |screen| screen.contains("exit=0"))?;
-    terminal.expect_sane(&settings)
 }
 
 #[test]
@@ -202,27 +122,6 @@ fn written(command: &Command) -> String {
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
-#[test]
-fn without_an_agent_it_runs_its_own_programs() -> anyhow::Result<()> {
-    let namespace = Namespace::new()?;
-    let _traffic = Talk::steady(["tt-alpha", "tt-beta"], 300)?;
-    let terminal = Terminal::open(132, 30)?;
-    let settings = terminal.settings()?;
-    terminal.command(&written(&alone(&namespace, &["top"])?))?;
-    let screen =
-        terminal.wait_for("the client's messages", |screen| shown(screen, "tt-alpha", ["49.", "50"]))?;
-    assert!(screen.contains("in this process") && screen.contains("● live"), "{screen}");
-    // What it logs does not break the screen.
-    let mut loud = Talk::steady(["tt-gamma", "tt-delta"], 1)?;
-    loud.client.answer()?;
-    loud.client.run("one.sendall(frame(1200000, True))")?;
-    let screen = terminal.wait_for("the notice", |screen| screen.contains("oversized message: medium"))?;
-    assert!(screen.contains("● live") && screen.lines().count() == 30, "{screen}");
-    terminal.write("q")?;
-    terminal.wait_for("the shell", |screen| !screen.contains("● live"))?;
-    terminal.expect_sane(&settings)
-}
-
 /// What a command prints that must work, as lines.
 fn printed(command: &mut Command) -> anyhow::Result<Vec<String>> {
     let Output { status, stdout, stderr } = command.output()?;
@@ -239,36 +138,6 @@ fn refused(command: &mut Command) -> anyhow::Result<String> {
     ensure!(output.status.code() == Some(1) && output.stdout.is_empty(), "{command:?}: {}", output.status);
     ensure!(said.lines().count() == 1 && !said.contains("panicked"), "{said}");
     Ok(said)
-}
-
-#[test]
-fn without_a_terminal_it_is_one_plain_table() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
-    let namespace = Namespace::new()?;
-    let traffic = Talk::steady(["tt-alpha", "tt-beta"], 30)?;
-    let mut hostile = Puppet::start("hostile")?;
-    hostile.run("name_process('a\\x1b[2J\\x9bb\\n'); left, right = socket.socketpair(); send([left], 5)")?;
-    hostile.run("receive([right], 5)")?;
-    sleep(Duration::from_secs(3));
-    for mut command in [
-        {
-            let mut command = Command::new(binary()?);
-            command.args(["top", "--url", &format!("http://{}/", agent.address())]);
-            command
-        },
-        alone(&namespace, &["top"])?,
-    ] {
-        let lines = printed(&mut command)?;
-        let heading: Vec<&str> = lines[0].split_whitespace().collect();
-        assert!(heading.starts_with(&["PID", "PROCESS", "CONTAINER", "CONNS", "ACTIVE"]), "{lines:#?}");
-        let text = lines.join("\n");
-        let alpha = row(&text, "tt-alpha")?;
-        assert_eq!(alpha[0], traffic.client.pid().to_string(), "{text}");
-        // 25,000 bytes a second.
-        assert!(alpha.iter().any(|cell| cell.starts_with("24.") || cell.starts_with("25.")), "{text}");
-        assert!(text.contains("a\\u{1b}[2J\\u{9b}b\\n"), "{text}");
-    }
-    Ok(())
 }
 
 #[test]
@@ -322,4 +191,152 @@ fn what_cannot_be_is_told_in_one_line() -> anyhow::Result<()> {
     let said = refused(command.arg(program).arg("top"))?;
     assert!(said.contains("no agent answers") && said.contains("root"), "{said}");
     Ok(())
+}
+
+/// The screen shows the busiest processes of the host, and their rates.
+// needs: host
+// takes: 19 s
+mod on_a_quiet_host {
+    use super::{
+        Agent, Command, Duration, Namespace, Puppet, Talk, Terminal, alone, binary, both, ensure, places,
+        printed, row, shown, sleep, written,
+    };
+
+    #[test]
+    fn a_running_agent_in_a_real_terminal() -> anyhow::Result<()> {
+        let agent = Agent::start(&[])?;
+        let traffic = Talk::steady(["tt-alpha", "tt-beta"], 300)?;
+        let terminal = Terminal::open(132, 30)?;
+        let settings = terminal.settings()?;
+        terminal.command(&format!("{} top --url {}", binary()?.display(), agent.address()))?;
+
+        // Processes, with the rates that were made.
+        let screen = terminal.wait_for("the client's 50 messages and 25,000 bytes a second", |screen| {
+            shown(screen, "tt-alpha", ["49.", "50"]) && shown(screen, "tt-alpha", ["24.", "25."])
+        })?;
+        ensure!(terminal.is_taken()?, "the normal screen is drawn on:\n{screen}");
+        for part in
+            ["● live", agent.address(), "messages/s", "connections", "websocket", "1 Processes", "q quit"]
+        {
+            assert!(screen.contains(part), "no {part}:\n{screen}");
+        }
+        let alpha = row(&screen, "tt-alpha")?;
+        assert_eq!(alpha[0], traffic.client.pid().to_string(), "{screen}");
+        assert_eq!(row(&screen, "tt-beta")?[0], traffic.server.pid().to_string(), "{screen}");
+
+        // A filter, typed.
+        terminal.write("/TT-ALP")?;
+        let screen = terminal.wait_for("one of the two", |screen| !screen.contains("tt-beta"))?;
+        assert!(screen.contains("tt-alpha") && screen.contains(" / TT-ALP"), "{screen}");
+        terminal.press(&["Enter"])?;
+        terminal.wait_for("the filter kept", |screen| {
+            screen.contains("filter TT-ALP") && screen.contains("q quit")
+        })?;
+        terminal.press(&["Escape"])?;
+        terminal.wait_for("both again", both)?;
+
+        // Sorted by name, and the other way round: of these two, for every look at the screen is a process as well, and
+        // by name they would take all of its lines.
+        terminal.write("/tt-")?;
+        terminal.press(&["Enter"])?;
+        terminal.wait_for("those two", |screen| both(screen) && !screen.contains("tmux"))?;
+        terminal.write("n")?;
+        let screen = terminal.wait_for("an order by name", |screen| screen.contains("PROCESS↑"))?;
+        let [alpha, beta] = places(&screen, ["tt-alpha", "tt-beta"]);
+        assert!(alpha.is_some() && alpha < beta, "{screen}");
+        terminal.write("n")?;
+        let screen = terminal.wait_for("the other order", |screen| screen.contains("PROCESS↓"))?;
+        let [alpha, beta] = places(&screen, ["tt-alpha", "tt-beta"]);
+        assert!(alpha.is_some() && alpha > beta, "{screen}");
+
+        // Paused, nothing moves.
+        terminal.write(" ")?;
+        let paused = terminal.wait_for("a pause", |screen| screen.contains("paused"))?;
+        sleep(Duration::from_millis(2_500));
+        assert_eq!(terminal.screen()?, paused);
+        terminal.write(" ")?;
+        terminal.wait_for("an end of the pause", |screen| screen.contains("● live"))?;
+
+        // Flows, help, another size.
+        terminal.press(&["Tab"])?;
+        let screen = terminal.wait_for("flows", |screen| screen.contains("REMOTE") && both(screen))?;
+        assert!(row(&screen, "tt-alpha")?.contains(&"websocket"), "{screen}");
+        terminal.resize(80, 24)?;
+        let screen = terminal.wait_for("a smaller screen", |screen| {
+            screen.lines().count() == 24 && screen.lines().last().is_some_and(|line| line.contains("q quit"))
+        })?;
+        assert!(both(&screen) && !screen.contains("RETX"), "{screen}");
+        terminal.write("?")?;
+        terminal.wait_for("help", |screen| screen.contains("any key goes back"))?;
+        terminal.press(&["Escape"])?;
+        terminal.resize(160, 40)?;
+        terminal
+            .wait_for("a larger screen", |screen| screen.contains("RETX") && screen.lines().count() == 40)?;
+
+        // Stopped, and brought back.
+        terminal.press(&["C-z"])?;
+        terminal.wait_for("the shell", |screen| screen.contains("Stopped"))?;
+        assert!(!terminal.is_taken()?);
+        terminal.command("fg")?;
+        terminal.wait_for("the screen again", |screen| screen.contains("● live") && both(screen))?;
+
+        terminal.write("q")?;
+        terminal.wait_for("the shell", |screen| !screen.contains("● live"))?;
+        terminal.command("echo exit=$?")?;
+        terminal.wait_for("success", |screen| screen.contains("exit=0"))?;
+        terminal.expect_sane(&settings)
+    }
+
+    #[test]
+    fn without_an_agent_it_runs_its_own_programs() -> anyhow::Result<()> {
+        let namespace = Namespace::new()?;
+        let _traffic = Talk::steady(["tt-alpha", "tt-beta"], 300)?;
+        let terminal = Terminal::open(132, 30)?;
+        let settings = terminal.settings()?;
+        terminal.command(&written(&alone(&namespace, &["top"])?))?;
+        let screen =
+            terminal.wait_for("the client's messages", |screen| shown(screen, "tt-alpha", ["49.", "50"]))?;
+        assert!(screen.contains("in this process") && screen.contains("● live"), "{screen}");
+        // What it logs does not break the screen.
+        let mut loud = Talk::steady(["tt-gamma", "tt-delta"], 1)?;
+        loud.client.answer()?;
+        loud.client.run("one.sendall(frame(1200000, True))")?;
+        let screen =
+            terminal.wait_for("the notice", |screen| screen.contains("oversized message: medium"))?;
+        assert!(screen.contains("● live") && screen.lines().count() == 30, "{screen}");
+        terminal.write("q")?;
+        terminal.wait_for("the shell", |screen| !screen.contains("● live"))?;
+        terminal.expect_sane(&settings)
+    }
+
+    #[test]
+    fn without_a_terminal_it_is_one_plain_table() -> anyhow::Result<()> {
+        let agent = Agent::start(&[])?;
+        let namespace = Namespace::new()?;
+        let traffic = Talk::steady(["tt-alpha", "tt-beta"], 30)?;
+        let mut hostile = Puppet::start("hostile")?;
+        hostile
+            .run("name_process('a\\x1b[2J\\x9bb\\n'); left, right = socket.socketpair(); send([left], 5)")?;
+        hostile.run("receive([right], 5)")?;
+        sleep(Duration::from_secs(3));
+        for mut command in [
+            {
+                let mut command = Command::new(binary()?);
+                command.args(["top", "--url", &format!("http://{}/", agent.address())]);
+                command
+            },
+            alone(&namespace, &["top"])?,
+        ] {
+            let lines = printed(&mut command)?;
+            let heading: Vec<&str> = lines[0].split_whitespace().collect();
+            assert!(heading.starts_with(&["PID", "PROCESS", "CONTAINER", "CONNS", "ACTIVE"]), "{lines:#?}");
+            let text = lines.join("\n");
+            let alpha = row(&text, "tt-alpha")?;
+            assert_eq!(alpha[0], traffic.client.pid().to_string(), "{text}");
+            // 25,000 bytes a second.
+            assert!(alpha.iter().any(|cell| cell.starts_with("24.") || cell.starts_with("25.")), "{text}");
+            assert!(text.contains("a\\u{1b}[2J\\u{9b}b\\n"), "{text}");
+        }
+        Ok(())
+    }
 }

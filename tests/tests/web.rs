@@ -1,5 +1,8 @@
 //! The agent's HTTP where strangers may reach it: who is let in, what each may take, and in which format.
 
+// makes: messages
+// takes: 19 s
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -208,158 +211,6 @@ fn scrape_for(agent: &Agent, time: Duration) -> anyhow::Result<Duration> {
 
 const HELD: usize = 256;
 
-#[test]
-fn strangers_neither_stop_a_scrape_nor_grow_memory() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
-    let mut strangers = Puppet::start("strangers")?;
-    strangers.run("import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (8192, 8192))")?;
-    let port = agent.address().rsplit_once(':').context("no port")?.1;
-    strangers.run(&format!("there = ('127.0.0.1', {port})"))?;
-    let turned_away = |reason: &str| -> anyhow::Result<f64> {
-        Ok(agent.scrape()?.sum("observer_web_turned_away_total", &[("reason", reason)]))
-    };
-    // What is once allocated stays so.
-    scrape_for(&agent, Duration::from_millis(500))?;
-    let before = agent.own_bytes()?;
-
-    // One that says nothing is there for a while; a thousand are not.
-    strangers.run("idle = connect_all(there, 1000)")?;
-    let slowest = scrape_for(&agent, Duration::from_secs(1))?;
-    ensure!(slowest < Duration::from_secs(1), "a scrape took {slowest:?}");
-    let metrics = agent.scrape()?;
-    let open = metrics.sum("observer_web_connections", &[]);
-    ensure!(open <= HELD as f64, "{open} connections");
-    let descriptors = fs::read_dir(format!("/proc/{}/fd", agent.pid()))?.count();
-    ensure!(descriptors < HELD + 100, "{descriptors} descriptors");
-    ensure!(turned_away("crowded")? >= 1000.0 - HELD as f64, "{}", metrics.text());
-    let idle = agent.own_bytes()?;
-
-    // They send their requests byte by byte, come again when they are cut off, and never come to an end.
-    strangers.run("close_all(idle)")?;
-    let drip = "exec('''def drip(count, seconds):
-    import select
-    open_now, end, cut = [connect(there) for _ in range(count)], time.monotonic() + seconds, 0
-    for one in open_now: one.sendall(b\"GET /metrics HTTP/1.1\\\\r\\\\nX-Slow: \")
-    while time.monotonic() < end:
-        for at, one in enumerate(open_now):
-            try: one.sendall(b\"a\")
-            except OSError:
-                one.close(); cut += 1; open_now[at] = connect(there)
-        time.sleep(0.2)
-    close_all(open_now)
-    return cut
-''', globals())";
-    strangers.run(&drip.replace('\n', "\\n"))?;
-    strangers.tell("drip(400, 12)")?;
-    let slowest = scrape_for(&agent, Duration::from_secs(11))?;
-    ensure!(slowest < Duration::from_secs(2), "a scrape took {slowest:?}");
-    let cut = strangers.answer()?.as_f64().context("no count")?;
-    ensure!(cut > 0.0, "nobody was cut off");
-    let (crowded, slow) = (turned_away("crowded")?, turned_away("slow_request")?);
-    ensure!(crowded + slow >= cut, "{crowded} and {slow} of {cut}");
-
-    // They ask without end, and take no answer.
-    strangers.run("greedy = connect_all(there, 200)")?;
-    strangers.run("for one in greedy: one.setblocking(False)")?;
-    strangers.run("exec('def push(one, data):\\n    try: one.send(data)\\n    except BlockingIOError: pass', globals())")?;
-    let asked = "for one in greedy: push(one, b'GET /metrics HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n' * 200)";
-    strangers.run(asked)?;
-    let slowest = scrape_for(&agent, Duration::from_secs(2))?;
-    ensure!(slowest < Duration::from_secs(4), "a scrape took {slowest:?}");
-    strangers.run("close_all(greedy)")?;
-    let after = agent.own_bytes()?;
-    println!("own memory: {before} before, {idle} with idle connections, {after} at the end");
-    for (what, bytes) in [("idle", idle), ("at the end", after)] {
-        ensure!(bytes < before + (24 << 20), "{what}: {bytes} bytes after {before}");
-    }
-
-    // Malformed, too large, with a body.
-    for (request, status, reason) in [
-        ("b'GET / HTTP/1.1\\r\\nX: ' + b'a' * 20000 + b'\\r\\n\\r\\n'", "431", "too_large"),
-        ("b'GET /' + b'a' * 20000 + b' HTTP/1.1\\r\\n\\r\\n'", "414", "too_large"),
-        ("b'GET / HTTP/1.1\\r\\n' + b'A: b\\r\\n' * 500 + b'\\r\\n'", "431", "too_large"),
-        (
-            "b'POST /metrics HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 9999999\\r\\n\\r\\n' + b'a' * 1000",
-            "413",
-            "too_large",
-        ),
-        ("b'\\x16\\x03\\x01 hello\\r\\n\\r\\n'", "400", "malformed"),
-    ] {
-        let counted = turned_away(reason)?;
-        strangers.run("one = connect(there); one.settimeout(5)")?;
-        strangers.run(&format!("one.sendall({request})"))?;
-        let answer = strangers.ask("one.recv(4096).split(b'\\r\\n')[0].decode()")?;
-        let answer = answer.as_str().unwrap_or_default();
-        ensure!(
-            answer.contains(status) || (status == "414" && answer.contains("431")),
-            "{request}: {answer}"
-        );
-        ensure!(turned_away(reason)? > counted, "{request} is not counted");
-    }
-    ensure!(agent.get("/healthz")? == "ok\n", "it does not live");
-    Ok(())
-}
-
-/// Guesses of passwords from one address neither keep a user out nor take the processor.
-#[test]
-fn guessing_is_slow_and_users_are_not() -> anyhow::Result<()> {
-    let credentials = Credentials::new()?;
-    let costly = "import bcrypt; print(bcrypt.hashpw(b'one', bcrypt.gensalt(10)).decode())";
-    let hash = python(costly, &[], Path::new("/dev/null"))?;
-    credentials.write("web.yml", &format!("basic_auth_users: {{alice: {hash}}}\n"))?;
-    let agent = Agent::start_guarded(&["--web-config", &credentials.path("web.yml")])?;
-    let address = agent.address().to_owned();
-    // Known before the others come, as who scrapes is.
-    let scrape = || credentials.curl(&["--user", "alice:one", &format!("http://{address}/metrics")]);
-    assert_eq!(scrape()?.0, 200);
-    let ticks = || -> anyhow::Result<u64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", agent.pid()))?;
-        let fields: Vec<&str> = stat.rsplit_once(") ").context("no name")?.1.split(' ').collect();
-        Ok(fields[11].parse::<u64>()? + fields[12].parse::<u64>()?)
-    };
-    let mut guessers = Puppet::start("guessers")?;
-    let guess = format!(
-        "exec('''def guess(seconds):
-    import http.client, threading, base64
-    end, answers = time.monotonic() + seconds, []
-    def work(number):
-        while time.monotonic() < end:
-            try:
-                client = http.client.HTTPConnection(\"{address}\", timeout=10)
-                secret = base64.b64encode(b\"alice:%d\" % number).decode()
-                client.request(\"GET\", \"/metrics\", headers={{\"Authorization\": \"Basic \" + secret}})
-                answers.append(client.getresponse().status)
-                time.sleep(0.05)
-            except OSError: pass
-    threads = [threading.Thread(target=work, args=[number]) for number in range(16)]
-    for one in threads: one.start()
-    for one in threads: one.join()
-    return [answers.count(401), answers.count(429), len(answers)]
-''', globals())"
-    );
-    guessers.run(&guess.replace('\n', "\\n"))?;
-    let (start, used) = (Instant::now(), ticks()?);
-    guessers.tell("guess(3)")?;
-    let mut scrapes = 0;
-    while start.elapsed() < Duration::from_millis(2_500) {
-        let before = Instant::now();
-        let (status, text) = scrape()?;
-        ensure!(status == 200, "{status}: {text}");
-        ensure!(before.elapsed() < Duration::from_secs(1), "a scrape took {:?}", before.elapsed());
-        scrapes += 1;
-        sleep(Duration::from_millis(100));
-    }
-    let answers: [u64; 3] = serde_json::from_value(guessers.answer()?)?;
-    let [wrong, busy, all] = answers;
-    let share = (ticks()? - used) as f64 / 100.0 / start.elapsed().as_secs_f64();
-    println!(
-        "{scrapes} scrapes; of {all} guesses {wrong} looked at, {busy} turned away; {share:.2} of a processor"
-    );
-    ensure!(wrong > 0 && busy > 0 && wrong + busy == all, "{answers:?}");
-    ensure!(share < 0.5, "{share} of a processor");
-    Ok(())
-}
-
 /// Provokes families with names that have to be escaped.
 fn traffic() -> anyhow::Result<[Puppet; 2]> {
     let (mut client, mut server) = (Puppet::start("format-client")?, Puppet::start("format-server")?);
@@ -438,4 +289,167 @@ fn both_formats_hold_the_same_and_so_do_compressed_answers() -> anyhow::Result<(
     let headers = fetch("plain", &["-H", "Accept-Encoding: gzip;q=0", &url("/page.js")])?;
     assert!(!headers.contains("content-encoding"), "{headers}");
     Ok(())
+}
+
+/// How long a scrape takes beside strangers, and how much of a processor and of memory they cost.
+// needs: host
+// takes: 24 s
+mod on_idle_processors {
+    use anyhow::Context as _;
+
+    use super::{
+        Agent, Credentials, Duration, HELD, Instant, Path, Puppet, ensure, fs, python, scrape_for, sleep,
+    };
+
+    #[test]
+    fn strangers_neither_stop_a_scrape_nor_grow_memory() -> anyhow::Result<()> {
+        let agent = Agent::start(&[])?;
+        let mut strangers = Puppet::start("strangers")?;
+        strangers.run("import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (8192, 8192))")?;
+        let port = agent.address().rsplit_once(':').context("no port")?.1;
+        strangers.run(&format!("there = ('127.0.0.1', {port})"))?;
+        let turned_away = |reason: &str| -> anyhow::Result<f64> {
+            Ok(agent.scrape()?.sum("observer_web_turned_away_total", &[("reason", reason)]))
+        };
+        // What is once allocated stays so.
+        scrape_for(&agent, Duration::from_millis(500))?;
+        let before = agent.own_bytes()?;
+
+        // One that says nothing is there for a while; a thousand are not.
+        strangers.run("idle = connect_all(there, 1000)")?;
+        let slowest = scrape_for(&agent, Duration::from_secs(1))?;
+        ensure!(slowest < Duration::from_secs(1), "a scrape took {slowest:?}");
+        let metrics = agent.scrape()?;
+        let open = metrics.sum("observer_web_connections", &[]);
+        ensure!(open <= HELD as f64, "{open} connections");
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", agent.pid()))?.count();
+        ensure!(descriptors < HELD + 100, "{descriptors} descriptors");
+        ensure!(turned_away("crowded")? >= 1000.0 - HELD as f64, "{}", metrics.text());
+        let idle = agent.own_bytes()?;
+
+        // They send their requests byte by byte, come again when they are cut off, and never come to an end.
+        strangers.run("close_all(idle)")?;
+        let drip = "exec('''def drip(count, seconds):
+        import select
+        open_now, end, cut = [connect(there) for _ in range(count)], time.monotonic() + seconds, 0
+        for one in open_now: one.sendall(b\"GET /metrics HTTP/1.1\\\\r\\\\nX-Slow: \")
+        while time.monotonic() < end:
+            for at, one in enumerate(open_now):
+                try: one.sendall(b\"a\")
+                except OSError:
+                    one.close(); cut += 1; open_now[at] = connect(there)
+            time.sleep(0.2)
+        close_all(open_now)
+        return cut
+    ''', globals())";
+        strangers.run(&drip.replace('\n', "\\n"))?;
+        strangers.tell("drip(400, 12)")?;
+        let slowest = scrape_for(&agent, Duration::from_secs(11))?;
+        ensure!(slowest < Duration::from_secs(2), "a scrape took {slowest:?}");
+        let cut = strangers.answer()?.as_f64().context("no count")?;
+        ensure!(cut > 0.0, "nobody was cut off");
+        let (crowded, slow) = (turned_away("crowded")?, turned_away("slow_request")?);
+        ensure!(crowded + slow >= cut, "{crowded} and {slow} of {cut}");
+
+        // They ask without end, and take no answer.
+        strangers.run("greedy = connect_all(there, 200)")?;
+        strangers.run("for one in greedy: one.setblocking(False)")?;
+        strangers.run("exec('def push(one, data):\\n    try: one.send(data)\\n    except BlockingIOError: pass', globals())")?;
+        let asked = "for one in greedy: push(one, b'GET /metrics HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n' * 200)";
+        strangers.run(asked)?;
+        let slowest = scrape_for(&agent, Duration::from_secs(2))?;
+        ensure!(slowest < Duration::from_secs(4), "a scrape took {slowest:?}");
+        strangers.run("close_all(greedy)")?;
+        let after = agent.own_bytes()?;
+        println!("own memory: {before} before, {idle} with idle connections, {after} at the end");
+        for (what, bytes) in [("idle", idle), ("at the end", after)] {
+            ensure!(bytes < before + (24 << 20), "{what}: {bytes} bytes after {before}");
+        }
+
+        // Malformed, too large, with a body.
+        for (request, status, reason) in [
+            ("b'GET / HTTP/1.1\\r\\nX: ' + b'a' * 20000 + b'\\r\\n\\r\\n'", "431", "too_large"),
+            ("b'GET /' + b'a' * 20000 + b' HTTP/1.1\\r\\n\\r\\n'", "414", "too_large"),
+            ("b'GET / HTTP/1.1\\r\\n' + b'A: b\\r\\n' * 500 + b'\\r\\n'", "431", "too_large"),
+            (
+                "b'POST /metrics HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 9999999\\r\\n\\r\\n' + b'a' * 1000",
+                "413",
+                "too_large",
+            ),
+            ("b'\\x16\\x03\\x01 hello\\r\\n\\r\\n'", "400", "malformed"),
+        ] {
+            let counted = turned_away(reason)?;
+            strangers.run("one = connect(there); one.settimeout(5)")?;
+            strangers.run(&format!("one.sendall({request})"))?;
+            let answer = strangers.ask("one.recv(4096).split(b'\\r\\n')[0].decode()")?;
+            let answer = answer.as_str().unwrap_or_default();
+            ensure!(
+                answer.contains(status) || (status == "414" && answer.contains("431")),
+                "{request}: {answer}"
+            );
+            ensure!(turned_away(reason)? > counted, "{request} is not counted");
+        }
+        ensure!(agent.get("/healthz")? == "ok\n", "it does not live");
+        Ok(())
+    }
+
+    /// Guesses of passwords from one address neither keep a user out nor take the processor.
+    #[test]
+    fn guessing_is_slow_and_users_are_not() -> anyhow::Result<()> {
+        let credentials = Credentials::new()?;
+        let costly = "import bcrypt; print(bcrypt.hashpw(b'one', bcrypt.gensalt(10)).decode())";
+        let hash = python(costly, &[], Path::new("/dev/null"))?;
+        credentials.write("web.yml", &format!("basic_auth_users: {{alice: {hash}}}\n"))?;
+        let agent = Agent::start_guarded(&["--web-config", &credentials.path("web.yml")])?;
+        let address = agent.address().to_owned();
+        // Known before the others come, as who scrapes is.
+        let scrape = || credentials.curl(&["--user", "alice:one", &format!("http://{address}/metrics")]);
+        assert_eq!(scrape()?.0, 200);
+        let ticks = || -> anyhow::Result<u64> {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", agent.pid()))?;
+            let fields: Vec<&str> = stat.rsplit_once(") ").context("no name")?.1.split(' ').collect();
+            Ok(fields[11].parse::<u64>()? + fields[12].parse::<u64>()?)
+        };
+        let mut guessers = Puppet::start("guessers")?;
+        let guess = format!(
+            "exec('''def guess(seconds):
+        import http.client, threading, base64
+        end, answers = time.monotonic() + seconds, []
+        def work(number):
+            while time.monotonic() < end:
+                try:
+                    client = http.client.HTTPConnection(\"{address}\", timeout=10)
+                    secret = base64.b64encode(b\"alice:%d\" % number).decode()
+                    client.request(\"GET\", \"/metrics\", headers={{\"Authorization\": \"Basic \" + secret}})
+                    answers.append(client.getresponse().status)
+                    time.sleep(0.05)
+                except OSError: pass
+        threads = [threading.Thread(target=work, args=[number]) for number in range(16)]
+        for one in threads: one.start()
+        for one in threads: one.join()
+        return [answers.count(401), answers.count(429), len(answers)]
+    ''', globals())"
+        );
+        guessers.run(&guess.replace('\n', "\\n"))?;
+        let (start, used) = (Instant::now(), ticks()?);
+        guessers.tell("guess(3)")?;
+        let mut scrapes = 0;
+        while start.elapsed() < Duration::from_millis(2_500) {
+            let before = Instant::now();
+            let (status, text) = scrape()?;
+            ensure!(status == 200, "{status}: {text}");
+            ensure!(before.elapsed() < Duration::from_secs(1), "a scrape took {:?}", before.elapsed());
+            scrapes += 1;
+            sleep(Duration::from_millis(100));
+        }
+        let answers: [u64; 3] = serde_json::from_value(guessers.answer()?)?;
+        let [wrong, busy, all] = answers;
+        let share = (ticks()? - used) as f64 / 100.0 / start.elapsed().as_secs_f64();
+        println!(
+            "{scrapes} scrapes; of {all} guesses {wrong} looked at, {busy} turned away; {share:.2} of a processor"
+        );
+        ensure!(wrong > 0 && busy > 0 && wrong + busy == all, "{answers:?}");
+        ensure!(share < 0.5, "{share} of a processor");
+        Ok(())
+    }
 }

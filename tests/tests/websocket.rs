@@ -1,5 +1,9 @@
 //! Real WebSocket servers and clients: every frame and message is counted, exactly, by both ends.
 
+// needs: websocket
+// makes: messages
+// takes: 25 s
+
 use std::net::TcpStream;
 
 use anyhow::Context as _;
@@ -29,7 +33,7 @@ fn steps() -> Vec<Step> {
 /// A client of a runtime with a server of another (or the same), on two connections.
 fn combination(server: Runtime, client: Runtime, listen: &str) -> anyhow::Result<()> {
     let _alone = alone();
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (mut server, address) = Peer::server(server, listen, "plain")?;
     let mut client = Peer::client(client, &address, "plain", 2)?;
     server.side.open = 2;
@@ -137,7 +141,7 @@ fn a_node_server_with_tungstenite() -> anyhow::Result<()> {
 /// A Python client, nginx, a Node.js server: nginx is a server to the one and a client to the other.
 fn through_nginx(worker: bool) -> anyhow::Result<()> {
     let _alone = alone();
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (mut server, upstream) = Peer::server(Runtime::Node, "tcp", "plain")?;
     let nginx = Nginx::start(&upstream, worker)?;
     let mut client = Peer::client(Runtime::Python, &format!("ws://127.0.0.1:{}/", nginx.port), "plain", 2)?;
@@ -174,7 +178,7 @@ fn nginx_with_a_worker() -> anyhow::Result<()> {
 /// What is sent, as (opcode, size), and from which size on it is compressed.
 fn compressed(server: (Runtime, &str), client: (Runtime, &str), threshold: u64) -> anyhow::Result<()> {
     let _alone = alone();
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (mut server, address) = Peer::server(server.0, "tcp", server.1)?;
     let mut client = Peer::client(client.0, &address, client.1, 1)?;
     server.side.open = 1;

@@ -1,5 +1,9 @@
 //! WebSocket streams written by hand, through every system call and cut in every place: each byte is known.
 
+// needs: websocket
+// makes: messages
+// takes: 47 s
+
 use observer_tests::websocket::alone;
 use observer_tests::websocket::bench::{Bench, mixed};
 use observer_tests::websocket::calls::{Pair, Receiving, Sending};

@@ -31,11 +31,21 @@ pub(crate) fn command() -> Result<()> {
 }
 
 /// Builds the BPF program and the agent; for callers that have set up.
+pub(crate) fn everything() -> Result<()> {
+    program()?;
+    agent()
+}
+
+/// Builds the BPF program, which the agent holds.
+pub(crate) fn program() -> Result<()> {
+    bpf("observer-program", Architecture::host()?)
+}
+
+/// Builds the agent around the program.
 ///
 /// The package of the end-to-end tests is named, too, though nothing of it is built: cargo compiles a dependency with
 /// the features that all named packages ask for. The tests then use what is compiled here, which saves a minute.
-pub(crate) fn everything() -> Result<()> {
-    bpf("observer-program", Architecture::host()?)?;
+pub(crate) fn agent() -> Result<()> {
     let mut cargo = cargo::same();
     cargo.args(["build", "--release", "--package", "observer", "--package", "observer-tests"]);
     run(cargo.args(["--bin", "observer"]).args(target_directory())).context("the agent does not build")

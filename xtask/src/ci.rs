@@ -10,7 +10,7 @@ use crate::{build, cargo, test};
 pub(crate) fn command(no_test: bool) -> Result<()> {
     setup::ensure(if no_test { Needs::Build } else { Needs::Everything })?;
     lints()?;
-    if no_test { Ok(()) } else { test::command(None) }
+    if no_test { Ok(()) } else { test::command(None, None) }
 }
 
 fn lints() -> Result<()> {

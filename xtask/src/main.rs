@@ -17,6 +17,7 @@ mod tools;
 mod vm;
 mod workspace;
 
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -53,6 +54,9 @@ enum Task {
     Test {
         /// Only tests whose name contains this
         filter: Option<String>,
+        /// How many binaries of end-to-end tests run at a time; twice the processors, where it is not said
+        #[arg(long)]
+        at_once: Option<NonZeroUsize>,
     },
     /// Measure what observing costs
     Bench {
@@ -90,7 +94,7 @@ fn main() -> ExitCode {
         Task::Setup { check } => setup::command(check),
         Task::Build { release: _ } => build::command(),
         Task::Run { args } => run::command(args),
-        Task::Test { filter } => test::command(filter.as_deref()),
+        Task::Test { filter, at_once } => test::command(filter.as_deref(), at_once.map(NonZeroUsize::get)),
         Task::Bench { args } => bench::command(args),
         Task::Soak { minutes } => soak::command(minutes),
         Task::Vm { kernels, all, write_docs } => vm::command(&kernels, all, write_docs),

@@ -10,7 +10,7 @@ use crate::{build, test};
 pub(crate) fn command(minutes: u32) -> Result<()> {
     setup::ensure(Needs::Everything)?;
     build::everything()?;
-    let mut cargo = test::end_to_end(&["--test", "soak"])?;
-    cargo.arg("--nocapture").env("OBSERVER_SOAK_SECONDS", (u64::from(minutes) * 60).to_string());
+    let mut cargo = test::one("soak")?;
+    cargo.env("OBSERVER_SOAK_SECONDS", (u64::from(minutes) * 60).to_string());
     run(&mut cargo).context("the soak")
 }

@@ -1,40 +1,86 @@
-//! `cargo xtask test`: first what needs no kernel, then the agent against real servers and clients.
+//! `cargo xtask test`: what needs no kernel while the agent is built, then the agent against real servers and clients.
 
-use std::process::Command;
+mod jobs;
+mod needs;
+mod schedule;
 
-use anyhow::{Context as _, Result};
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread::{self, ScopedJoinHandle};
 
-use crate::command::run;
+use anyhow::{Context as _, Result, anyhow, ensure};
+
+use crate::command::shown;
 use crate::setup::{self, Needs};
 use crate::{build, cargo, privilege, workspace};
 
-/// The command.
-pub(crate) fn command(filter: Option<&str>) -> Result<()> {
-    setup::ensure(Needs::Everything)?;
-    build::everything()?;
-    host(filter)?;
-    run(end_to_end(&[])?.args(filter)).context("end-to-end tests")
+/// The command. So many binaries of end-to-end tests run at a time.
+pub(crate) fn command(filter: Option<&str>, at_once: Option<usize>) -> Result<()> {
+    setup::ensure(Needs::Build)?;
+    // A build leaves processors idle wherever crates wait for one, as does what waits for the network. So whatever does
+    // not need the other goes on at the same time.
+    let binaries = thread::scope(|scope| {
+        let installed = scope.spawn(|| setup::ensure(Needs::Everything));
+        build::program()?;
+        let host = scope.spawn(|| host(filter));
+        let built = build::agent().and_then(|()| jobs::build());
+        ended(host)?;
+        ended(installed)?;
+        built
+    })?;
+    let jobs = jobs::find(&binaries, filter).context("end-to-end tests")?;
+    schedule::run(jobs, at_once.unwrap_or_else(at_once_here)).context("end-to-end tests")
 }
 
-/// Unit, documentation and parser tests. No root, no kernel.
+fn ended(work: ScopedJoinHandle<'_, Result<()>>) -> Result<()> {
+    work.join().map_err(|_| anyhow!("a part of this program panicked"))?
+}
+
+/// Tests wait for others most of their time, so that a processor is enough for two binaries of them.
+fn at_once_here() -> usize {
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    (2 * processors).min(8)
+}
+
+/// Unit, documentation and parser tests. No root, no kernel. What they print is shown when they have ended.
 fn host(filter: Option<&str>) -> Result<()> {
     let mut cargo = cargo::same();
     cargo.args(["test", "--workspace", "--exclude", "observer-tests"]).args(build::target_directory());
-    run(cargo.args(filter)).context("tests on the host")
+    let (status, output) = captured(cargo.args(filter), "host")?;
+    println!("\n     Tests on the host\n{output}");
+    ensure!(status.success(), "tests on the host failed ({status})");
+    Ok(())
 }
 
-/// The agent on this kernel, in all or some of the test binaries. One test at a time: each watches the whole host.
-pub(crate) fn end_to_end(which: &[&str]) -> Result<Command> {
+/// Runs a command to its end; what it prints goes into a file, for a process that it leaves behind may hold that open.
+fn captured(command: &mut Command, name: &str) -> Result<(ExitStatus, String)> {
+    let directory = workspace::target().join("test-output");
+    fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    let path = directory.join(format!("{name}.txt"));
+    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+    let status = command.status().with_context(|| format!("cannot start `{}`", shown(command)))?;
+    let output = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok((status, String::from_utf8_lossy(&output).into_owned()))
+}
+
+/// Cargo with a subcommand, about the end-to-end tests.
+fn cargo_of_tests(subcommand: &str) -> Command {
     let mut cargo = cargo::same();
-    // A test that fails is no reason not to hear of others.
-    cargo.args(["test", "--release", "--no-fail-fast", "--package", "observer-tests"]).args(which);
-    cargo.args(build::target_directory());
-    cargo.args(privilege::cargo_runner().context("end-to-end tests")?);
-    cargo.args(["--", "--test-threads=1"]).envs(environment());
+    cargo.args([subcommand, "--release", "--package", "observer-tests"]).args(build::target_directory());
+    cargo
+}
+
+/// One binary of the end-to-end tests, by cargo itself: one test at a time, and what they print as they print it.
+pub(crate) fn one(binary: &str) -> Result<Command> {
+    let mut cargo = cargo_of_tests("test");
+    cargo.args(["--test", binary]).args(privilege::cargo_runner().context("end-to-end tests")?);
+    cargo.args(["--", "--test-threads=1", "--nocapture"]).envs(environment());
     Ok(cargo)
 }
 
 /// What the end-to-end tests and the benchmark find things by.
-pub(crate) fn environment() -> [(&'static str, std::path::PathBuf); 2] {
+pub(crate) fn environment() -> [(&'static str, PathBuf); 2] {
     [("OBSERVER_BIN", workspace::agent()), ("OBSERVER_TEST_ENV", workspace::test_env())]
 }

@@ -47,7 +47,7 @@ impl Pgbouncer {
             give(file)?;
         }
         let log = File::create(path.join("log"))?;
-        let mut command = as_user();
+        let mut command = as_user()?;
         command.arg("pgbouncer").arg(&configuration).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;

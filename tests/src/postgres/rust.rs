@@ -1,6 +1,6 @@
 //! Clients in this process, with the `postgres` crate: a thread for each session.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use super::server::PASSWORD;
 
 /// How long a statement may take that is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a session without anything to do waits before it reads what has come.
+const IDLE: Duration = Duration::from_millis(200);
 
 /// Their sessions.
 #[derive(Debug)]
@@ -95,15 +97,28 @@ impl Session {
 
 /// A session's thread; it ends with the session, or once nobody tells it anything any more.
 fn work(mut client: Client, told: &Receiver<String>, tell: &Sender<String>) {
-    for statement in told {
+    loop {
+        let statement = match told.recv_timeout(IDLE) {
+            Ok(statement) => statement,
+            Err(RecvTimeoutError::Timeout) => {
+                read(&mut client);
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
         // What is prepared goes in the extended protocol.
         let result = client.query(&*statement, &[]);
         let code =
             result.err().map(|error| error.code().map_or("?", postgres::error::SqlState::code).to_owned());
-        // An error comes before the end of its query, which nobody reads until something else is to be read.
-        let _ = client.notifications().timeout_iter(Duration::from_millis(20)).next();
+        read(&mut client);
         if tell.send(code.unwrap_or_default()).is_err() {
             break;
         }
     }
+}
+
+/// Reads what has come. The end of a query comes after its error, and the answer to the statement's being closed after
+/// its rows; this library reads neither before it is asked for something else, and the server may take its time.
+fn read(client: &mut Client) {
+    let _ = client.notifications().timeout_iter(Duration::from_millis(20)).next();
 }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
 
 use super::shown::Sessions;
-use super::{Address, as_user, give, named, printed, program};
+use super::{Address, as_user, cluster, give, named, printed, program};
 use crate::programs::free_port;
 
 /// How long it may take to start.
@@ -57,9 +57,9 @@ impl Server {
         let path = directory.path();
         give(path)?;
         named(path, "psql", "asks")?;
-        make_cluster(path, options)?;
+        cluster::make(path, options.password)?;
         let port = free_port()?;
-        let mut command = as_user();
+        let mut command = as_user()?;
         command.arg(program("postgres")?).arg("-D").arg(path.join("data"));
         let settings = [
             format!("port={port}"),
@@ -189,19 +189,6 @@ impl Drop for Server {
         let _ = self.resume();
         let _ = self.child.wait();
     }
-}
-
-fn make_cluster(path: &Path, options: &Options) -> anyhow::Result<()> {
-    let secret = path.join("secret");
-    std::fs::write(&secret, PASSWORD)?;
-    give(&secret)?;
-    let mut initdb = as_user();
-    initdb.arg(program("initdb")?).arg("-D").arg(path.join("data")).arg("--pwfile").arg(secret);
-    initdb.args(["-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions"]);
-    let host = if options.password { "scram-sha-256" } else { "trust" };
-    initdb.args(["--auth-local=trust", &format!("--auth-host={host}")]).current_dir(path);
-    printed(&mut initdb)?;
-    Ok(())
 }
 
 /// A certificate that nobody has signed, and its key.

@@ -136,7 +136,7 @@ impl View {
     }
 }
 
-/// Times that the agent lost its step in Postgres streams.
+/// Times that the agent came out of sync with Postgres streams.
 pub fn desyncs(metrics: &Metrics) -> f64 {
     metrics::desyncs(metrics, "postgres")
 }

@@ -183,7 +183,7 @@ impl View {
     }
 }
 
-/// Times that the agent lost its step in Redis streams.
+/// Times that the agent came out of sync with Redis streams.
 pub fn desyncs(metrics: &Metrics) -> f64 {
     metrics::desyncs(metrics, "redis")
 }

@@ -26,7 +26,7 @@ impl Before {
     /// Goes on, which is to be counted from there on.
     pub(crate) fn go_on(self, bench: &mut Bench) -> anyhow::Result<()> {
         for pair in &self.0 {
-            // A call of whole frames is where the agent comes into step.
+            // A call of whole frames is where the agent comes into sync.
             for size in [5, 200, 1_000] {
                 let (mut asked, mut answered) = (Wire::client(), Wire::server());
                 asked.message(Opcode::Text, size);

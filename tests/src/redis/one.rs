@@ -1,0 +1,64 @@
+//! One session with a server, and all that is said of it.
+
+use super::server::{Server, Transport};
+use super::shown::{Sessions, View, nothing_lost};
+use super::wire::Session;
+use super::work::Prefixes;
+use crate::agent::Agent;
+use crate::websocket::own_name;
+
+/// So many sessions that wait and that do not.
+pub const fn sessions(active: u32, idle: u32) -> Sessions {
+    Sessions { active: active as f64, idle: idle as f64 }
+}
+
+/// The server and the agent say of these sessions what they are.
+pub fn agree(agent: &Agent, server: &Server, views: &[View], expected: Sessions) -> anyhow::Result<()> {
+    server.reach(expected)?;
+    views.iter().try_for_each(|view| view.expect(agent, &expected, View::sessions))
+}
+
+/// Keys found and not found by prefix, for comparison.
+pub fn prefixes(counts: &[(&str, [u32; 2])]) -> Prefixes {
+    counts.iter().map(|&(prefix, counts)| (prefix.to_owned(), counts.map(f64::from))).collect()
+}
+
+/// A server, an agent, one session of this process's, and both of its sides.
+pub struct One {
+    /// The server.
+    pub server: Server,
+    /// The agent.
+    pub agent: Agent,
+    /// The session.
+    pub session: Session,
+    /// What the agent says of its two sides.
+    pub views: [View; 2],
+}
+
+impl One {
+    /// Starts a server with more settings, and an agent.
+    pub fn start(settings: &[&str]) -> anyhow::Result<Self> {
+        let server = Server::start_with(Transport::Tcp, settings)?;
+        let agent = Agent::start(&[])?;
+        let session = Session::connect(&server.target())?;
+        let views = View::both(&own_name()?, &server);
+        Ok(Self { server, agent, session, views })
+    }
+
+    /// So many keys found and not found so far, and all commands and errors.
+    pub fn expect(&self, keys: &Prefixes) -> anyhow::Result<()> {
+        for view in &self.views {
+            view.expect(&self.agent, keys, View::prefixes)?;
+            // Those of whoever makes something happen meanwhile included.
+            let view = view.anywhere();
+            view.expect(&self.agent, &self.server.commands()?, View::commands)?;
+            view.expect(&self.agent, &self.server.errors()?, View::errors)?;
+        }
+        nothing_lost(&self.agent)
+    }
+
+    /// The sessions are in these states.
+    pub fn expect_sessions(&self, expected: Sessions) -> anyhow::Result<()> {
+        self.views.iter().try_for_each(|view| view.expect(&self.agent, &expected, View::sessions))
+    }
+}
