@@ -40,7 +40,7 @@ fn upgraded(names: [&str; 2]) -> anyhow::Result<(Puppet, Puppet)> {
 
 #[test]
 fn a_limit_that_the_host_is_past_already() -> anyhow::Result<()> {
-    let (mut client, mut server) = (Puppet::start("full-client")?, Puppet::start("full-server")?);
+    let (mut client, mut server) = (Puppet::start("past-client")?, Puppet::start("past-server")?);
     let port = server.listen()?;
     client.run(&format!("opened = connect_all(('127.0.0.1', {port}), 10)"))?;
     server.run("served = accept_all(listener, 10)")?;

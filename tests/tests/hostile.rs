@@ -5,6 +5,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd as _;
 use std::thread;
 
 use anyhow::{Context as _, ensure};
@@ -130,6 +131,9 @@ fn conspire_in_everything(noise: &mut Chance) -> anyhow::Result<()> {
 fn churn(address: &str, connections: usize) -> anyhow::Result<()> {
     const WORKERS: usize = 8;
     let listener = TcpListener::bind((address, 0))?;
+    // The 128 that may wait to be accepted else are too few: those beyond try again a second later.
+    // SAFETY: a socket of ours that listens; it only changes how many.
+    ensure!(unsafe { libc::listen(listener.as_raw_fd(), 4_096) } == 0, "it cannot listen for more");
     let target = listener.local_addr()?;
     thread::scope(|scope| {
         let acceptor =

@@ -188,17 +188,17 @@ fn series_of_a_process_go_one_scrape_after_it() -> anyhow::Result<()> {
 #[test]
 fn a_process_that_came_and_went_between_two_scrapes() -> anyhow::Result<()> {
     let agent = Agent::shared()?;
-    let mut server = Puppet::start("brief-server")?;
+    let mut server = Puppet::start("passing-server")?;
     let port = server.listen()?;
     agent.scrape()?;
     for _ in 0..3 {
-        let mut client = Puppet::start("brief-client")?;
+        let mut client = Puppet::start("passing-client")?;
         client.run(&format!("first = connect(('127.0.0.1', {port})); send([first], 41); first.close()"))?;
         client.finish()?;
     }
     let metrics = agent.scrape()?;
-    assert_eq!(bytes(&metrics, "brief-client", "sent"), 123.0, "{}", metrics.text());
-    let labels = [("process", "brief-client")];
+    assert_eq!(bytes(&metrics, "passing-client", "sent"), 123.0, "{}", metrics.text());
+    let labels = [("process", "passing-client")];
     assert_eq!(metrics.sum("observer_connections_opened_total", &labels), 3.0);
     assert_eq!(metrics.sum("observer_connections_closed_total", &labels), 3.0);
     Ok(())

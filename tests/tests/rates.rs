@@ -336,11 +336,11 @@ fn limits_are_read_from_the_file_too() -> anyhow::Result<()> {
     let file = folder.path().join("observer.toml");
     fs::write(&file, "message-rate-limit = 3\nspike-threshold = 5\n")?;
     let agent = Agent::start(&["--config", &file.to_string_lossy(), "--spike-threshold", "1"])?;
-    let mut talk = Talk::open(["file-client", "file-server"])?;
+    let mut talk = Talk::open(["limits-client", "limits-server"])?;
     talk.start(50, 1, 1)?;
     talk.sent(1)?;
     let metrics = agent.wait_until("a spike and a user", |metrics| {
-        metrics.sum("message_rate_spike_total", &[]) == 1.0 && high_rate(metrics, "file-client") == 1.0
+        metrics.sum("message_rate_spike_total", &[]) == 1.0 && high_rate(metrics, "limits-client") == 1.0
     })?;
     assert!(
         !agent.log().iter().any(|line| line.contains("no use")),

@@ -11,7 +11,7 @@ use std::thread::{self, ScopedJoinHandle};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use crate::command::shown;
+use crate::command::{run, shown};
 use crate::setup::{self, Needs};
 use crate::{build, cargo, privilege, workspace};
 
@@ -30,6 +30,10 @@ pub(crate) fn command(filter: Option<&str>, at_once: Option<usize>) -> Result<()
         built
     })?;
     let jobs = jobs::find(&binaries, filter).context("end-to-end tests")?;
+    // Who must give a password does so before several want it at once.
+    if let [program, words @ ..] = &privilege::prefix()?[..] {
+        run(Command::new(program).args(words).arg("true"))?;
+    }
     schedule::run(jobs, at_once.unwrap_or_else(at_once_here)).context("end-to-end tests")
 }
 

@@ -69,12 +69,15 @@ impl Needs {
         self.alone.contains(&Resource::Host)
     }
 
+    /// Whether they make what others need for themselves.
+    pub(super) fn disturbs(&self, other: &Self) -> bool {
+        !self.makes.is_disjoint(&other.alone)
+    }
+
     /// Whether tests would be in each other's way.
     pub(super) fn conflict(&self, other: &Self) -> bool {
-        let disturbs = |one: &Self, other: &Self| {
-            one.alone.iter().any(|it| other.alone.contains(it) || other.makes.contains(it))
-        };
-        self.is_host() || other.is_host() || disturbs(self, other) || disturbs(other, self)
+        let both_need = !self.alone.is_disjoint(&other.alone);
+        self.is_host() || other.is_host() || both_need || self.disturbs(other) || other.disturbs(self)
     }
 
     /// Takes in a line of a file; false if it is none of these.

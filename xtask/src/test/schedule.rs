@@ -61,11 +61,12 @@ pub(super) fn run(jobs: Vec<Job>, at_once: usize) -> Result<()> {
     Ok(())
 }
 
-/// What keeps many others waiting first, then what takes long; what runs alone at the end.
+/// First what must not be disturbed by many others, which wait meanwhile: it would never find the moment later. Then
+/// what takes long; and what runs alone at the end.
 fn in_order(mut jobs: Vec<Job>) -> Vec<Job> {
     let all: Vec<Needs> = jobs.iter().map(|job| job.needs.clone()).collect();
     jobs.sort_by_cached_key(|job| {
-        let others = all.iter().filter(|other| !other.is_host() && job.needs.conflict(other)).count();
+        let others = all.iter().filter(|other| other.disturbs(&job.needs)).count();
         (job.needs.is_host(), Reverse(others), Reverse(job.needs.seconds), job.name.clone())
     });
     jobs
