@@ -23,7 +23,7 @@ struct Key(ServiceKey);
 // SAFETY: integers only, without padding.
 unsafe impl aya::Pod for Key {}
 
-/// Subject counts are.
+/// Whose counts they are.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
     /// The processes.
@@ -62,7 +62,7 @@ impl Services {
         Ok(Self { map, room, known: HashMap::new() })
     }
 
-    /// Subject counts of a number are.
+    /// Whose the counts under a number are.
     pub fn place(&self, number: u32) -> Option<&Place> {
         self.known.get(&number).map(|service| &service.place)
     }
