@@ -49,7 +49,7 @@ pub enum Command {
 /// Which agent to ask, and with which credentials.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Access {
-    /// The agent to ask, `http://HOST:PORT` or `https://HOST:PORT` [default: http://127.0.0.1:9941]
+    /// The agent to ask, `http://HOST:PORT` or `https://HOST:PORT` [default: 127.0.0.1:9941]
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
     /// The user to log in as, where the agent asks for one
