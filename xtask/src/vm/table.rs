@@ -30,17 +30,17 @@ the distribution has backported the helper. `observer check` says what it finds.
 
 ## What differs between kernels
 
-- **Since 7.0** programs on tracepoints can be preempted. The agent attaches spare programs there, which take
-  the calls that would be missed: see [metrics](metrics.md#runs-that-the-kernel-leaves-out).
+- **Since 7.0** programs on tracepoints can be preempted. The agent attaches spare programs there, which take the calls
+  that would be missed: see [metrics](metrics.md#runs-that-the-kernel-leaves-out).
 - **Since 6.10** what io_uring sends and receives is parsed. Before, it is counted as bytes, and the two programs that
   follow requests are left out.
 - **Since 6.3** two tracepoints show sends and receives. Before, the same parsers run at the exits of the kernel
   functions in which all of them end. What that costs has not been measured. On arm64 a program can be attached to such
   an exit only since 6.4, so kernels before 6.3 are refused there.
-- **Structures**: where one lacks a member that programs read, `observer check` and `/status` name it. Round-trip times,
-  retransmits, reasons of failed connects, and messages that io_uring moves are then not known. Other programs that read
-  the member are down, and the rest run. The agent is refused only if sends and receives need it, or what finds the end
-  of connections.
+- **Structures**: where one lacks a member that programs read, `observer check` and `/status` name it. If the member is
+  for round-trip times, retransmits, reasons of failed connects, or messages that io_uring moves, only these are missing.
+  Otherwise the programs that read it are down, and the rest run. The agent is refused if these are the programs of sends
+  and receives, or the one that finds the end of connections.
 
 On arm64 the agent has run in emulated machines only. The tests with real servers and all measurements of costs are from
 x86-64. An emulator also keeps memory accesses in an order that arm64 processors need not keep. One limit is special to
