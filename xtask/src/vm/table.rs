@@ -38,9 +38,9 @@ the distribution has backported the helper. `observer check` says what it finds.
   functions in which all of them end. What that costs has not been measured. On arm64 a program can be attached to such
   an exit only since 6.4, so kernels before 6.3 are refused there.
 - **Structures**: where one lacks a member that programs read, `observer check` and `/status` name it. If the member is
-  for round-trip times, retransmits, reasons of failed connects, or messages that io_uring moves, only these are missing.
-  Otherwise the programs that read it are down, and the rest run. The agent is refused if these are the programs of sends
-  and receives, or the one that finds the end of connections.
+  for round-trip times, retransmits, reasons of failed connects, or messages that io_uring moves, only these are
+  missing. Otherwise the programs that read it are down, and the rest run. The agent is refused if these are the
+  programs of sends and receives, or the one that finds the end of connections.
 
 On arm64 the agent has run in emulated machines only. The tests with real servers and all measurements of costs are from
 x86-64. An emulator also keeps memory accesses in an order that arm64 processors need not keep. One limit is special to
