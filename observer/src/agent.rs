@@ -56,7 +56,7 @@ pub struct Agent {
     ledger: Ledger,
     folder: Folder,
     events: Events,
-    /// Slots that are. They stay so until they are handed back, and are read again where they are.
+    /// Slots in use. They stay so until they are handed back, and are read again where they are.
     in_use: Vec<u32>,
     messages_per_minute: u64,
     redis_polls: Vec<InfoPoll>,

@@ -1,5 +1,5 @@
 //! `observer check`: whether this host can run the agent. It loads and attaches every program, as `run`
-//! would, and takes them down again: nothing less tells.
+//! would, and takes them down again: nothing less shows whether it works.
 
 use std::fmt::Write as _;
 

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::Flags;
 
-/// Tells what the WebSocket, Postgres, Redis and other traffic of this host is doing, from the kernel.
+/// Exports metrics of the WebSocket, HTTP, Postgres and Redis traffic of this host.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Cli {
@@ -18,26 +18,26 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Observe, and serve what is seen over HTTP, until SIGINT or SIGTERM
+    /// Observe this host and serve metrics over HTTP, until SIGINT or SIGTERM
     Run(Box<Flags>),
-    /// Say whether this host can do it, and why not; exits with 1 if not
+    /// Say whether `run` would work on this host, and why not; exits with 1 if it would not
     Check {
         /// As JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Show processes and flows on the terminal, live: what a running agent sees, or else this program itself
+    /// Show processes and flows live in the terminal, from a running agent or, without one, from programs of its own
     Top {
         /// How to ask an agent.
         #[command(flatten)]
         access: Access,
     },
-    /// Print the busiest flows once, as a running agent sees them
+    /// Print the busiest flows once, from a running agent
     Flows {
-        /// As JSON, the way the agent's /flows gives it.
+        /// As JSON, as the agent's /flows has it.
         #[arg(long)]
         json: bool,
-        /// At most so many.
+        /// How many flows at most.
         #[arg(long, value_name = "N", default_value_t = 20)]
         limit: usize,
         /// How to ask an agent.
@@ -46,29 +46,28 @@ pub enum Command {
     },
 }
 
-/// Whom to ask, and what for credentials.
+/// Which agent to ask, and with which credentials.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Access {
-    /// The agent to ask, `http://HOST:PORT` or `https://HOST:PORT` [default: the one at 127.0.0.1:9941]
+    /// The agent to ask, `http://HOST:PORT` or `https://HOST:PORT` [default: 127.0.0.1:9941]
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
-    /// The name of a user, where the agent wants one
+    /// The user to log in as, where the agent asks for one
     #[arg(long, value_name = "NAME", requires = "password_file")]
     pub user: Option<String>,
-    /// A file whose first line is the user's password; /dev/stdin for one that is piped in
+    /// A file whose first line is the user's password; /dev/stdin reads it from a pipe
     #[arg(long, value_name = "FILE", requires = "user")]
     pub password_file: Option<PathBuf>,
-    /// Certificates in PEM that the agent's must be signed by [default: those that this system trusts]
+    /// CA certificates in PEM, one of which must have signed the agent's [default: those that this system trusts]
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
-    /// A certificate in PEM, where the agent wants clients to have one
+    /// A client certificate in PEM, where the agent asks for one
     #[arg(long, value_name = "FILE", requires = "key_file")]
     pub cert_file: Option<PathBuf>,
     /// Its private key, in PEM
     #[arg(long, value_name = "FILE", requires = "cert_file")]
     pub key_file: Option<PathBuf>,
-    /// Ask whoever answers at the address, whatever its certificate says; it may be somebody else, who then learns
-    /// the password
+    /// Do not check the agent's certificate; somebody else may answer, and then learns the password
     #[arg(long, conflicts_with = "ca_file")]
     pub insecure: bool,
 }

@@ -39,16 +39,16 @@ pub struct Flags {
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     pub config: Option<PathBuf>,
-    /// Where to serve HTTP; may be given several times [default: 127.0.0.1:9941]
+    /// Where to serve metrics over HTTP; may be given several times [default: 127.0.0.1:9941]
     #[arg(long, value_name = "ADDR:PORT")]
     pub listen: Vec<SocketAddr>,
-    /// TLS and basic authentication, in the file format of Prometheus's exporter toolkit
+    /// A file that sets TLS and users, in the format of Prometheus's exporter toolkit
     #[arg(long, value_name = "FILE")]
     pub web_config: Option<PathBuf>,
-    /// How to log to stderr [default: text]
+    /// The format of the log, which goes to stderr [default: text]
     #[arg(long, value_name = "text|json")]
     pub log_format: Option<LogFormat>,
-    /// What to log: error, warn, info, debug or trace [default: info]
+    /// The least level that is logged: error, warn, info, debug or trace [default: info]
     #[arg(long, value_name = "LEVEL")]
     #[serde(with = "as_text", default)]
     pub log_level: Option<log::LevelFilter>,
@@ -56,33 +56,33 @@ pub struct Flags {
     #[arg(long, value_name = "medium=BYTES,large=BYTES,huge=BYTES")]
     #[serde(with = "as_text", default)]
     pub oversized: Option<Oversized>,
-    /// Connections tracked at once; more are counted as untracked [default: 65536]
+    /// Connections tracked at once; more are counted as untracked. Takes 1.2 kB of kernel memory for each [default: 65536]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4_194_304))]
     pub max_connections: Option<u32>,
-    /// Series of a metric family; more are added up under process="other" [default: 1000]
+    /// Series of each metric family; more are added up under process="other" [default: 1000]
     #[arg(long, value_name = "N")]
     pub max_series: Option<usize>,
-    /// Flows exported as series, the busiest; 0 for none [default: 20]
+    /// The busiest flows, exported as series; 0 for none [default: 20]
     #[arg(long, value_name = "N")]
     pub flow_series: Option<usize>,
     /// Messages a minute above which a connection counts as high-rate [default: 100]
     #[arg(long, value_name = "N")]
     pub message_rate_limit: Option<u64>,
-    /// Messages a second on the node that count as a spike [default: 10000]
+    /// Messages a second on the node above which they count as a spike [default: 10000]
     #[arg(long, value_name = "N")]
     pub spike_threshold: Option<u64>,
-    /// What ends the prefix of a Redis key: one ASCII character [default: :]
+    /// The character that ends the prefix of a Redis key, in ASCII [default: :]
     #[arg(long, value_name = "CHAR")]
     #[serde(with = "as_text", default)]
     pub redis_prefix_separator: Option<Separator>,
-    /// Prefixes of Redis keys told apart; keys of more count as "other" [default: 100]
+    /// Prefixes of Redis keys that are counted apart, at most 10000; keys with others count as "other" [default: 100]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_PREFIXES))]
     pub redis_max_prefixes: Option<u32>,
-    /// Ask this Redis server for its memory and evictions, `redis://[:PASSWORD@]HOST:PORT` or the path of a UNIX
-    /// socket; may be given several times. Others can see flags: a password belongs in the file
+    /// A Redis server to ask for its memory and evictions, `redis://[[USER]:PASSWORD@]HOST[:PORT]` or the path of a
+    /// UNIX socket; may be given several times. Everybody on the host can see flags: put a password into the file
     #[arg(long, value_name = "URL")]
     pub redis_info: Vec<String>,
-    /// What is spoken on a port, for connections first seen in the middle [default: postgres=5432,redis=6379]
+    /// The protocol of a port, for connections that were open before the agent [default: postgres=5432,redis=6379]
     #[arg(long, value_name = "PROTOCOL=PORT,…")]
     #[serde(with = "as_text", default)]
     pub protocol_ports: Option<ProtocolPorts>,

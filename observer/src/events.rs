@@ -19,7 +19,7 @@ pub enum Event {
     HighRate(HighRate),
 }
 
-/// The connection that an event is about.
+/// Which connection an event is about, and whose it is.
 #[derive(Clone, Debug, Serialize)]
 pub struct Subject {
     /// The process's name.
@@ -43,7 +43,7 @@ pub struct Subject {
 pub struct Oversized {
     /// Seconds since 1970, when the header was seen.
     pub time: f64,
-    /// The connection.
+    /// Which connection it is about.
     #[serde(flatten)]
     pub subject: Subject,
     /// Payload bytes that the header declares.
@@ -57,7 +57,7 @@ pub struct Oversized {
 pub struct HighRate {
     /// Seconds since 1970, when it was noticed: within a second.
     pub time: f64,
-    /// The connection, and the direction of the user's messages on it.
+    /// Which connection it is about, and the direction of the user's messages.
     #[serde(flatten)]
     pub subject: Subject,
     /// Messages so far in a minute that is not over.

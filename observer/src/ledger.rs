@@ -239,7 +239,7 @@ impl Ledger {
         self.processes.identify(owner, comm)
     }
 
-    /// What a connection speaks: one first seen in the middle may be told by its port, for want of more.
+    /// What a connection speaks. For one first seen in the middle it may be the protocol of its port, until its bytes show it.
     fn protocol(&self, connection: &Connection) -> Protocol {
         let protocol = Protocol::from_u8(connection.protocol);
         if protocol == Protocol::Unknown && connection.flags & FLAG_ADOPTED != 0 {

@@ -1,5 +1,5 @@
-//! Bounded names: what the kernel half counts under names of which at most so many are told apart at a time, and the
-//! giving out of their places. See [`observer_ebpf::layout::names`] for the other half.
+//! Bounded names: what the kernel half counts under names, of which only so many have a place at a time, and which names
+//! give up their places. See [`observer_ebpf::layout::names`] for the other half.
 //!
 //! ```text
 //!   services ──► process, server, protocol ──┐
@@ -24,9 +24,9 @@ use self::services::Services;
 use crate::ledger::{Ledger, View};
 use crate::process::Identity;
 
-/// What counts under [`observer_ebpf::layout::names::NONE`] are told by.
+/// The label of counts under [`observer_ebpf::layout::names::NONE`].
 pub const NONE: &str = "none";
-/// What counts are told by of names that are no labels, and of those that found no place.
+/// The label of counts of names that may not be labels, and of names that found no place.
 pub const OTHER: &str = "other";
 
 impl Counts for KeyCounts {

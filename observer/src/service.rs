@@ -1,6 +1,6 @@
 //! What a service manager is told (`sd_notify(3)`), where there is one: `NOTIFY_SOCKET` in the environment says so.
 //!
-//! A service manager that cannot be told is no reason to stop observing: it acts on its own timeouts.
+//! A service manager that cannot be reached is no reason to stop observing: it acts on its own timeouts.
 
 use sd_notify::NotifyState;
 

@@ -125,10 +125,10 @@ AGENT = row(
         max=1, decimals=0,
     ),
     lines(
-        "What it missed", "Connections past the limit, lost records, streams out of step, folded series: a second.",
+        "What it missed", "Connections past the limit, lost records, streams out of sync, folded series: a second.",
         [query("sum " + LOST.format("untracked_connections"), "untracked on {{instance}}"),
          query("sum " + LOST.format("events_lost"), "lost events on {{instance}}"),
-         query("sum " + LOST.format("desyncs"), "out of step on {{instance}}"),
+         query("sum " + LOST.format("desyncs"), "out of sync on {{instance}}"),
          query("sum " + LOST.format("series_folded"), "folded on {{instance}}")],
         "cps", 6,
     ),
@@ -138,9 +138,9 @@ AGENT = row(
         "Bps", 6,
     ),
     lines(
-        "Connections it tracks", "Tracked, and among them those not yet in step with their parser.",
+        "Connections it tracks", "Tracked, and among them those not in sync with their parser.",
         [query(f"sum by (instance) (observer_tracked_connections{{{HOST}}})", "tracked on {{instance}}"),
-         query(f"sum by (instance) (observer_unsynchronised_connections{{{HOST}}})", "out of step on {{instance}}")],
+         query(f"sum by (instance) (observer_unsynchronised_connections{{{HOST}}})", "out of sync on {{instance}}")],
         "short", 6,
     ),
     lines(

@@ -19,7 +19,7 @@ use crate::rates::{Sample, Window};
 pub struct Flow<'a> {
     /// What it speaks.
     pub protocol: Protocol,
-    /// Subject it is.
+    /// The process whose connection it is.
     pub identity: Option<&'a Rc<Identity>>,
     /// Bytes, then messages, a second, each by direction.
     pub rates: [f64; 4],

@@ -21,7 +21,7 @@ pub struct Facts<'a> {
     pub tracked: u64,
     /// What the kernel half could not do.
     pub losses: &'a Losses,
-    /// Runs of programs that the kernel left out, as one was running on that processor already.
+    /// Runs of programs that the kernel left out, as the same program was running on that processor already.
     pub missed_runs: u64,
     /// How long collecting took, by bucket of [`COLLECT_BOUNDS`], and seconds in all.
     pub collects: (&'a [u64], f64),
@@ -47,7 +47,7 @@ families! {
     EVENTS_LOST = counter(
         "observer_events_lost_total",
         &[],
-        "Records that found no room, and calls that the kernel did not show to a busy program.",
+        "Records that found no room in a ring, and runs of programs that the kernel left out.",
     );
     UNSYNCHRONISED = gauge(
         "observer_unsynchronised_connections",

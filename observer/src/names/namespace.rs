@@ -48,7 +48,7 @@ unsafe impl<C: Counts> aya::Pod for Value<C> {}
 
 /// The maps of a namespace.
 pub struct Maps {
-    /// Numbers by name; as large as names may be told apart.
+    /// Numbers by name; it has room for as many names as there are places.
     pub names: MapData,
     /// Counts by service and name.
     pub counts: MapData,

@@ -80,7 +80,7 @@ fn take_terminal() -> io::Result<()> {
     taken
 }
 
-/// Gives the terminal back, if it was taken. Where that fails it is gone, and nobody is left to tell.
+/// Gives the terminal back, if it was taken. Where that fails, the terminal is gone, and with it the place for an error message.
 fn restore() {
     if DRAWS.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
         let _ = execute!(stdout(), LeaveAlternateScreen, Show);

@@ -11,34 +11,44 @@ use crate::workspace;
 const INTRODUCTION: &str = "\
 # Kernels
 
-`cargo xtask vm --all --write-docs` has written this page from what it saw: it boots each of these kernels of
-distributions in an emulated machine, of x86-64 or arm64, where the agent loads, attaches, and counts exactly what both
-ends of connections pass on: WebSocket over TCP (IPv4, IPv6) and UNIX sockets through every kind of system call,
-connections that were open before the agent, messages past each limit, and sessions of Redis and Postgres that were
-recorded with real servers.
+`cargo xtask vm --all --write-docs` writes this page. It boots each of these kernels of distributions in an emulated
+machine. There the agent must load, attach, and count exactly what both ends of connections pass on:
 
-**Linux 5.17 or newer on x86-64, or 6.3 or newer on arm64, with BTF (`CONFIG_DEBUG_INFO_BTF=y`, which distributions set)**
-is what the agent needs: every stream is parsed in a loop of `bpf_loop`, which came with 5.17. An older kernel is refused in
-one line, unless its distribution has taken that over; `observer check` says what it finds. Without the helper, each loop would
-have to be unrolled, or be a chain of tail calls, for kernels that reach the end of their lives: that is not worth a second way
-through every parser. What is not in the table has not been booted.
+- WebSocket over TCP (IPv4, IPv6) and UNIX sockets, through every kind of system call;
+- connections that were open before the agent;
+- messages above each threshold;
+- sessions of Redis and Postgres that were recorded with real servers;
+- threads that preempt one another in the middle of a call.
 
-Sends and receives are seen by tracepoints since Linux 6.3. Before, they are seen at the exits of the functions that
-all of them end in, by the same parsers; what that costs has not been measured. On arm64 a program can be attached to such an
-exit since 6.4 only, so that a kernel before 6.3 is refused there.
+A kernel that is not in the table has not been booted.
 
-On arm64 the agent has run in these machines only: the tests with real servers, and all that is measured of costs, are from
-x86-64; and an emulator keeps memory accesses in an order that arm64's processors need not keep. One limit is arm64's own: a
-system call that returns the very number of its first argument (a write of 5 bytes to descriptor 5), while work of `io_uring`
-that was put off runs at its end, is taken for one still in progress. That work's bytes may then be looked for in the wrong
-place, for the registers do not tell the two apart.
+## What is needed
 
-What io_uring sends and receives is parsed since Linux 6.10, where its requests can be followed; before, it is counted as bytes,
-and the two programs that follow them are left out.
+**Linux 5.17 or newer on x86-64, or 6.3 or newer on arm64, with BTF** (`CONFIG_DEBUG_INFO_BTF=y`, which distributions
+set). Every parser runs in a loop of `bpf_loop`, which came with 5.17. Older kernels are refused with one line, unless
+the distribution has backported the helper. `observer check` says what it finds.
 
-Where a structure of the kernel lacks a member that programs read, `observer check` and `/status` name it. Round-trip
-times, retransmits, reasons of failed connects, and messages that io_uring moves are then not known; other programs that read it are down while the rest
-run; and where sends and receives themselves need it, or what finds the end of connections, the agent is refused.
+## What differs between kernels
+
+- **Since 7.0** programs on tracepoints can be preempted. The agent attaches spare programs there, which take the calls
+  that would be missed: see [metrics](metrics.md#runs-that-the-kernel-leaves-out).
+- **Since 6.10** what io_uring sends and receives is parsed. Before, it is counted as bytes, and the two programs that
+  follow requests are left out.
+- **Since 6.3** two tracepoints show sends and receives. Before, the same parsers run at the exits of the kernel
+  functions in which all of them end. What that costs has not been measured. On arm64 a program can be attached to such
+  an exit only since 6.4, so kernels before 6.3 are refused there.
+- **Structures**: where one lacks a member that programs read, `observer check` and `/status` name it. If the member is
+  for round-trip times, retransmits, reasons of failed connects, or messages that io_uring moves, only these are
+  missing. Otherwise the programs that read it are down, and the rest run. The agent is refused if these are the
+  programs of sends and receives, or the one that finds the end of connections.
+
+On arm64 the agent has run in emulated machines only. The tests with real servers and all measurements of costs are from
+x86-64. An emulator also keeps memory accesses in an order that arm64 processors need not keep. One limit is special to
+arm64: a system call that returns the number of its first argument, such as a write of 5 bytes to descriptor 5, is taken
+for one still in progress if deferred work of io_uring runs at its end. That work's bytes may then be looked for in the
+wrong place.
+
+## Results
 
 ";
 
