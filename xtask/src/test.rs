@@ -1,4 +1,4 @@
-//! `cargo xtask test`: what needs no kernel while the agent is built, then the agent against real servers and clients.
+//! `cargo xtask test`: first what needs no kernel, then the agent against real servers and clients.
 
 mod jobs;
 mod needs;
@@ -19,16 +19,17 @@ use crate::{build, cargo, privilege, workspace};
 pub(crate) fn command(filter: Option<&str>, at_once: Option<usize>) -> Result<()> {
     setup::ensure(Needs::Build)?;
     // A build leaves processors idle wherever crates wait for one, as does what waits for the network. So whatever does
-    // not need the other goes on at the same time.
+    // not need the other goes on at the same time. What runs does not: some tests compare times.
     let binaries = thread::scope(|scope| {
         let installed = scope.spawn(|| setup::ensure(Needs::Everything));
         build::program()?;
-        let host = scope.spawn(|| host(filter));
+        let host = scope.spawn(build_host);
         let built = build::agent().and_then(|()| jobs::build());
         ended(host)?;
         ended(installed)?;
         built
     })?;
+    run(cargo_of_host().args(filter)).context("tests on the host")?;
     let jobs = jobs::find(&binaries, filter).context("end-to-end tests")?;
     // Who must give a password does so before several want it at once.
     if let [program, words @ ..] = &privilege::prefix()?[..] {
@@ -47,13 +48,17 @@ fn at_once_here() -> usize {
     (2 * processors).min(8)
 }
 
-/// Unit, documentation and parser tests. No root, no kernel. What they print is shown when they have ended.
-fn host(filter: Option<&str>) -> Result<()> {
+/// Unit, documentation and parser tests. No root, no kernel.
+fn cargo_of_host() -> Command {
     let mut cargo = cargo::same();
     cargo.args(["test", "--workspace", "--exclude", "observer-tests"]).args(build::target_directory());
-    let (status, output) = captured(cargo.args(filter), "host")?;
-    println!("\n     Tests on the host\n{output}");
-    ensure!(status.success(), "tests on the host failed ({status})");
+    cargo
+}
+
+/// Builds them; what cargo prints is shown if they do not build.
+fn build_host() -> Result<()> {
+    let (status, output) = captured(cargo_of_host().arg("--no-run"), "host")?;
+    ensure!(status.success(), "the tests on the host do not build ({status}):\n{output}");
     Ok(())
 }
 
