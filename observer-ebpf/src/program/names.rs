@@ -96,14 +96,17 @@ fn count_keys(key: &CountKey, counts: &KeyCounts) -> bool {
     true
 }
 
-/// Copies a path, four bytes at a time: as one value it would go by way of the stack.
+/// Words of four bytes in a path.
+const PATH_WORDS: usize = UNIX_PATH_MAX / 4;
+
+/// Sets the words of a path, one at a time: as one value it would go by way of the stack.
 #[inline(always)]
-fn copy(from: &[u8; UNIX_PATH_MAX], to: &mut [u8; UNIX_PATH_MAX]) {
-    let (from, to) = (from.as_ptr().cast::<u32>(), to.as_mut_ptr().cast::<u32>());
+fn set_words(path: &mut [u8; UNIX_PATH_MAX], word: impl Fn(usize) -> u32) {
+    let words = path.as_mut_ptr().cast::<u32>();
     let mut at = 0;
-    while at < UNIX_PATH_MAX / 4 {
-        // SAFETY: within both, which are aligned to four bytes where they are in their structures.
-        unsafe { to.add(at).write_volatile(from.add(at).read_unaligned()) };
+    while at < PATH_WORDS {
+        // SAFETY: within the path, which is aligned to four bytes where it is in its structure.
+        unsafe { words.add(at).write_volatile(word(at)) };
         at += 1;
     }
 }
@@ -121,13 +124,15 @@ fn service(connection: &mut Connection, index: u32, room: u32) -> u32 {
     key.role = u32::from(connection.role);
     key.protocol = u32::from(connection.protocol);
     key.port = 0;
-    copy(&[0; UNIX_PATH_MAX], &mut key.address);
+    set_words(&mut key.address, |_| 0);
     let is_server = connection.role == Role::Server as u8;
     if connection.family == AF_UNIX {
         if let Some(path) = UNIX_PATHS.get_ptr(index) {
             // SAFETY: a map's value, which is not written again while the slot is in use.
             let path = unsafe { &*path };
-            copy(&path.path, &mut key.address);
+            let words = path.path.as_ptr().cast::<u32>();
+            // SAFETY: within the path, which is aligned to four bytes where it is in its structure.
+            set_words(&mut key.address, |at| unsafe { words.add(at).read() });
             key.port = path.length as u16;
         }
     } else {

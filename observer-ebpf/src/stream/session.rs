@@ -17,7 +17,7 @@
 
 mod identify;
 
-use super::bytes::{Bytes, is_done};
+use super::bytes::{Bytes, hide_field, is_done};
 use super::parser::{Guess as _, Opening, Outcome, Parse as _, Parser as _, StreamId, Told};
 use super::subprograms::Subprograms;
 use crate::layout::connection::Connection;
@@ -139,9 +139,11 @@ impl Session {
         self.stage == stage as u8
     }
 
+    /// Read anew each time: a number that is kept in a register, and known after a dispatch, would have the verifier walk
+    /// all that follows once for each protocol.
     #[inline(always)]
-    const fn parsed_as(&self) -> Protocol {
-        Protocol::from_u8(self.parsed_as)
+    fn parsed_as(&self) -> Protocol {
+        Protocol::from_u8(hide_field(&self.parsed_as))
     }
 
     /// The stream in a direction.
@@ -171,13 +173,11 @@ impl Session {
             |parser| parser.pass(stream, u64::from(bytes), connection),
             none => None
         );
-        match passed {
-            Some(outcome) => {
-                self.conclude(outcome, connection);
-                true
-            }
-            None => self.is(Stage::Adopting) && self.gives_up(stream),
+        let Some(outcome) = passed else { return self.is(Stage::Adopting) && self.gives_up(stream) };
+        if outcome != Outcome::SAME {
+            self.conclude(outcome, connection);
         }
+        true
     }
 
     /// Whether a call of a stream that is being adopted is not looked at: nothing was found in a good many, so that this
