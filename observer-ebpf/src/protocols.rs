@@ -8,6 +8,7 @@
 mod table;
 
 pub mod http;
+pub mod memcached;
 pub mod postgres;
 pub mod redis;
 pub mod tls;
@@ -33,6 +34,8 @@ protocols! { ($)
         WebSocket = 2, "websocket", websocket::WebSocket;
         /// `PostgreSQL`'s frontend/backend protocol, version 3.
         Postgres = 3, "postgres", postgres::Postgres, port 5432;
+        /// memcached's text protocol.
+        Memcached = 6, "memcached", memcached::Memcached;
         /// RESP.
         Redis = 4, "redis", redis::Redis, port 6379;
     }

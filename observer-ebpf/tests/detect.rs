@@ -5,6 +5,7 @@ mod common;
 use common::Observed;
 use observer_ebpf::layout::{Protocol, Role, Side};
 use observer_ebpf::protocols::http::Http;
+use observer_ebpf::protocols::memcached::Memcached;
 use observer_ebpf::protocols::postgres::Postgres;
 use observer_ebpf::protocols::recognise;
 use observer_ebpf::protocols::redis::Redis;
@@ -177,7 +178,7 @@ proptest! {
         for side in [Side::Client, Side::Server] {
             let _ = recognise(start, side);
             let _ = [Http::adopts(start, side), Postgres::adopts(start, side)];
-            let _ = [Redis::adopts(start, side), Tls::adopts(start, side)];
+            let _ = [Redis::adopts(start, side), Tls::adopts(start, side), Memcached::adopts(start, side)];
         }
     }
 }

@@ -211,11 +211,15 @@ fn a_line_is_redis_only_once_it_is_answered_so() {
         assert_eq!(session.connection.redis().commands[Command::Ping as usize], 1);
         assert_counts(&mut session);
     }
-    for answer in [&b"STORED\r\n"[..], b"\x01", b"220 mail\r\n"] {
+    for (answer, protocol) in [
+        (&b"STORED\r\n"[..], Protocol::Memcached),
+        (b"\x01", Protocol::Unknown),
+        (b"220 mail\r\n", Protocol::Unknown),
+    ] {
         let mut session = observed(Role::Client);
         session.client(b"set key 0 0 1\r\nx\r\n");
         session.server(answer);
-        assert_eq!((session.protocol(), session.connection.pending), (Protocol::Unknown, 0));
+        assert_eq!((session.protocol(), session.connection.pending), (protocol, 0));
         assert_eq!(session.desyncs, []);
     }
     for garbage in [&b"PING\xFF\xFE\r\n"[..], b"INFO\0\0\0\0"] {

@@ -35,6 +35,8 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
         b"POST / HTTP/1.1\r\n\r\n".to_vec(),
         b"\x17\x03\x03\x01\x00".to_vec(),
         b"*1\r\n$4\r\n".to_vec(),
+        b"get a:1 a:2\r\nmg a:1 q\r\nset a:1 0 0 5\r\n".to_vec(),
+        b"END\r\nVALUE a:1 0 5\r\n".to_vec(),
         b"\x00\x00\x00\x08\x04\xD2\x16\x2F".to_vec(),
         vec![0x82, 0x7F, 0x80, 0, 0, 0, 0, 0, 0, 0],
         vec![0x82, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 1, 2, 3, 4],
@@ -125,9 +127,16 @@ proptest! {
 
 #[test]
 fn a_long_call_of_anything_takes_bounded_work() {
-    for fill in
-        [&[0x81, 0x00][..], &[0x00], &[0x81, 0x80, 0, 0, 0, 0], b"HTTP/1.1 101\r\n", b"GET / ", b"\xFF", b"a"]
-    {
+    for fill in [
+        &[0x81, 0x00][..],
+        &[0x00],
+        &[0x81, 0x80, 0, 0, 0, 0],
+        b"HTTP/1.1 101\r\n",
+        b"GET / ",
+        b"\xFF",
+        b"a",
+        b"get a b\r\n",
+    ] {
         let bytes = fill.repeat(400_000 / fill.len());
         for role in [Role::Client, Role::Server] {
             for start in [Observed::new(role), Observed::adopted(role), Observed::upgraded(role, false)] {

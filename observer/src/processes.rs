@@ -171,7 +171,11 @@ impl OpenTotals {
                 let (hits, misses) = (u64::from(counts.hits_other), u64::from(counts.misses_other));
                 self.lookups += KeyCounts { hits, misses };
             }
-            Protocol::Unknown | Protocol::Http | Protocol::WebSocket | Protocol::Tls => {}
+            Protocol::Unknown
+            | Protocol::Http
+            | Protocol::WebSocket
+            | Protocol::Memcached
+            | Protocol::Tls => {}
         }
     }
 

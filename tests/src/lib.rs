@@ -13,6 +13,7 @@ pub mod dashboards;
 pub mod deployed;
 pub mod ends;
 pub mod held;
+pub mod memcached;
 pub mod metrics;
 pub mod namespace;
 pub mod noise;

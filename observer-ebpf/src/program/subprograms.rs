@@ -7,6 +7,7 @@ use observer_ebpf::layout::connection::Connection;
 use observer_ebpf::layout::losses::Desync;
 use observer_ebpf::layout::{Direction, Side};
 use observer_ebpf::protocols::http::{self, Http};
+use observer_ebpf::protocols::memcached::{self, Memcached};
 use observer_ebpf::protocols::postgres::{self, Postgres};
 use observer_ebpf::protocols::redis::{self, Redis};
 use observer_ebpf::protocols::websocket::frames::{self, Frames};
@@ -143,6 +144,13 @@ subprograms! {
 }
 
 subprograms! {
+    Memcached, memcached:
+    memcached_call = Call;
+    memcached_command = Command;
+    memcached_reply = Reply;
+}
+
+subprograms! {
     Redis, redis:
     redis_client_call = ClientCall;
     redis_server_call = ServerCall;
@@ -171,5 +179,6 @@ macro_rules! no_looks {
 }
 
 no_looks! { Http WebSocket }
+looks! { Memcached: memcached_client_is_whole, memcached_server_is_whole }
 looks! { Postgres: postgres_client_is_whole, postgres_server_is_whole }
 looks! { Redis: redis_client_is_whole, redis_server_is_whole }

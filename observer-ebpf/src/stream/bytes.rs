@@ -24,8 +24,12 @@ pub struct Scratch {
     pub last: [u8; 2],
     /// 1 inside a line.
     pub in_line: u8,
+    /// Where a word ends in what is in reach.
+    pub end: u8,
+    /// Where a line does.
+    pub newline: u8,
     /// Zero.
-    pub reserved: u8,
+    pub reserved: [u8; 7],
 }
 
 /// The bytes that one call moved.

@@ -28,6 +28,8 @@ pub(crate) const TIMELESS: u8 = 4;
 pub(crate) const ALONE: u8 = 8;
 /// The run is of keys of which a reply tells how many were found, and not which.
 pub(crate) const SUMMED: u8 = 16;
+/// The run is of keys of several prefixes.
+pub(crate) const MIXED: u8 = 64;
 
 /// Equal commands.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +48,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    const BLANK: Self = Self { start_ns: 0, end: 0, prefix: 0, code: 0, flags: 0 };
+    pub(crate) const BLANK: Self = Self { start_ns: 0, end: 0, prefix: 0, code: 0, flags: 0 };
 
     #[inline(always)]
     pub(crate) const fn has(&self, flag: u8) -> bool {
@@ -144,6 +146,7 @@ impl Queue {
         let last = &mut self.runs[(tail.wrapping_sub(1) & (RUNS - 1)) as usize];
         if run.has(KEYS) && last.has(KEYS) && (room <= 1 || run.has(SUMMED)) {
             last.prefix = OTHER as u16;
+            last.flags |= MIXED;
             last.end = end;
             self.sent = end;
             return true;
@@ -202,6 +205,16 @@ impl Queue {
             reader.run = run;
         }
         Some(&self.runs[(run & (RUNS - 1)) as usize])
+    }
+
+    /// A run by its number, from 0 on, while none of them is answered.
+    #[inline(always)]
+    pub(crate) fn run_mut(&mut self, number: u32) -> Option<&mut Run> {
+        if number < hide_field(&self.tail) {
+            Some(&mut self.runs[(number & (RUNS - 1)) as usize])
+        } else {
+            None
+        }
     }
 
     /// Units left in `run`, where the reader stands.

@@ -8,6 +8,7 @@ use observer_ebpf::layout::control::Thresholds;
 use observer_ebpf::layout::losses::Unread;
 use observer_ebpf::layout::names::{CROWDED, FIRST, KeyCounts, NONE, Name, OTHER, Prefixes};
 use observer_ebpf::protocols::http::{self, Http};
+use observer_ebpf::protocols::memcached::{self, Memcached};
 use observer_ebpf::protocols::postgres::{self, Postgres};
 use observer_ebpf::protocols::redis::{self, Redis};
 use observer_ebpf::protocols::websocket::frames::{self, Frames};
@@ -237,6 +238,7 @@ runs! {
     Http: http;
     WebSocket: websocket;
     Postgres: postgres;
+    Memcached: memcached;
     Redis: redis;
 }
 

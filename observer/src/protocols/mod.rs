@@ -4,6 +4,7 @@
 //! To add one: a folder here, with its totals and its families, and its line below.
 
 pub mod http;
+pub mod memcached;
 pub mod postgres;
 pub mod redis;
 pub mod websocket;
@@ -170,6 +171,7 @@ books! {
         WebSocket => websocket: websocket::Totals;
         Http => http: http::Totals;
         Postgres => postgres: ByServer<postgres::Totals>;
+        Memcached => memcached: ByServer<memcached::Totals>;
         Redis => redis: ByServer<redis::Totals>;
     }
     recognised { Tls Unknown }

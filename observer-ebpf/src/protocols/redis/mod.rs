@@ -48,9 +48,10 @@ const COUNT_MAX: u64 = 1 << 31;
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Redis {
+    /// First, as with memcached, of which it takes them over.
+    queue: Queue,
     commands: Commands,
     replies: Replies,
-    queue: Queue,
     /// By [`Side`]: 1 while out of sync.
     lost: [u8; 2],
     /// Set by the client's direction when it falls out of sync: which reply belongs to which command is then
@@ -68,9 +69,9 @@ const _: () = assert!(align_of::<Redis>() == 8 && size_of::<Redis>().is_multiple
 impl Redis {
     /// Nothing seen yet.
     pub const START: Self = Self {
+        queue: Queue::START,
         commands: Commands::START,
         replies: Replies::START,
-        queue: Queue::START,
         lost: [0; 2],
         unmatched: 0,
         ignored: 0,
@@ -82,7 +83,6 @@ impl Redis {
     fn reset(&mut self, lost: u8) {
         self.commands.clear();
         self.replies.clear();
-        self.queue.reset();
         self.lost = [lost; 2];
         self.unmatched = 0;
         self.ignored = 0;
@@ -258,6 +258,9 @@ impl Parser for Redis {
     #[inline(always)]
     fn start(&mut self, opening: Opening, _role: Role, connection: &mut Connection) {
         self.reset(0);
+        if opening.before != Protocol::Memcached {
+            self.queue.reset();
+        }
         self.commands.keep(opening.first, 0, opening.kept);
         // What starts with an inline command may be something else: the first reply tells.
         self.tentative = u8::from(opening.tentative);
@@ -268,6 +271,7 @@ impl Parser for Redis {
     #[inline(always)]
     fn resume(&mut self, _role: Role, connection: &mut Connection) {
         self.reset(1);
+        self.queue.reset();
         connection.details.redis_mut().state = State::Session as u8;
     }
 
@@ -344,6 +348,8 @@ impl Parser for Redis {
         next.state = before.state;
         next.asked = before.asked.wrapping_sub(before.answered);
     }
+
+    const GOES_ON_FROM: Option<Protocol> = Some(Protocol::Memcached);
 }
 
 impl<S: Runs<Self> + Looks<Self> + Names<Prefixes>> Parse<S> for Redis {

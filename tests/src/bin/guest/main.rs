@@ -86,6 +86,7 @@ fn test() -> anyhow::Result<()> {
     note("threads that preempt one another", preempted::threads(&mut bench));
     note("oversized messages", stream::oversized(&mut bench));
     note("Redis", recorded::redis(&bench.agent));
+    note("memcached", recorded::memcached(&bench.agent));
     note("Postgres", recorded::postgres(&bench.agent));
     if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join(", ")) }
 }

@@ -1,6 +1,7 @@
 //! Sessions that were recorded with real servers, replayed over sockets.
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
+use memcache_proto::{Command, Response};
 use observer_tests::agent::Agent;
 use observer_tests::ends::Ends;
 use observer_tests::metrics::Metrics;
@@ -17,6 +18,7 @@ macro_rules! recordings {
 
 /// Those in which each command has one reply.
 const REDIS: [(&str, &str); 4] = recordings!["redis-basic", "redis-pipeline", "redis-errors", "redis-info"];
+const MEMCACHED: [(&str, &str); 1] = recordings!["memcached-basic"];
 /// Those that get as far as a query.
 const POSTGRES: [(&str, &str); 6] =
     recordings!["simple", "password", "copy", "pgbench-extended", "pgbench-prepared", "pgbench-pipeline"];
@@ -123,6 +125,47 @@ fn values(mut stream: &[u8]) -> anyhow::Result<Vec<Value>> {
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Replays sessions with memcached: commands, and keys found and not found, are as another parser of both sides reads
+/// them.
+pub(crate) fn memcached(agent: &Agent) -> anyhow::Result<()> {
+    for (name, text) in MEMCACHED {
+        let session = Replayed::new(text)?;
+        let (mut asked, mut answered) = (&session.client[..], &session.server[..]);
+        let (mut commands, mut sets, mut hits, mut misses) = (0, 0, 0, 0);
+        while !asked.is_empty() {
+            let (command, command_length) =
+                Command::parse(asked).map_err(|error| anyhow!("{name}: {error}"))?;
+            let (reply, reply_length) =
+                Response::parse(answered).map_err(|error| anyhow!("{name}: {error}"))?;
+            commands += 1;
+            sets += u32::from(matches!(command, Command::Set { .. }));
+            let keys = match command {
+                Command::Get { .. } => 1,
+                Command::Gets { keys } => keys.len(),
+                _ => 0,
+            };
+            let found = if let Response::Values(values) = reply { values.len() } else { 0 };
+            hits += found;
+            misses += keys - found;
+            (asked, answered) = (&asked[command_length..], &answered[reply_length..]);
+        }
+        let any = ["", ""];
+        session
+            .expect(
+                agent,
+                &[
+                    ("observer_memcached_commands_total", any, f64::from(commands)),
+                    ("observer_memcached_commands_total", ["command", "set"], f64::from(sets)),
+                    ("observer_memcached_hits_total", any, hits as f64),
+                    ("observer_memcached_misses_total", any, misses as f64),
+                    ("observer_memcached_seconds_count", ["command", "set"], f64::from(sets)),
+                ],
+            )
+            .with_context(|| name.to_owned())?;
+    }
+    Ok(())
 }
 
 /// Replays sessions with Postgres: sessions, queries and errors are as the messages' types tell.
