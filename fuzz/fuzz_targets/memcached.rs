@@ -118,6 +118,7 @@ fuzz_target!(|input: Input| {
         }
         // What the first reply is, is told by as much of it as comes at once.
         let parts: Vec<&[u8]> = if server && !was_told {
+            split.buffer = 1024;
             vec![&bytes]
         } else {
             let mut rest = &bytes[..];

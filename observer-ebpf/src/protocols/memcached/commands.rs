@@ -201,7 +201,9 @@ impl Memcached {
         let end = commands.word.read(source, separator)?;
         if end == End::None {
             let is_name = commands.word.index == 0;
-            return if is_name && commands.word.length() > NAME_MAX { Err(Desync::Header) } else { Ok(()) };
+            // With the carriage return behind it, which may have come alone.
+            let is_too_long = is_name && commands.word.length() > NAME_MAX + 1;
+            return if is_too_long { Err(Desync::Header) } else { Ok(()) };
         }
         if commands.word.index == 0 {
             commands.begin()?;
