@@ -20,3 +20,10 @@ pub(crate) fn add(counts: &mut [u32], index: usize) {
         *count = count.wrapping_add(1);
     }
 }
+
+/// Counts a number in its bucket, and in the sum of all.
+#[inline(always)]
+pub(crate) fn observe<const N: usize>(bounds: &[u64; N], number: u64, sum: &mut u64, counts: &mut [u32]) {
+    *sum = sum.saturating_add(number);
+    add(counts, bucket(bounds, number));
+}

@@ -87,6 +87,16 @@ pub fn is_done<S: Bytes>(source: &S) -> bool {
     source.position() >= source.end()
 }
 
+/// Goes past those of `skip` bytes which are there.
+#[inline(always)]
+pub(crate) fn pass<S: Bytes>(skip: &mut u32, source: &mut S) {
+    let at = source.position();
+    let left = source.end().saturating_sub(at);
+    let bytes = if *skip < left { *skip } else { left };
+    *skip -= bytes;
+    source.go_to(at + bytes);
+}
+
 /// The first `length` bytes (at most 8) of a little-endian word, the rest zero.
 #[inline(always)]
 pub(crate) const fn low_bytes(word: u64, length: u32) -> u64 {

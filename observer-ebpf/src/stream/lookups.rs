@@ -25,8 +25,20 @@ impl Found {
 
 /// What is kept of lookups in a connection's slot.
 pub(crate) trait LookupCounters {
+    /// Keys found and not found that could not be counted by name; and what has been counted in all, which tells whether
+    /// the slot is full.
+    fn fields(&mut self) -> [&mut u32; 3];
+
     /// Takes note of keys that were counted; `by_name` is false if there was no room to count them by name.
-    fn note(&mut self, hits: u32, misses: u32, by_name: bool);
+    #[inline(always)]
+    fn note(&mut self, hits: u32, misses: u32, by_name: bool) {
+        let [hits_other, misses_other, counted] = self.fields();
+        if !by_name {
+            *hits_other = hits_other.wrapping_add(hits);
+            *misses_other = misses_other.wrapping_add(misses);
+        }
+        *counted = counted.wrapping_add(hits).wrapping_add(misses);
+    }
 }
 
 /// Keys that are not handed on yet.

@@ -194,11 +194,17 @@ pub trait Parser: Recognise + Subprograms {
     /// Whether a stream is out of sync.
     fn is_lost(&self, side: Side) -> bool;
 
+    /// Whether the protocol is still no more than likely: what breaks its rules is then another one.
+    #[inline(always)]
+    fn is_tentative(&self) -> bool {
+        false
+    }
+
     /// Steps over so many bytes, if they lie inside a payload that is not looked at; `None` if they need a look.
     fn pass(&mut self, stream: StreamId, bytes: u64, connection: &mut Connection) -> Option<Outcome>;
 
     /// Steps over bytes that moved unseen, which is harmless in the middle of a payload, and else puts the stream out of
-    /// sync, for `why`.
+    /// sync, for `why`; or shows that what was only likely is not known.
     #[inline(always)]
     fn miss(&mut self, stream: StreamId, bytes: u64, why: Desync, connection: &mut Connection) -> Outcome {
         if self.is_lost(stream.side) {
@@ -206,6 +212,9 @@ pub trait Parser: Recognise + Subprograms {
         }
         if let Some(outcome) = self.pass(stream, bytes, connection) {
             return outcome;
+        }
+        if self.is_tentative() {
+            return Outcome::became(Protocol::Unknown);
         }
         self.lose(stream.side, connection);
         Outcome::lost(why)

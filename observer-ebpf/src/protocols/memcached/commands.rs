@@ -8,7 +8,7 @@ use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
 use crate::layout::names::{NONE, OTHER, Prefixes};
 use crate::layout::{Side, Zeroes};
-use crate::stream::bytes::{Bytes, Host, hide_field};
+use crate::stream::bytes::{Bytes, Host, hide_field, pass};
 use crate::stream::names::Names;
 use crate::stream::prefix::LastPrefix;
 use crate::stream::queue::{ALONE, KEYS, Run};
@@ -193,7 +193,7 @@ impl Memcached {
     ) -> Result<(), Desync> {
         let skip = &mut self.skip[Side::Client as usize];
         if *skip > 0 {
-            super::pass(skip, source);
+            pass(skip, source);
             return Ok(());
         }
         let commands = &mut self.commands;

@@ -3,10 +3,7 @@
 //! As for Redis, counts are 32 bits wide, and before one can overflow the connection goes on in a fresh slot
 //! ([`Counters::is_full`]).
 
-/// Upper bounds, inclusive, in nanoseconds, of the buckets of latencies; the last bucket is what lies above.
-pub static LATENCY_BOUNDS: [u64; 5] = [100_000, 500_000, 1_000_000, 5_000_000, 10_000_000];
-/// Buckets of latencies.
-pub const LATENCY_BUCKETS: usize = 6;
+pub use crate::protocols::redis::layout::{LATENCY_BOUNDS, LATENCY_BUCKETS};
 
 named! {
     /// The commands that are told apart.

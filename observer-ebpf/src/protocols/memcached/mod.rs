@@ -29,6 +29,7 @@ use crate::layout::losses::Desync;
 use crate::layout::names::Prefixes;
 use crate::layout::{Direction, Role, Side, Zeroes as _};
 use crate::protocols::Protocol;
+use crate::protocols::redis::is_type;
 use crate::stream::bytes::{Bytes, ITERATIONS_MAX, is_done};
 use crate::stream::names::Names;
 use crate::stream::parser::{Opening, Outcome, Parse, Parser, StreamId};
@@ -169,7 +170,7 @@ impl Memcached {
         if code == 0 && finished {
             return if resynced { Outcome::RESYNCED } else { Outcome::SAME };
         }
-        if !SERVER && self.tentative != 0 {
+        if !SERVER && self.is_tentative() {
             return Outcome::became(Protocol::Unknown);
         }
         self.lose(side, connection);
@@ -183,7 +184,7 @@ impl Memcached {
         let (lo, hi) = source.words(0);
         if replies::is_first(lo, hi, available) {
             Outcome::CONFIRMED
-        } else if redis::is_reply(lo as u8) && self.hand_over(source, connection) {
+        } else if is_type(lo as u8) && self.hand_over(source, connection) {
             Outcome::became(Protocol::Redis)
         } else {
             Outcome::became(Protocol::Unknown)
@@ -213,16 +214,6 @@ impl Memcached {
 /// The subprogram that takes what is in reach of a side's call: a constant where a loop runs it.
 const fn taking(is_server: bool) -> Subprogram {
     if is_server { Subprogram::Reply } else { Subprogram::Command }
-}
-
-/// Goes past those bytes of data that are there.
-#[inline(always)]
-fn pass<S: Bytes>(skip: &mut u32, source: &mut S) {
-    let at = source.position();
-    let left = source.end().saturating_sub(at);
-    let bytes = if *skip < left { *skip } else { left };
-    *skip -= bytes;
-    source.go_to(at + bytes);
 }
 
 impl Parser for Memcached {
@@ -262,18 +253,8 @@ impl Parser for Memcached {
     }
 
     #[inline(always)]
-    fn miss(&mut self, stream: StreamId, bytes: u64, why: Desync, connection: &mut Connection) -> Outcome {
-        if self.is_lost(stream.side) {
-            return Outcome::SAME;
-        }
-        if let Some(outcome) = self.pass(stream, bytes, connection) {
-            return outcome;
-        }
-        if self.tentative != 0 {
-            return Outcome::became(Protocol::Unknown);
-        }
-        self.lose(stream.side, connection);
-        Outcome::lost(why)
+    fn is_tentative(&self) -> bool {
+        self.tentative != 0
     }
 
     #[inline(always)]

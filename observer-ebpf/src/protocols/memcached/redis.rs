@@ -9,6 +9,7 @@ use crate::protocols::redis::layout::{COMMANDS as REDIS_COMMANDS, Command as Red
 use crate::stream::bytes::{Bytes, Scratch, hide_field};
 use crate::stream::parser::Parser as _;
 use crate::stream::queue::{KEYS, RUNS};
+use crate::stream::text::words;
 
 /// Redis' numbers of commands, by memcached's: of those that have the same name, else that of any other.
 static SAME: [u8; 32] = {
@@ -18,7 +19,8 @@ static SAME: [u8; 32] = {
     while at < COMMANDS {
         let mut with = 0;
         while with < REDIS_COMMANDS {
-            if is_same(Command::NAMES[at].as_bytes(), RedisCommand::NAMES[with].as_bytes()) {
+            let (ours, theirs) = (words(Command::NAMES[at]), words(RedisCommand::NAMES[with]));
+            if ours.0 == theirs.0 && ours.1 == theirs.1 {
                 same[at] = with as u8;
             }
             with += 1;
@@ -27,29 +29,6 @@ static SAME: [u8; 32] = {
     }
     same
 };
-
-const fn is_same(one: &[u8], other: &[u8]) -> bool {
-    if one.len() != other.len() {
-        return false;
-    }
-    let mut at = 0;
-    while at < one.len() {
-        if one[at] != other[at] {
-            return false;
-        }
-        at += 1;
-    }
-    true
-}
-
-/// Whether a reply of Redis may start so ("Redis serialization protocol specification").
-#[inline(always)]
-pub(super) const fn is_reply(byte: u8) -> bool {
-    matches!(
-        byte,
-        b'+' | b'-' | b':' | b'$' | b'*' | b'_' | b'#' | b',' | b'(' | b'!' | b'=' | b'%' | b'~' | b'>'
-    )
-}
 
 impl Memcached {
     /// Makes the commands that await their replies, and what was counted of them, Redis'. False if the next command has

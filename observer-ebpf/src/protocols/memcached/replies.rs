@@ -6,12 +6,12 @@ mod matching;
 use super::layout::{Counters, LATENCY_BOUNDS};
 use super::line::{self, End, Grammar, UNKNOWN_WORD, Word};
 use super::{DATA_MAX, Memcached};
-use crate::layout::buckets::{add, bucket};
+use crate::layout::buckets::observe;
 use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
 use crate::layout::names::Prefixes;
 use crate::layout::{Side, Zeroes};
-use crate::stream::bytes::{Bytes, Host, low_of_two};
+use crate::stream::bytes::{Bytes, Host, low_of_two, pass};
 use crate::stream::lookups::{Found, LookupCounters, Lookups};
 use crate::stream::names::Names;
 use crate::stream::prefix::LastPrefix;
@@ -204,7 +204,7 @@ impl Memcached {
         }
         let skip = &mut self.skip[Side::Server as usize];
         if *skip > 0 {
-            super::pass(skip, source);
+            pass(skip, source);
             return Ok(());
         }
         let separator = source.separator();
@@ -299,12 +299,8 @@ const fn counters(connection: &mut Connection) -> &mut Counters {
 
 impl LookupCounters for Counters {
     #[inline(always)]
-    fn note(&mut self, hits: u32, misses: u32, by_name: bool) {
-        if !by_name {
-            self.hits_other = self.hits_other.wrapping_add(hits);
-            self.misses_other = self.misses_other.wrapping_add(misses);
-        }
-        self.counted = self.counted.wrapping_add(hits).wrapping_add(misses);
+    fn fields(&mut self) -> [&mut u32; 3] {
+        [&mut self.hits_other, &mut self.misses_other, &mut self.counted]
     }
 }
 
@@ -338,12 +334,10 @@ fn count_latency<S: Host>(timed: u8, run: &Run, source: &mut S, connection: &mut
         return;
     }
     let nanoseconds = source.now_ns().saturating_sub(run.start_ns);
-    let place = bucket(&LATENCY_BOUNDS, nanoseconds);
     let (sum, counts) = if timed == GETS {
         (&mut counters.get_ns, &mut counters.gets)
     } else {
         (&mut counters.set_ns, &mut counters.sets)
     };
-    *sum = sum.saturating_add(nanoseconds);
-    add(counts, place);
+    observe(&LATENCY_BOUNDS, nanoseconds, sum, counts);
 }

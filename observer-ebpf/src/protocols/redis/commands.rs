@@ -6,13 +6,13 @@ mod kinds;
 mod plain;
 
 pub(super) use self::kinds::{is_one, is_plainly_answered, is_subscription};
-use super::{COUNT_MAX, Header, LENGTH_MAX, Redis, Subprogram, pass_unread};
+use super::{COUNT_MAX, Header, LENGTH_MAX, Redis, Subprogram};
 use crate::layout::Zeroes;
 use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
 
 use crate::layout::names::Prefixes;
-use crate::stream::bytes::{Bytes, ITERATIONS_MAX, is_done, low_bytes};
+use crate::stream::bytes::{Bytes, ITERATIONS_MAX, is_done, low_bytes, pass};
 use crate::stream::carry::Carry;
 use crate::stream::names::Names;
 use crate::stream::prefix::LastPrefix;
@@ -288,7 +288,7 @@ impl Redis {
             return 0;
         }
         if let Some(skip) = self.commands.unread() {
-            pass_unread(Some(skip), source);
+            pass(skip, source);
             return 0;
         }
         if self.commands.is_inline() {

@@ -23,12 +23,13 @@ mod text;
 use self::commands::Commands;
 use self::layout::State;
 use self::replies::Replies;
+pub(in crate::protocols) use self::replies::is_type;
 use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
 use crate::layout::names::Prefixes;
 use crate::layout::{Direction, Role, Side, Zeroes as _};
 use crate::protocols::Protocol;
-use crate::stream::bytes::{Bytes, ITERATIONS_MAX, is_done};
+use crate::stream::bytes::{Bytes, ITERATIONS_MAX, is_done, pass};
 use crate::stream::names::Names;
 use crate::stream::parser::{Opening, Outcome, Parse, Parser, StreamId};
 use crate::stream::queue::Queue;
@@ -103,7 +104,7 @@ impl Redis {
         let side = if SERVER { Side::Server } else { Side::Client };
         if SERVER && self.tentative != 0 {
             self.tentative = 0;
-            let is_reply = source.window(0).is_ok() && replies::is_type(source.words(0).0 as u8);
+            let is_reply = source.window(0).is_ok() && is_type(source.words(0).0 as u8);
             return if is_reply { Outcome::CONFIRMED } else { Outcome::became(Protocol::Unknown) };
         }
         let mut resynced = false;
@@ -136,7 +137,7 @@ impl Redis {
         if code == 0 && finished {
             return if resynced { Outcome::RESYNCED } else { Outcome::SAME };
         }
-        if !SERVER && self.tentative != 0 {
+        if !SERVER && self.is_tentative() {
             return Outcome::became(Protocol::Unknown);
         }
         self.lose(side, connection);
@@ -186,7 +187,9 @@ impl Redis {
             Subprogram::Command => return self.command(source, connection),
             Subprogram::Argument => {
                 self.end_look(source, connection);
-                pass_unread(self.commands.unread(), source);
+                if let Some(skip) = self.commands.unread() {
+                    pass(skip, source);
+                }
                 Ok(())
             }
             Subprogram::Inline => self.read_inline(source, connection),
@@ -199,18 +202,6 @@ impl Redis {
             }
         };
         Desync::code(outcome.err())
-    }
-}
-
-/// Goes past those bytes of a value that is not looked at which are there.
-#[inline(always)]
-fn pass_unread<S: Bytes>(unread: Option<&mut u32>, source: &mut S) {
-    if let Some(skip) = unread {
-        let at = source.position();
-        let left = source.end().saturating_sub(at);
-        let bytes = if *skip < left { *skip } else { left };
-        *skip -= bytes;
-        source.go_to(at + bytes);
     }
 }
 
@@ -306,15 +297,8 @@ impl Parser for Redis {
     }
 
     #[inline(always)]
-    fn miss(&mut self, stream: StreamId, bytes: u64, why: Desync, connection: &mut Connection) -> Outcome {
-        if self.is_lost(stream.side) || self.pass(stream, bytes, connection).is_some() {
-            return Outcome::SAME;
-        }
-        if self.tentative != 0 {
-            return Outcome::became(Protocol::Unknown);
-        }
-        self.lose(stream.side, connection);
-        Outcome::lost(why)
+    fn is_tentative(&self) -> bool {
+        self.tentative != 0
     }
 
     #[inline(always)]

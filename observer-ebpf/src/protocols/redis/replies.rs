@@ -6,18 +6,18 @@ mod plain;
 mod resync;
 mod values;
 
-pub(super) use self::line::is_type;
+pub(in crate::protocols) use self::line::is_type;
 use self::line::{Line, is_bulk};
 use self::matching::is_refused_inside;
 pub(super) use self::resync::is_whole;
 use super::layout::{Command, Counters, LATENCY_BOUNDS};
-use super::{Redis, Subprogram, pass_unread, text};
+use super::{Redis, Subprogram, text};
 use crate::layout::Zeroes;
-use crate::layout::buckets::{add, bucket};
+use crate::layout::buckets::{add, observe};
 use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
 use crate::layout::names::Prefixes;
-use crate::stream::bytes::{Bytes, hide_field};
+use crate::stream::bytes::{Bytes, hide_field, pass};
 use crate::stream::carry::Carry;
 use crate::stream::lookups::{Found, LookupCounters, Lookups};
 use crate::stream::names::Names;
@@ -178,7 +178,7 @@ impl Redis {
             return 0;
         }
         if let Some(skip) = self.replies.unread() {
-            pass_unread(Some(skip), source);
+            pass(skip, source);
             return 0;
         }
         let Ok(available) = source.window(at) else { return Desync::code(Some(Desync::Unread)) };
@@ -234,7 +234,9 @@ impl Redis {
         replies.carry = Carry::EMPTY;
         replies.carried = 0;
         source.go_to(source.position() + replies.line.length.saturating_sub(before));
-        pass_unread(replies.unread(), source);
+        if let Some(skip) = replies.unread() {
+            pass(skip, source);
+        }
     }
 
     /// A line is there: a value's, which may be a reply, an element, or neither.
@@ -304,12 +306,8 @@ const fn counters(connection: &mut Connection) -> &mut Counters {
 
 impl LookupCounters for Counters {
     #[inline(always)]
-    fn note(&mut self, hits: u32, misses: u32, by_name: bool) {
-        if !by_name {
-            self.hits_other = self.hits_other.wrapping_add(hits);
-            self.misses_other = self.misses_other.wrapping_add(misses);
-        }
-        self.counted = self.counted.wrapping_add(hits).wrapping_add(misses);
+    fn fields(&mut self) -> [&mut u32; 3] {
+        [&mut self.hits_other, &mut self.misses_other, &mut self.counted]
     }
 }
 
@@ -323,12 +321,10 @@ fn count_error(lo: u64, hi: u64, connection: &mut Connection) {
 #[inline(always)]
 fn count_latency(code: u8, nanoseconds: u64, connection: &mut Connection) {
     let counters = connection.details.redis_mut();
-    let place = bucket(&LATENCY_BOUNDS, nanoseconds);
-    if code == Command::Get as u8 {
-        counters.get_ns = counters.get_ns.saturating_add(nanoseconds);
-        add(&mut counters.gets, place);
+    let (sum, counts) = if code == Command::Get as u8 {
+        (&mut counters.get_ns, &mut counters.gets)
     } else {
-        counters.set_ns = counters.set_ns.saturating_add(nanoseconds);
-        add(&mut counters.sets, place);
-    }
+        (&mut counters.set_ns, &mut counters.sets)
+    };
+    observe(&LATENCY_BOUNDS, nanoseconds, sum, counts);
 }

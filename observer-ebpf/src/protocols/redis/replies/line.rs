@@ -18,7 +18,7 @@ pub(super) const fn is_aggregate(kind: u8) -> bool {
 
 /// Whether a reply can start so.
 #[inline(always)]
-pub(in crate::protocols::redis) const fn is_type(kind: u8) -> bool {
+pub(in crate::protocols) const fn is_type(kind: u8) -> bool {
     is_bulk(kind) || is_aggregate(kind) || matches!(kind, b'+' | b'-' | b':' | b'_' | b'#' | b',' | b'(')
 }
 
