@@ -4,6 +4,7 @@
 //! To add one: a folder here, with its totals and its families, and its line below.
 
 pub mod http;
+pub mod keys;
 pub mod memcached;
 pub mod postgres;
 pub mod redis;

@@ -6,11 +6,11 @@ use super::Totals;
 use crate::ledger::View;
 use crate::metrics::SERVER_LABELS as LABELS;
 use crate::metrics::family::{Families, SECOND_NS, bounds, seconds};
+use crate::protocols::keys;
 
 const LATENCY_BOUNDS: [f64; 5] = bounds(&layout::LATENCY_BOUNDS, SECOND_NS);
 
 const COMMAND_LABELS: &[&str] = &["process", "container", "role", "server", "command"];
-const PREFIX_LABELS: &[&str] = &["process", "container", "role", "server", "cache_key_prefix"];
 
 families! {
     /// Families of memcached.
@@ -18,12 +18,12 @@ families! {
     COMMANDS = counter("observer_memcached_commands_total", COMMAND_LABELS, "Commands sent to the server.");
     HITS = counter(
         "observer_memcached_hits_total",
-        PREFIX_LABELS,
+        keys::LABELS,
         "Keys found, by the replies to get, gets, gat, gats and mg.",
     );
     MISSES = counter(
         "observer_memcached_misses_total",
-        PREFIX_LABELS,
+        keys::LABELS,
         "Keys not found, by the replies to get, gets, gat, gats and mg.",
     );
     LATENCIES = histogram(
@@ -54,11 +54,7 @@ fn fill_server(families: &mut Families, labels: [&str; 4], totals: &Totals) {
     for (command, &count) in Command::ALL.into_iter().zip(&totals.commands) {
         families.of(&COMMANDS).count([process, container, role, server, command.name()], count);
     }
-    for (prefix, counts) in &totals.keys {
-        let labels = [process, container, role, server, prefix];
-        families.of(&HITS).count(labels, counts.hits);
-        families.of(&MISSES).count(labels, counts.misses);
-    }
+    totals.keys.fill(families, [&HITS, &MISSES], labels);
     let latencies =
         [(Command::Get, &totals.gets, totals.get_ns), (Command::Set, &totals.sets, totals.set_ns)];
     for (command, counts, nanoseconds) in latencies {
@@ -87,7 +83,7 @@ mod tests {
     fn a_server_reads_as_the_contract_says() {
         let group = Group { process: "app".to_owned(), container: String::new(), role: Role::Client };
         let mut totals = Totals {
-            keys: BTreeMap::from([("user".into(), KeyCounts { hits: 12, misses: 88 })]),
+            keys: [("user", KeyCounts { hits: 12, misses: 88 })].into(),
             gets: [1, 0, 0, 0, 0, 1],
             get_ns: 20_050_000,
             unmatched: 3,

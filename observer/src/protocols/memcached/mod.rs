@@ -2,21 +2,20 @@
 
 pub mod families;
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use observer_ebpf::layout::names::KeyCounts;
-use observer_ebpf::protocols::memcached::layout::{COMMANDS, Counters, LATENCY_BUCKETS};
+use observer_ebpf::protocols::memcached::layout::{COMMANDS, LATENCY_BUCKETS};
 
 use super::Seen;
+use super::keys::Keys;
 use crate::counts::add_all;
-use crate::names;
 
 /// Sums over sessions.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Totals {
     /// Keys found and not found, by their prefix.
-    pub keys: BTreeMap<Rc<str>, KeyCounts>,
+    pub keys: Keys,
     /// `get` and its kin by latency.
     pub gets: [u64; LATENCY_BUCKETS],
     /// Nanoseconds of all.
@@ -31,20 +30,6 @@ pub struct Totals {
     pub unmatched: u64,
 }
 
-impl Default for Totals {
-    fn default() -> Self {
-        Self {
-            keys: BTreeMap::new(),
-            gets: [0; LATENCY_BUCKETS],
-            get_ns: 0,
-            sets: [0; LATENCY_BUCKETS],
-            set_ns: 0,
-            commands: [0; COMMANDS],
-            unmatched: 0,
-        }
-    }
-}
-
 impl super::Totals for Totals {
     fn add(&mut self, seen: &Seen<'_>) {
         let counters = seen.connection.memcached();
@@ -54,20 +39,14 @@ impl super::Totals for Totals {
         self.set_ns += counters.set_ns;
         add_all(&mut self.commands, &counters.commands);
         self.unmatched += u64::from(counters.unmatched);
-        let Counters { hits_other, misses_other, .. } = *counters;
-        if (hits_other, misses_other) != (0, 0) {
-            *self.keys.entry(names::OTHER.into()).or_default() +=
-                KeyCounts { hits: u64::from(hits_other), misses: u64::from(misses_other) };
-        }
+        self.keys.add_other(counters.hits_other, counters.misses_other);
     }
 
     fn add_open(&mut self, _seen: &Seen<'_>) {}
 
     fn add_totals(&mut self, other: &Self) {
         let Self { keys, gets, get_ns, sets, set_ns, commands, unmatched } = other;
-        for (prefix, &counts) in keys {
-            *self.keys.entry(Rc::clone(prefix)).or_default() += counts;
-        }
+        self.keys.add_all(keys);
         add_all(&mut self.gets, gets);
         self.get_ns += get_ns;
         add_all(&mut self.sets, sets);
@@ -77,6 +56,6 @@ impl super::Totals for Totals {
     }
 
     fn add_keys(&mut self, _server: &Rc<str>, prefix: &Rc<str>, counts: KeyCounts) {
-        *self.keys.entry(Rc::clone(prefix)).or_default() += counts;
+        self.keys.add(prefix, counts);
     }
 }

@@ -7,6 +7,7 @@ use super::info::InfoPoll;
 use crate::ledger::View;
 use crate::metrics::SERVER_LABELS as LABELS;
 use crate::metrics::family::{Families, SECOND_NS, Value, bounds, seconds};
+use crate::protocols::keys;
 
 /// Milliseconds of a second.
 const SECOND_MS: u64 = 1_000;
@@ -15,8 +16,6 @@ const LATENCY_BOUNDS: [f64; 5] = bounds(&layout::LATENCY_BOUNDS, SECOND_NS);
 const SIZE_BOUNDS: [f64; 8] = bounds(&layout::SIZE_BOUNDS, 1);
 const TTL_BOUNDS: [f64; 8] = bounds(&layout::TTL_BOUNDS, SECOND_MS);
 
-const PREFIX_LABELS: &[&str] = &["process", "container", "role", "server", "cache_key_prefix"];
-
 families! {
     /// Families of Redis.
     FAMILIES:
@@ -24,12 +23,12 @@ families! {
     IDLE = gauge("redis_connections_idle", LABELS, "Redis connections without an unanswered command.");
     HITS = counter(
         "redis_cache_hits_total",
-        PREFIX_LABELS,
+        keys::LABELS,
         "Keys found, by the replies to GET, MGET, HGET, GETEX, GETDEL and EXISTS.",
     );
     MISSES = counter(
         "redis_cache_misses_total",
-        PREFIX_LABELS,
+        keys::LABELS,
         "Keys not found, by the replies to GET, MGET, HGET, GETEX, GETDEL and EXISTS.",
     );
     GETS = histogram("redis_get_latency_seconds", &LATENCY_BOUNDS, LABELS, "Time from a GET to its reply.");
@@ -105,11 +104,7 @@ fn fill_server(families: &mut Families, labels: [&str; 4], totals: &Totals) {
     families.of(&ACTIVE).push(labels, Value::Gauge(totals.open.active as f64));
     families.of(&IDLE).push(labels, Value::Gauge(totals.open.idle as f64));
     let [process, container, role, server] = labels;
-    for (prefix, counts) in &totals.keys {
-        let labels = [process, container, role, server, prefix];
-        families.of(&HITS).count(labels, counts.hits);
-        families.of(&MISSES).count(labels, counts.misses);
-    }
+    totals.keys.fill(families, [&HITS, &MISSES], labels);
     families.of(&GETS).observe(labels, &totals.gets, seconds(totals.get_ns));
     families.of(&SETS).observe(labels, &totals.sets, seconds(totals.set_ns));
     families.of(&SIZES).observe(labels, &totals.sizes, totals.value_bytes as f64);
@@ -153,9 +148,7 @@ mod tests {
         let group = Group { process: "app".to_owned(), container: String::new(), role: Role::Client };
         let keys = |hits, misses| KeyCounts { hits, misses };
         let mut totals = Totals {
-            keys: [("none", keys(1, 0)), ("other", keys(6, 3)), ("user", keys(12, 88))]
-                .map(|(prefix, counts)| (prefix.into(), counts))
-                .into(),
+            keys: [("none", keys(1, 0)), ("other", keys(6, 3)), ("user", keys(12, 88))].into(),
             gets: [1, 0, 0, 0, 0, 1],
             get_ns: 20_050_000,
             ttl_ms: 1_500,

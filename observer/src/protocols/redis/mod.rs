@@ -4,27 +4,25 @@ pub mod ask;
 pub mod families;
 pub mod info;
 
-use std::collections::BTreeMap;
-
 use std::rc::Rc;
 
 use observer_ebpf::layout::Protocol;
 use observer_ebpf::layout::connection::{Connection, Phase};
 use observer_ebpf::layout::names::KeyCounts;
 use observer_ebpf::protocols::redis::layout::{
-    COMMANDS, Counters, ERROR_KINDS, LATENCY_BUCKETS, SIZE_BUCKETS, State, TTL_BUCKETS,
+    COMMANDS, ERROR_KINDS, LATENCY_BUCKETS, SIZE_BUCKETS, State, TTL_BUCKETS,
 };
 
 use self::info::Info;
 use super::Seen;
+use super::keys::Keys;
 use crate::counts::add_all;
-use crate::names;
 
 /// Sums over sessions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Totals {
     /// Keys found and not found, by their prefix.
-    pub keys: BTreeMap<Rc<str>, KeyCounts>,
+    pub keys: Keys,
     /// `GET`s by latency.
     pub gets: [u64; LATENCY_BUCKETS],
     /// Nanoseconds of all.
@@ -67,7 +65,7 @@ pub struct Open {
 impl Default for Totals {
     fn default() -> Self {
         Self {
-            keys: BTreeMap::new(),
+            keys: Keys::default(),
             gets: [0; LATENCY_BUCKETS],
             get_ns: 0,
             sets: [0; LATENCY_BUCKETS],
@@ -101,11 +99,7 @@ impl super::Totals for Totals {
         self.ttl_ms += counters.ttl_ms;
         self.writes_without_ttl += u64::from(counters.writes_without_ttl);
         self.unmatched += u64::from(counters.unmatched);
-        let Counters { hits_other, misses_other, .. } = *counters;
-        if (hits_other, misses_other) != (0, 0) {
-            let counts = KeyCounts { hits: u64::from(hits_other), misses: u64::from(misses_other) };
-            *self.keys.entry(names::OTHER.into()).or_default() += counts;
-        }
+        self.keys.add_other(counters.hits_other, counters.misses_other);
         self.info = self.info.newest(Info::of(seen.connection));
     }
 
@@ -131,9 +125,7 @@ impl super::Totals for Totals {
             info,
             open: Open { active, idle },
         } = other;
-        for (prefix, &counts) in keys {
-            *self.keys.entry(Rc::clone(prefix)).or_default() += counts;
-        }
+        self.keys.add_all(keys);
         add_all(&mut self.gets, gets);
         self.get_ns += get_ns;
         add_all(&mut self.sets, sets);
@@ -152,7 +144,7 @@ impl super::Totals for Totals {
     }
 
     fn add_keys(&mut self, _server: &Rc<str>, prefix: &Rc<str>, counts: KeyCounts) {
-        *self.keys.entry(Rc::clone(prefix)).or_default() += counts;
+        self.keys.add(prefix, counts);
     }
 }
 
@@ -214,7 +206,7 @@ mod tests {
         }
         assert_eq!(totals.commands[Command::Get as usize], 2 * u64::from(u32::MAX));
         assert_eq!((totals.gets[1], totals.get_ns), (4, 1_000_000));
-        assert_eq!(totals.keys[names::OTHER], KeyCounts { hits: 6, misses: 8 });
+        assert_eq!(totals.keys, [(names::OTHER, KeyCounts { hits: 6, misses: 8 })].into());
         let told = |at_ns, value| Some(Told { at_ns, value });
         let Info { memory_used, memory_limit, evicted_keys, .. } = totals.info;
         assert_eq!([memory_used, memory_limit, evicted_keys], [told(9, 1024), told(9, 4096), told(7, 5)]);
