@@ -82,15 +82,13 @@ fn calls(input: &Input) -> Vec<(bool, Vec<u8>)> {
             }
         };
         match calls.last_mut() {
-            Some((same, before)) if *same == server && input.joins >> (place % 32) & 1 != 0 => before.extend(bytes),
+            Some((same, before)) if *same == server && input.joins >> (place % 32) & 1 != 0 => {
+                before.extend(bytes)
+            }
             _ => calls.push((server, bytes)),
         }
     }
     calls
-}
-
-fn call(observed: &mut Observed, server: bool, bytes: &[u8]) {
-    if server { observed.server(bytes) } else { observed.client(bytes) }
 }
 
 fn assert_same(split: &Observed, whole: &Observed) {
@@ -111,31 +109,17 @@ fuzz_target!(|input: Input| {
     let mut cuts = input.cuts.iter().cycle();
     for (server, bytes) in calls(&input) {
         let was_told = whole.connection.pending == 0;
-        call(&mut whole, server, &bytes);
+        whole.by(server, &bytes);
         if !split.desyncs.is_empty() || !whole.desyncs.is_empty() {
             // From the first one on, where calls start matters.
             continue;
         }
         // What the first reply is, is told by as much of it as comes at once.
-        let parts: Vec<&[u8]> = if server && !was_told {
+        if server && !was_told {
             split.buffer = 1024;
-            vec![&bytes]
+            split.by(server, &bytes);
         } else {
-            let mut rest = &bytes[..];
-            let mut parts = Vec::new();
-            while !rest.is_empty() {
-                let &(length, buffer) = cuts.next().expect("six, round and round");
-                split.buffer = u32::from(buffer);
-                let (part, behind) = rest.split_at((usize::from(length) + 1).min(rest.len()));
-                parts.push(part);
-                rest = behind;
-            }
-            parts
-        };
-        for part in parts {
-            if split.desyncs.is_empty() {
-                call(&mut split, server, part);
-            }
+            split.by_cuts(server, &bytes, &mut cuts);
         }
         assert_eq!(split.desyncs.is_empty(), whole.desyncs.is_empty());
         // A meta command behind a quiet one may put the server's stream out of sync, from its next call on.

@@ -116,10 +116,6 @@ fn calls(input: &Input) -> Vec<(bool, Vec<u8>, u64)> {
     calls
 }
 
-fn call(observed: &mut Observed, server: bool, bytes: &[u8]) {
-    if server { observed.server(bytes) } else { observed.client(bytes) }
-}
-
 fn assert_same(split: &Observed, whole: &Observed) {
     assert_eq!(split.connection.postgres(), whole.connection.postgres());
     assert_eq!(split.protocol(), whole.protocol());
@@ -138,19 +134,12 @@ fuzz_target!(|input: Input| {
     for (server, bytes, wait) in calls(&input) {
         whole.now_ns += wait;
         split.now_ns += wait;
-        call(&mut whole, server, &bytes);
+        whole.by(server, &bytes);
         if !split.desyncs.is_empty() {
             // From the first one on, where calls start matters.
             continue;
         }
-        let mut rest = &bytes[..];
-        while !rest.is_empty() && split.desyncs.is_empty() {
-            let &(length, buffer) = cuts.next().expect("six, round and round");
-            let (part, behind) = rest.split_at((usize::from(length) + 1).min(rest.len()));
-            split.buffer = u32::from(buffer);
-            call(&mut split, server, part);
-            rest = behind;
-        }
+        split.by_cuts(server, &bytes, &mut cuts);
         assert_same(&split, &whole);
     }
     for mut observed in [whole, split] {

@@ -92,10 +92,6 @@ fn calls(input: &Input) -> Vec<(bool, Vec<u8>)> {
     calls
 }
 
-fn call(observed: &mut Observed, server: bool, bytes: &[u8]) {
-    if server { observed.server(bytes) } else { observed.client(bytes) }
-}
-
 fn assert_same(split: &Observed, whole: &Observed) {
     assert_eq!(split.connection.redis(), whole.connection.redis());
     assert_eq!(split.keys, whole.keys);
@@ -112,19 +108,12 @@ fuzz_target!(|input: Input| {
     split.poison = 0x5A;
     let mut cuts = input.cuts.iter().cycle();
     for (server, bytes) in calls(&input) {
-        call(&mut whole, server, &bytes);
+        whole.by(server, &bytes);
         if !split.desyncs.is_empty() || !whole.desyncs.is_empty() {
             // From the first one on, where calls start matters.
             continue;
         }
-        let mut rest = &bytes[..];
-        while !rest.is_empty() && split.desyncs.is_empty() {
-            let &(length, buffer) = cuts.next().expect("six, round and round");
-            let (part, behind) = rest.split_at((usize::from(length) + 1).min(rest.len()));
-            split.buffer = u32::from(buffer);
-            call(&mut split, server, part);
-            rest = behind;
-        }
+        split.by_cuts(server, &bytes, &mut cuts);
         assert!(split.desyncs.is_empty());
         assert_same(&split, &whole);
     }

@@ -7,7 +7,8 @@ mod memcached;
 
 use std::collections::BTreeMap;
 
-use common::{Call, parts};
+use common::caches::prefix;
+use common::{Call, lengths, parts};
 use memcache_proto::{Command, Response};
 use memcached::{Outcome, observed};
 use observer_ebpf::layout::{Protocol, Role};
@@ -99,15 +100,6 @@ struct Model {
     sets: u32,
 }
 
-fn prefix(key: &[u8]) -> String {
-    match key.iter().position(|&byte| byte == b':') {
-        None => "none".to_owned(),
-        Some(0) => "other".to_owned(),
-        Some(length) if length > 32 => "other".to_owned(),
-        Some(length) => String::from_utf8(key[..length].to_vec()).expect("ASCII"),
-    }
-}
-
 impl Model {
     fn look_up(&mut self, keys: &[&[u8]], response: &Response) {
         let Response::Values(values) = response else { return };
@@ -184,11 +176,7 @@ proptest! {
             model.read(&asked, &answered);
             for (server, bytes) in [(false, asked), (true, answered)] {
                 now_ns += 50_000;
-                let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len())).collect();
-                places.sort_unstable();
-                let mut before = 0;
-                let lengths: Vec<usize> =
-                    places.iter().map(|&place| core::mem::replace(&mut before, place).abs_diff(place)).collect();
+                let lengths = lengths(cuts.iter().map(|cut| cut.index(bytes.len())));
                 parts(&mut observed, &Call { server, bytes, now_ns }, &lengths);
             }
         }
@@ -229,7 +217,7 @@ proptest! {
                 observed.server(b"VERSION 1\r\n");
             }
             for (server, bytes) in &steps {
-                if *server { observed.server(bytes) } else { observed.client(bytes) }
+                observed.by(*server, bytes);
             }
             observed
         });

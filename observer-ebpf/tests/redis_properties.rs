@@ -7,7 +7,8 @@ mod resp;
 
 use std::collections::BTreeMap;
 
-use common::{Call, parts};
+use common::caches::prefix;
+use common::{Call, lengths, parts};
 use observer_ebpf::layout::{Protocol, Role};
 use observer_ebpf::protocols::redis::layout::{Command, ErrorKind};
 use proptest::collection::vec;
@@ -134,15 +135,6 @@ struct Model {
     commands: BTreeMap<String, u32>,
     errors: BTreeMap<String, u32>,
     values: u64,
-}
-
-fn prefix(key: &[u8]) -> String {
-    match key.iter().position(|&byte| byte == b':') {
-        None => "none".to_owned(),
-        Some(0) => "other".to_owned(),
-        Some(length) if length > 32 => "other".to_owned(),
-        Some(length) => String::from_utf8(key[..length].to_vec()).expect("ASCII"),
-    }
 }
 
 impl Model {
@@ -277,13 +269,8 @@ proptest! {
         observed.passing = passing;
         observed.poison = poison;
         for (call, at) in calls.iter().zip(0..) {
-            let mut places: Vec<usize> =
-                cuts.iter().skip(at % 3).step_by(3).map(|cut| cut.index(call.bytes.len())).collect();
-            places.sort_unstable();
-            let mut before = 0;
-            let lengths: Vec<usize> =
-                places.iter().map(|&place| core::mem::replace(&mut before, place).abs_diff(place)).collect();
-            parts(&mut observed, call, &lengths);
+            let cuts = cuts.iter().skip(at % 3).step_by(3).map(|cut| cut.index(call.bytes.len()));
+            parts(&mut observed, call, &lengths(cuts));
         }
         let outcome = outcome(&observed);
         prop_assert_eq!(&outcome.desyncs, &[]);
@@ -324,7 +311,7 @@ proptest! {
             observed.poison = poison;
             observed.client(&command(&[b"PING"]));
             for (server, bytes) in &steps {
-                if *server { observed.server(bytes) } else { observed.client(bytes) }
+                observed.by(*server, bytes);
             }
             observed
         });

@@ -17,13 +17,17 @@ pub(crate) fn parts(observed: &mut Observed, call: &Call, lengths: &[usize]) {
     let mut rest = &call.bytes[..];
     for &length in lengths.iter().chain([&usize::MAX]) {
         let (part, behind) = rest.split_at(length.min(rest.len()));
-        if call.server {
-            observed.server(part);
-        } else {
-            observed.client(part);
-        }
+        observed.by(call.server, part);
         rest = behind;
     }
+}
+
+/// The lengths of the parts that cuts at these places make, but for the last part.
+pub(crate) fn lengths(cuts: impl Iterator<Item = usize>) -> Vec<usize> {
+    let mut cuts: Vec<usize> = cuts.collect();
+    cuts.sort_unstable();
+    let mut before = 0;
+    cuts.into_iter().map(|cut| cut - core::mem::replace(&mut before, cut)).collect()
 }
 
 /// Feeds all calls whole.

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 #![allow(unused_imports, reason = "each test binary uses a part of it")]
 
+pub(crate) mod caches;
 mod calls;
 mod observed;
 pub(crate) mod recording;
@@ -10,7 +11,7 @@ mod reference;
 mod source;
 mod wire;
 
-pub(crate) use calls::{Call, observe, parts, recorded};
+pub(crate) use calls::{Call, lengths, observe, parts, recorded};
 pub(crate) use observed::Observed;
 pub(crate) use reference::{Reference, refer};
 pub(crate) use source::{Buffers, Keys};

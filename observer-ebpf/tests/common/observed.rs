@@ -131,6 +131,27 @@ impl Observed {
         self.call(self.role.request_direction().opposite(), bytes);
     }
 
+    /// A call by the server's process, or by the client's.
+    pub(crate) fn by(&mut self, server: bool, bytes: &[u8]) {
+        if server { self.server(bytes) } else { self.client(bytes) }
+    }
+
+    /// The same in calls and buffers of these lengths, round and round, as long as the streams are in sync.
+    pub(crate) fn by_cuts<'a>(
+        &mut self,
+        server: bool,
+        mut bytes: &[u8],
+        cuts: &mut impl Iterator<Item = &'a (u8, u8)>,
+    ) {
+        while !bytes.is_empty() && self.desyncs.is_empty() {
+            let &(length, buffer) = cuts.next().expect("they go round and round");
+            let (part, behind) = bytes.split_at((usize::from(length) + 1).min(bytes.len()));
+            self.buffer = u32::from(buffer);
+            self.by(server, part);
+            bytes = behind;
+        }
+    }
+
     pub(crate) fn miss(&mut self, direction: Direction, bytes: u64, why: Desync) -> Option<Desync> {
         self.session.miss(direction, bytes, why, &mut self.connection)
     }

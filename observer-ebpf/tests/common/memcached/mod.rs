@@ -6,35 +6,19 @@ mod sessions;
 
 use std::collections::BTreeMap;
 
-use observer_ebpf::layout::losses::Desync;
-use observer_ebpf::layout::{Protocol, Role};
+use observer_ebpf::layout::Role;
 use observer_ebpf::protocols::memcached::layout::{Command, Counters};
 
 pub(crate) use self::sessions::SESSIONS;
-use crate::common::{Call, Observed, parts};
+pub(crate) use crate::common::caches::fresh as observed;
+use crate::common::{Call, Observed, caches, parts};
 
 /// All that is known of a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Outcome {
-    pub(crate) protocol: Protocol,
-    pub(crate) lost: [u8; 2],
-    pub(crate) pending: u8,
-    pub(crate) counters: Counters,
-    /// Found and not found, by prefix.
-    pub(crate) keys: BTreeMap<String, (u64, u64)>,
-    pub(crate) desyncs: Vec<Desync>,
-}
+pub(crate) type Outcome = caches::Outcome<Counters>;
 
 impl Outcome {
     pub(crate) fn of(observed: &Observed) -> Self {
-        Self {
-            protocol: observed.protocol(),
-            lost: observed.connection.lost,
-            pending: observed.connection.pending,
-            counters: *observed.connection.memcached(),
-            keys: observed.keys.by_prefix(),
-            desyncs: observed.desyncs.clone(),
-        }
+        Self::new(observed, *observed.connection.memcached())
     }
 
     /// Commands sent, by name.
@@ -45,14 +29,6 @@ impl Outcome {
             .map(|(command, count)| (command.name().to_owned(), count))
             .collect()
     }
-}
-
-/// A connection from its first byte on.
-pub(crate) fn observed(role: Role) -> Observed {
-    let mut observed = Observed::new(role);
-    observed.connection.id = 7;
-    observed.connection.pending = 1;
-    observed
 }
 
 /// Calls of a session, 1,000 ns apart: what a client writes, and what the server answers.
