@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::agent::Agent;
 use crate::metrics::{self, Metrics};
-use crate::programs::free_port;
+use crate::programs::{self, free_port};
 use crate::websocket::unique_name;
 
 /// How long it may take to start.
@@ -34,13 +34,8 @@ impl Server {
         let directory = tempfile::tempdir()?;
         let process = unique_name("mc");
         let port = free_port()?;
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let program = std::env::split_paths(&path).map(|folder| folder.join("memcached"));
-        let program = program.into_iter().find(|path| path.is_file()).context("no memcached on PATH")?;
-        // A link, under whose name it runs.
-        let link = directory.path().join(&process);
-        std::os::unix::fs::symlink(program, &link)?;
-        let mut command = Command::new(&link);
+        let link = programs::named(&programs::installed("memcached")?, directory.path(), &process)?;
+        let mut command = Command::new(link);
         command.args([
             "--user",
             "nobody",
@@ -166,6 +161,9 @@ pub type View = crate::shown::View<Memcached>;
 #[derive(Debug)]
 pub enum Memcached {}
 
+/// Families of keys found and not found.
+const KEYS: [&str; 2] = ["observer_memcached_hits_total", "observer_memcached_misses_total"];
+
 impl View {
     /// Both sides of what a process has to do with a server.
     pub fn both(process: &str, server: &Server) -> [Self; 2] {
@@ -174,21 +172,12 @@ impl View {
 
     /// Keys found and not found so far, by prefix.
     pub fn prefixes(&self, metrics: &Metrics) -> BTreeMap<String, [f64; 2]> {
-        let mut prefixes = BTreeMap::<String, [f64; 2]>::new();
-        for (at, name) in
-            ["observer_memcached_hits_total", "observer_memcached_misses_total"].iter().enumerate()
-        {
-            for (prefix, count) in self.by(metrics, name, "cache_key_prefix") {
-                prefixes.entry(prefix).or_default()[at] += count;
-            }
-        }
-        prefixes
+        self.pairs_by(metrics, KEYS, "cache_key_prefix")
     }
 
     /// Keys found and not found so far.
     pub fn keys(&self, metrics: &Metrics) -> [f64; 2] {
-        ["observer_memcached_hits_total", "observer_memcached_misses_total"]
-            .map(|name| self.sum(metrics, name, &[]))
+        KEYS.map(|name| self.sum(metrics, name, &[]))
     }
 
     /// Commands so far, but for those that a server is asked for its numbers with.

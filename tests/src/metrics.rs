@@ -100,6 +100,11 @@ pub fn desyncs(metrics: &Metrics, protocol: &str) -> f64 {
     metrics.sum("observer_desyncs_total", &[("protocol", protocol)])
 }
 
+/// Bytes that the processes of a name have sent or received.
+pub fn bytes(metrics: &Metrics, process: &str, direction: &str) -> f64 {
+    metrics.sum("observer_bytes_total", &[("process", process), ("direction", direction)])
+}
+
 /// Bytes that were counted and could not be read, for a reason.
 pub fn unparsed(metrics: &Metrics, reason: &str) -> f64 {
     metrics.sum("observer_unparsed_bytes_total", &[("reason", reason)])

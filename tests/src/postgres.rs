@@ -15,6 +15,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail, ensure};
 
+use crate::programs;
+
 /// Below it, Debian keeps a directory for each version: what the server consists of is not on `PATH`.
 const VERSIONS: &str = "/usr/lib/postgresql";
 /// Who the server runs as; it refuses root. Its own user is there only where its package is installed.
@@ -33,10 +35,7 @@ pub fn program(name: &str) -> anyhow::Result<PathBuf> {
 
 /// A link to one of its programs, which then runs under the link's name.
 pub fn named(directory: &Path, program_name: &str, name: &str) -> anyhow::Result<PathBuf> {
-    ensure!(name.len() < 16, "{name} is too long for a process's name");
-    let link = directory.join(name);
-    std::os::unix::fs::symlink(program(program_name)?, &link)?;
-    Ok(link)
+    programs::named(&program(program_name)?, directory, name)
 }
 
 /// The numbers of the server's user and its group.

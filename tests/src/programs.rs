@@ -13,6 +13,25 @@ pub fn environment() -> anyhow::Result<PathBuf> {
     Ok(PathBuf::from(path.context("OBSERVER_TEST_ENV is not set; run: cargo xtask test")?))
 }
 
+/// A program where any is.
+pub fn installed(name: &str) -> anyhow::Result<PathBuf> {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    // Where Debian has nginx, which is not on everybody's PATH.
+    let mut found =
+        std::env::split_paths(&folders).chain(["/usr/sbin".into()]).map(|folder| folder.join(name));
+    found
+        .find(|path| path.is_file())
+        .with_context(|| format!("{name} is not installed; run: cargo xtask setup"))
+}
+
+/// A link to a program, which then runs under the link's name.
+pub fn named(program: &Path, directory: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    anyhow::ensure!(name.len() < 16, "{name} is too long for a process's name");
+    let link = directory.join(name);
+    std::os::unix::fs::symlink(program, &link)?;
+    Ok(link)
+}
+
 /// A program that a test talks to by lines. Dropping it ends it.
 #[derive(Debug)]
 pub struct Program {

@@ -106,20 +106,11 @@ impl Puppet {
     }
 }
 
-/// A client and a server with one connection: `one` to both.
-pub fn connected(names: [&str; 2]) -> anyhow::Result<(Puppet, Puppet)> {
+/// A client and a server with one connection: `one` to both; and the port that it was made to.
+pub fn connected(names: [&str; 2]) -> anyhow::Result<(Puppet, Puppet, u16)> {
     let (mut client, mut server) = (Puppet::start(names[0])?, Puppet::start(names[1])?);
     let port = server.listen()?;
     client.run(&format!("one = connect(('127.0.0.1', {port}))"))?;
     server.run("one = listener.accept()[0]")?;
-    Ok((client, server))
-}
-
-/// The same, with a WebSocket handshake.
-pub fn upgraded(names: [&str; 2]) -> anyhow::Result<(Puppet, Puppet)> {
-    let (mut client, mut server) = connected(names)?;
-    client.run("ask_upgrade(one)")?;
-    server.run("grant_upgrade(one)")?;
-    client.run("finish_upgrade(one)")?;
-    Ok((client, server))
+    Ok((client, server, port))
 }

@@ -71,6 +71,17 @@ impl<P> View<P> {
         counts
     }
 
+    /// The values of two families by one of their labels.
+    pub fn pairs_by(&self, metrics: &Metrics, names: [&str; 2], label: &str) -> BTreeMap<String, [f64; 2]> {
+        let mut pairs = BTreeMap::<String, [f64; 2]>::new();
+        for (at, name) in names.into_iter().enumerate() {
+            for (value, count) in self.by(metrics, name, label) {
+                pairs.entry(value).or_default()[at] += count;
+            }
+        }
+        pairs
+    }
+
     /// Waits until something is as expected, and still is a little later.
     pub fn expect<T: PartialEq + Debug>(
         &self,

@@ -13,17 +13,8 @@ use observer_tests::agent::Agent;
 use observer_tests::metrics::{Metrics, Sample};
 use observer_tests::programs::free_port;
 use observer_tests::puppet::Puppet;
+use observer_tests::talk::Talk;
 use serde_json::Value;
-
-/// A client and a server with a WebSocket connection: `one` to both.
-fn upgraded(names: [&str; 2]) -> anyhow::Result<(Puppet, Puppet)> {
-    let (mut client, mut server) = (Puppet::start(names[0])?, Puppet::start(names[1])?);
-    let port = server.listen()?;
-    client.run(&format!("one = connect(('127.0.0.1', {port})); ask_upgrade(one)"))?;
-    server.run("one = listener.accept()[0]; grant_upgrade(one)")?;
-    client.run("finish_upgrade(one)")?;
-    Ok((client, server))
-}
 
 /// Provokes every family that there is.
 fn everything(client: &mut Puppet, server: &mut Puppet) -> anyhow::Result<()> {
@@ -105,7 +96,7 @@ fn only_reading_is_allowed() -> anyhow::Result<()> {
 #[test]
 fn events_tell_who_sent_what_to_whom() -> anyhow::Result<()> {
     let agent = Agent::start(&["--oversized", "medium=1000,large=2000,huge=3000"])?;
-    let (mut client, mut server) = upgraded(["event-client", "event-server"])?;
+    let Talk { mut client, mut server } = Talk::open(["event-client", "event-server"])?;
     client.run(
         "one.sendall(frame(1500, True)); one.sendall(frame(999, True)); one.sendall(frame(3000, True))",
     )?;
@@ -177,7 +168,7 @@ fn rates_of_flows() -> anyhow::Result<()> {
     // For all flows of the host: others may be faster.
     let agent = Agent::start(&["--flow-series", "100000"])?;
     let without = Agent::start(&["--flow-series", "0"])?;
-    let (mut client, mut server) = upgraded(["rate-client", "rate-server"])?;
+    let Talk { mut client, mut server } = Talk::open(["rate-client", "rate-server"])?;
     server.tell("receive_to_end(one)")?;
     client.tell("send_steadily(one, frame(492, True), 0.02, 14)")?;
     sleep(Duration::from_secs(13));
@@ -244,14 +235,14 @@ mod without_redis {
 
     use anyhow::Context as _;
 
-    use super::{Agent, Command, Duration, Metrics, Stdio, everything, sleep, upgraded};
+    use super::{Agent, Command, Duration, Metrics, Stdio, Talk, everything, sleep};
 
     #[test]
     fn promtool_accepts_all_of_it() -> anyhow::Result<()> {
         // Few series, so that some are folded.
         for arguments in [&["--max-series", "2"][..], &[]] {
             let agent = Agent::start(arguments)?;
-            let (mut client, mut server) = upgraded(["all-client", "all-server"])?;
+            let Talk { mut client, mut server } = Talk::open(["all-client", "all-server"])?;
             everything(&mut client, &mut server)?;
             sleep(Duration::from_millis(1_500));
             let text = agent.get("/metrics")?;

@@ -5,12 +5,9 @@
 // takes: 12 s
 
 use observer_tests::agent::Agent;
-use observer_tests::metrics::{Metrics, unparsed};
-use observer_tests::puppet::{Puppet, connected, upgraded};
-
-fn bytes(metrics: &Metrics, process: &str, direction: &str) -> f64 {
-    metrics.sum("observer_bytes_total", &[("process", process), ("direction", direction)])
-}
+use observer_tests::metrics::{Metrics, bytes, unparsed};
+use observer_tests::puppet::{Puppet, connected};
+use observer_tests::talk::Talk;
 
 /// WebSocket connections that are out of sync, those of other processes of this host included.
 fn out_of_sync(metrics: &Metrics) -> f64 {
@@ -36,7 +33,7 @@ fn a_limit_that_the_host_is_past_already() -> anyhow::Result<()> {
 #[test]
 fn a_length_that_cannot_be_followed() -> anyhow::Result<()> {
     let agent = Agent::start(&[])?;
-    let (mut client, mut server) = upgraded(["long-client", "long-server"])?;
+    let Talk { mut client, mut server } = Talk::open(["long-client", "long-server"])?;
     client.run("one.sendall(frame(10, True))")?;
     server.run("receive([one], 16)")?;
     let labels = [("protocol", "websocket"), ("reason", "length")];
@@ -58,7 +55,7 @@ fn a_length_that_cannot_be_followed() -> anyhow::Result<()> {
 fn a_file_sent_as_a_payload() -> anyhow::Result<()> {
     const SIZE: u32 = 5_000_000;
     let agent = Agent::start(&[])?;
-    let (mut client, mut server) = upgraded(["file-client", "file-server"])?;
+    let Talk { mut client, mut server } = Talk::open(["file-client", "file-server"])?;
     let before = agent.scrape()?;
     client.tell(&format!("receive([one], {SIZE} + 10 + 22)"))?;
     server.run(&format!(
@@ -85,7 +82,7 @@ fn a_file_sent_as_a_payload() -> anyhow::Result<()> {
 #[test]
 fn a_file_sent_where_a_header_is_expected() -> anyhow::Result<()> {
     let agent = Agent::start(&[])?;
-    let (mut client, mut server) = upgraded(["head-client", "head-server"])?;
+    let Talk { mut client, mut server } = Talk::open(["head-client", "head-server"])?;
     let before = agent.scrape()?;
     // Zeroes: a header of zero bytes after another, were they read.
     server.run("send_file(one, 3000)")?;
@@ -102,7 +99,7 @@ fn a_file_sent_where_a_header_is_expected() -> anyhow::Result<()> {
 #[test]
 fn a_file_sent_as_the_first_bytes() -> anyhow::Result<()> {
     let agent = Agent::start(&[])?;
-    let (mut client, mut server) = connected(["sendf-client", "sendf-server"])?;
+    let (mut client, mut server, _) = connected(["sendf-client", "sendf-server"])?;
     let before = unparsed(&agent.scrape()?, "splice");
     client.run("send_file(one, 100000)")?;
     server.run("receive([one], 100000)")?;
@@ -118,7 +115,7 @@ fn a_file_sent_as_the_first_bytes() -> anyhow::Result<()> {
 fn bytes_spliced_from_a_socket() -> anyhow::Result<()> {
     const SIZE: u32 = 300_000;
     let agent = Agent::start(&[])?;
-    let (mut client, mut server) = connected(["splice-client", "splice-server"])?;
+    let (mut client, mut server, _) = connected(["splice-client", "splice-server"])?;
     client.run("send([one], 10)")?;
     server.run("receive([one], 10)")?;
     let before = unparsed(&agent.scrape()?, "splice");
@@ -153,7 +150,7 @@ fn a_websocket_that_ends_inside_a_frame() -> anyhow::Result<()> {
     // Inside the header, of 8 bytes, and inside the payload.
     for (number, part) in [1, 7, 8, 150].into_iter().enumerate() {
         let names = [format!("end-client-{number}"), format!("end-server-{number}")];
-        let (mut client, mut server) = upgraded([&names[0], &names[1]])?;
+        let Talk { mut client, mut server } = Talk::open([&names[0], &names[1]])?;
         client.run("one.sendall(frame(50, True))")?;
         server.run("receive([one], 56)")?;
         let before = agent.scrape()?;
@@ -187,7 +184,7 @@ fn a_websocket_that_ends_inside_a_frame() -> anyhow::Result<()> {
 #[test]
 fn io_uring_with_registered_buffers() -> anyhow::Result<()> {
     let agent = Agent::start(&[])?;
-    let (mut client, mut server) = connected(["ring-client", "ring-server"])?;
+    let (mut client, mut server, _) = connected(["ring-client", "ring-server"])?;
     for puppet in [&mut client, &mut server] {
         puppet.run("from rare_calls import *")?;
     }
@@ -207,7 +204,7 @@ fn io_uring_with_registered_buffers() -> anyhow::Result<()> {
 #[test]
 fn registered_buffers_inside_a_websocket() -> anyhow::Result<()> {
     let agent = Agent::start(&[])?;
-    let (mut client, mut server) = upgraded(["ringws-client", "ringws-server"])?;
+    let Talk { mut client, mut server } = Talk::open(["ringws-client", "ringws-server"])?;
     client.run("from rare_calls import *")?;
     let before = agent.scrape()?;
     client.run("ring_write_registered(one, frame(100, True))")?;
@@ -237,7 +234,7 @@ fn registered_buffers_inside_a_websocket() -> anyhow::Result<()> {
 #[test]
 fn a_32_bit_program() -> anyhow::Result<()> {
     let agent = Agent::start(&[])?;
-    let (mut client, mut server) = connected(["compat-client", "compat-server"])?;
+    let (mut client, mut server, _) = connected(["compat-client", "compat-server"])?;
     client.run("from rare_calls import *")?;
     let before = unparsed(&agent.scrape()?, "compat");
     client.run("program = compat_program(one.fileno(), filler(1000))")?;
@@ -260,7 +257,7 @@ fn a_32_bit_program() -> anyhow::Result<()> {
 #[test]
 fn several_messages_in_one_call() -> anyhow::Result<()> {
     let agent = Agent::start(&[])?;
-    let (mut client, mut server) = connected(["mmsg-client", "mmsg-server"])?;
+    let (mut client, mut server, _) = connected(["mmsg-client", "mmsg-server"])?;
     let before = unparsed(&agent.scrape()?, "other");
     assert_eq!(client.number("send_many(one, [filler(100), filler(2000), filler(3)])")?, 2103.0);
     server.run("receive([one], 2103)")?;
@@ -274,7 +271,7 @@ fn several_messages_in_one_call() -> anyhow::Result<()> {
 #[test]
 fn several_websocket_messages_in_one_call() -> anyhow::Result<()> {
     let agent = Agent::start(&[])?;
-    let (mut client, mut server) = upgraded(["mmws-client", "mmws-server"])?;
+    let Talk { mut client, mut server } = Talk::open(["mmws-client", "mmws-server"])?;
     let before = agent.scrape()?;
     client.run("send_many(one, [frame(100, True), frame(90, True)])")?;
     server.run("receive([one], 202)")?;
@@ -289,7 +286,7 @@ fn several_websocket_messages_in_one_call() -> anyhow::Result<()> {
 fn more_records_than_the_ring_holds() -> anyhow::Result<()> {
     const FRAMES: u32 = 10_000;
     let agent = Agent::start(&["--oversized", "medium=10,large=20,huge=30"])?;
-    let (mut client, mut server) = upgraded(["flood-client", "flood-server"])?;
+    let Talk { mut client, mut server } = Talk::open(["flood-client", "flood-server"])?;
     agent.scrape()?;
     agent.signal(libc::SIGSTOP)?;
     let flood = || -> anyhow::Result<()> {

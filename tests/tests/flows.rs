@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use observer_tests::agent::Agent;
 use observer_tests::crowd::Crowd;
 use observer_tests::namespace::Namespace;
-use observer_tests::puppet::Puppet;
+use observer_tests::puppet::{Puppet, connected};
 use observer_tests::ss::{self, Socket};
 use serde_json::Value;
 
@@ -54,15 +54,6 @@ fn assert_as_ss(agent: &Agent, namespace: Option<&str>, port: u16) -> anyhow::Re
         assert!(start.elapsed() < Duration::from_secs(5), "{}", differences.join("\n"));
         sleep(Duration::from_millis(300));
     }
-}
-
-/// A client and a server that have a connection, `one` to both, and its port.
-fn connected(names: [&str; 2]) -> anyhow::Result<(Puppet, Puppet, u16)> {
-    let (mut client, mut server) = (Puppet::start(names[0])?, Puppet::start(names[1])?);
-    let port = server.listen()?;
-    client.run(&format!("one = connect(('127.0.0.1', {port}))"))?;
-    server.run("one = listener.accept()[0]")?;
-    Ok((client, server, port))
 }
 
 #[test]

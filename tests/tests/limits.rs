@@ -7,12 +7,9 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use observer_tests::agent::Agent;
-use observer_tests::metrics::Metrics;
-use observer_tests::puppet::{Puppet, upgraded};
-
-fn bytes(metrics: &Metrics, process: &str, direction: &str) -> f64 {
-    metrics.sum("observer_bytes_total", &[("process", process), ("direction", direction)])
-}
+use observer_tests::metrics::{Metrics, bytes};
+use observer_tests::puppet::Puppet;
+use observer_tests::talk::Talk;
 
 #[test]
 fn connections_past_the_limit() -> anyhow::Result<()> {
@@ -54,7 +51,7 @@ fn connections_past_the_limit() -> anyhow::Result<()> {
 
 #[test]
 fn a_websocket_older_than_the_agent() -> anyhow::Result<()> {
-    let (mut client, mut server) = upgraded(["old-client", "old-server"])?;
+    let Talk { mut client, mut server } = Talk::open(["old-client", "old-server"])?;
     let agent = Agent::start(&[])?;
     let unsynchronised = |metrics: &Metrics| metrics.sum("observer_unsynchronised_connections", &[]);
     let labels = [("process", "old-client")];

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use observer_tests::agent::{Agent, binary, binary_for_anybody};
 use observer_tests::bpf::{Kind, Objects};
-use observer_tests::metrics::Metrics;
+use observer_tests::metrics::bytes;
 use observer_tests::puppet::Puppet;
 use observer_tests::service::{USER, Unit};
 
@@ -64,10 +64,6 @@ fn stranger(name: &str) -> anyhow::Result<Puppet> {
     let mut puppet = Puppet::start(name)?;
     puppet.run("os.setgroups([]); os.setgid(12345); os.setuid(12345)")?;
     Ok(puppet)
-}
-
-fn bytes(metrics: &Metrics, process: &str, direction: &str) -> f64 {
-    metrics.sum("observer_bytes_total", &[("process", process), ("direction", direction)])
 }
 
 /// What the agent counts of processes that were there before it, and of those that come, while they come and go.

@@ -4,12 +4,8 @@
 // takes: 8 s
 
 use observer_tests::agent::Agent;
-use observer_tests::metrics::Metrics;
+use observer_tests::metrics::{Metrics, bytes};
 use observer_tests::puppet::Puppet;
-
-fn bytes(metrics: &Metrics, process: &str, direction: &str) -> f64 {
-    metrics.sum("observer_bytes_total", &[("process", process), ("direction", direction)])
-}
 
 #[test]
 fn a_child_that_serves_what_its_parent_accepted() -> anyhow::Result<()> {

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use super::Address;
 use crate::held::Held;
+use crate::programs;
 use crate::websocket::unique_name;
 
 /// `redis-benchmark` under a name of its own.
@@ -45,7 +46,7 @@ impl Benchmark {
     pub fn new(target: &Address) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         let process = unique_name("rb");
-        std::os::unix::fs::symlink("/usr/bin/redis-benchmark", directory.path().join(&process))?;
+        programs::named(&programs::installed("redis-benchmark")?, directory.path(), &process)?;
         Ok(Self { directory, process, target: target.clone() })
     }
 

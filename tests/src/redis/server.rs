@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::Address;
 use super::wire::{Reply, Session};
-use crate::programs::free_port;
+use crate::programs::{self, free_port};
 use crate::websocket::unique_name;
 
 /// How long it may take to start.
@@ -50,9 +50,8 @@ impl Server {
         let path = directory.path();
         let process = unique_name("redis");
         let port = free_port()?;
-        // A link, under whose name it runs.
-        std::os::unix::fs::symlink("/usr/bin/redis-server", path.join(&process))?;
-        let mut command = Command::new(path.join(&process));
+        let mut command =
+            Command::new(programs::named(&programs::installed("redis-server")?, path, &process)?);
         command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]);
         command.arg("--unixsocket").arg(path.join("socket")).arg("--dir").arg(path);
         command.args(["--save", "", "--appendonly", "no", "--enable-debug-command", "yes"]);

@@ -101,6 +101,9 @@ pub type View = crate::shown::View<Redis>;
 #[derive(Debug)]
 pub enum Redis {}
 
+/// Families of keys found and not found.
+const KEYS: [&str; 2] = ["redis_cache_hits_total", "redis_cache_misses_total"];
+
 impl View {
     /// Both sides of what a process has to do with a server.
     pub fn both(process: &str, server: &Server) -> [Self; 2] {
@@ -118,18 +121,12 @@ impl View {
 
     /// Keys found and not found so far, by prefix.
     pub fn prefixes(&self, metrics: &Metrics) -> Prefixes {
-        let mut prefixes = Prefixes::new();
-        for (at, name) in ["redis_cache_hits_total", "redis_cache_misses_total"].iter().enumerate() {
-            for (prefix, count) in self.by(metrics, name, "cache_key_prefix") {
-                prefixes.entry(prefix).or_default()[at] += count;
-            }
-        }
-        prefixes
+        self.pairs_by(metrics, KEYS, "cache_key_prefix")
     }
 
     /// Keys found and not found so far.
     pub fn keys(&self, metrics: &Metrics) -> [f64; 2] {
-        ["redis_cache_hits_total", "redis_cache_misses_total"].map(|name| self.sum(metrics, name, &[]))
+        KEYS.map(|name| self.sum(metrics, name, &[]))
     }
 
     /// Commands so far, folded as [`Server::commands`] are.

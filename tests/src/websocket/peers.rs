@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::sides::Side;
 use super::traffic::{Opcode, Traffic};
 use super::unique_name;
-use crate::programs::Program;
+use crate::programs::{self, Program};
 
 /// What a script is written for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,7 +197,7 @@ impl Nginx {
 
     fn with(location: &str, worker: bool) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let port = crate::programs::free_port()?;
+        let port = programs::free_port()?;
         let path = folder.path().display();
         let master = if worker { "on" } else { "off" };
         std::fs::write(folder.path().join("index.html"), "here")?;
@@ -213,14 +213,8 @@ impl Nginx {
         );
         let file = folder.path().join("nginx.conf");
         std::fs::write(&file, configuration)?;
-        // A process is named after the file that it was started from.
         let name = unique_name("ngx");
-        let link = folder.path().join(&name);
-        let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
-            .chain(["/usr/sbin".into()])
-            .map(|folder| folder.join("nginx"))
-            .find(|path| path.exists());
-        std::os::unix::fs::symlink(found.ok_or_else(|| anyhow::anyhow!("nginx is not installed"))?, &link)?;
+        let link = programs::named(&programs::installed("nginx")?, folder.path(), &name)?;
         let program = Program::start(Command::new(link).arg("-p").arg(folder.path()).arg("-c").arg(file))?;
         let nginx = Self { program: Some(program), folder, name, port };
         for _ in 0..100 {
