@@ -5,7 +5,7 @@ mod inline;
 mod kinds;
 mod plain;
 
-pub(super) use self::kinds::{is_one, is_plainly_answered, is_subscription};
+pub(super) use self::kinds::{Kind, finds_one, is_subscription};
 use super::{COUNT_MAX, Header, LENGTH_MAX, Redis, Subprogram};
 use crate::layout::Zeroes;
 use crate::layout::connection::Connection;

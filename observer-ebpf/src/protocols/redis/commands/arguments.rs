@@ -1,6 +1,6 @@
 //! What is made of a command's arguments.
 
-use super::kinds::{is_key, is_left_alone, is_many, is_subscription, is_value, is_word, unit_of, waits};
+use super::kinds::{Argument, Kind, argument, is_subscription, unit_of};
 use super::{CommandField, SCAN_MAX, Unit, WORD_MAX, Wanted};
 use crate::layout::buckets::{add, bucket};
 use crate::layout::connection::Connection;
@@ -30,14 +30,19 @@ impl Redis {
                 look = CommandField::Name;
                 wanted = length;
             }
-        } else if is_key(code, index) {
-            look = CommandField::Key;
-            wanted = if length < KEY_MAX { length } else { KEY_MAX };
-        } else if is_value(code, index) {
-            count_value(connection, length);
-        } else if is_word(code, index) && length <= WORD_MAX {
-            look = CommandField::Word;
-            wanted = length;
+        } else {
+            match argument(code, index) {
+                Argument::Key => {
+                    look = CommandField::Key;
+                    wanted = if length < KEY_MAX { length } else { KEY_MAX };
+                }
+                Argument::Value => count_value(connection, length),
+                Argument::Word if length <= WORD_MAX => {
+                    look = CommandField::Word;
+                    wanted = length;
+                }
+                Argument::Word | Argument::Other => {}
+            }
         }
         commands.look_at(look, wanted);
         wanted == 0
@@ -75,7 +80,7 @@ impl Redis {
         commands.args = commands.args.saturating_sub(1);
         let code = hide_field(&commands.command);
         let (args, last) = (commands.args, commands.args == 0);
-        if commands.pushed == 0 && (last || is_key || (is_name && !waits(code))) {
+        if commands.pushed == 0 && (last || is_key || (is_name && !Kind::of(code).waits())) {
             self.push(code, args, source, connection);
         } else if is_key {
             self.push_keys(code, 1, source);
@@ -190,14 +195,11 @@ impl Redis {
     #[inline(always)]
     pub(super) fn end_command(&mut self, connection: &mut Connection) {
         let commands = &self.commands;
-        let code = commands.command;
-        let values = if code == Command::Mset as u8 || code == Command::Msetnx as u8 {
+        let kind = Kind::of(commands.command);
+        let values = if kind.sets_many() {
             commands.index.saturating_sub(1) / 2
         } else {
-            u32::from(
-                (code == Command::Set as u8 && commands.lives == 0 && commands.index > 2)
-                    || (code == Command::Setnx as u8 || code == Command::Getset as u8) && commands.index > 2,
-            )
+            u32::from(kind.sets_one() && commands.lives == 0 && commands.index > 2)
         };
         if values > 0 {
             count_without_life(connection, values);
@@ -210,7 +212,8 @@ impl Redis {
         count_command(code, connection);
         let commands = &mut self.commands;
         commands.pushed = 1;
-        if is_left_alone(code) {
+        let kind = Kind::of(code);
+        if kind.is_left_alone() {
             self.ignored = 1;
             connection.details.redis_mut().state = State::Ignored as u8;
             return;
@@ -227,8 +230,7 @@ impl Redis {
         }
         // One reply for each channel.
         let units = if is_subscription(code) && args > 0 { args } else { 1 };
-        let alone = is_subscription(code) || is_many(code);
-        self.await_reply(code, units, if alone { ALONE } else { 0 }, source, connection);
+        self.await_reply(code, units, if kind.is_alone() { ALONE } else { 0 }, source, connection);
     }
 
     /// Waits for the reply to a command, or for one to each of its channels.

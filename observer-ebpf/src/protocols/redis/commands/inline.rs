@@ -3,7 +3,7 @@
 //! What stands in quotes is taken for words as well, whose prefixes are `other` and whose sizes are not counted.
 
 use super::arguments::count_value;
-use super::kinds::{is_key, is_many, is_value, is_word};
+use super::kinds::{Argument, Kind, argument};
 use super::{CommandField, WORD_MAX};
 use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
@@ -71,7 +71,7 @@ impl Redis {
                 commands.index = commands.index.wrapping_add(1);
                 commands.skip = 0;
                 let (code, index) = (hide_field(&commands.command), hide_field(&commands.index));
-                let looked_at = is_key(code, index) || is_value(code, index) || is_word(code, index);
+                let looked_at = argument(code, index) != Argument::Other;
                 commands
                     .look_at(if looked_at { CommandField::InlineText } else { CommandField::InlineWord }, 0);
             }
@@ -125,7 +125,8 @@ impl Redis {
         let length = commands.skip;
         commands.skip = 0;
         let quoted = matches!(commands.text[0] as u8, b'"' | b'\'');
-        if is_key(code, index) {
+        let argument = argument(code, index);
+        if argument == Argument::Key {
             let number = match prefix(&commands.text, source.separator()) {
                 _ if quoted => OTHER,
                 Prefix::Without if commands.wanted != 0 => OTHER,
@@ -137,10 +138,10 @@ impl Redis {
             if self.commands.pushed == 0 {
                 self.push(code, 1, source, connection);
             }
-            if is_many(code) {
+            if Kind::of(code).finds_many() {
                 self.push_keys(code, 1, source);
             }
-        } else if is_value(code, index) {
+        } else if argument == Argument::Value {
             if !quoted {
                 count_value(connection, length);
             }

@@ -1,72 +1,191 @@
 //! What the arguments of commands are, and their replies.
+//!
+//! Tables, indexed by [`Command`]: where a code is compared with one command after another, the verifier follows each
+//! way on its own.
 
 use super::Unit;
-use crate::protocols::redis::layout::Command;
+use crate::protocols::redis::layout::{COMMANDS, Command};
 
-/// Whether argument `index` is a key whose prefix is told.
-#[inline(always)]
-pub(super) const fn is_key(code: u8, index: u32) -> bool {
-    is_many(code) || (is_one(code) && index == 1)
+/// As many entries as a code's low seven bits can tell apart, so that no index is out of bounds.
+const ENTRIES: usize = 128;
+const _: () = assert!(COMMANDS <= ENTRIES);
+
+/// What an argument is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Argument {
+    /// Of no interest.
+    Other = 0,
+    /// A key whose prefix is told.
+    Key = 1,
+    /// A value that is written.
+    Value = 2,
+    /// What may be an option, or a number of interest.
+    Word = 3,
 }
 
-/// Whether the reply tells of one key whether it was found.
+/// What argument `index` (from 1) of a command is; the name, which is argument 0, is [`Argument::Other`].
 #[inline(always)]
-pub(in crate::protocols::redis) const fn is_one(code: u8) -> bool {
+pub(super) fn argument(code: u8, index: u32) -> Argument {
+    match (ARGUMENTS[usize::from(code) % ENTRIES] >> (2 * place(index))) & 3 {
+        0 => Argument::Other,
+        1 => Argument::Key,
+        2 => Argument::Value,
+        _ => Argument::Word,
+    }
+}
+
+/// The places of arguments that are told apart: 0 to 3, then those with an even index, then those with an odd one.
+const PLACES: u32 = 6;
+
+#[inline(always)]
+const fn place(index: u32) -> u32 {
+    if index < 4 { index } else { 4 + (index & 1) }
+}
+
+/// By [`Command`] and [`place`], two bits each: an [`Argument`].
+static ARGUMENTS: [u16; ENTRIES] = {
+    let mut arguments = [0; ENTRIES];
+    let mut at = 0;
+    while at < COMMANDS {
+        let mut index = 1;
+        while index < PLACES {
+            arguments[at] |= (argument_of(at as u8, index) as u16) << (2 * place(index));
+            index += 1;
+        }
+        at += 1;
+    }
+    arguments
+};
+
+const fn argument_of(code: u8, index: u32) -> Argument {
+    if is_many(code) || (finds_one(code) && index == 1) {
+        Argument::Key
+    } else if is_value(code, index) {
+        Argument::Value
+    } else if is_word(code, index) {
+        Argument::Word
+    } else {
+        Argument::Other
+    }
+}
+
+const fn is_value(code: u8, index: u32) -> bool {
+    let third = code == Command::Setex as u8 || code == Command::Psetex as u8;
+    let second = code == Command::Set as u8 || code == Command::Setnx as u8 || code == Command::Getset as u8;
+    (third && index == 3) || (second && index == 2) || (sets_many(code) && index.is_multiple_of(2))
+}
+
+const fn is_word(code: u8, index: u32) -> bool {
+    (code == Command::Set as u8 && index > 2)
+        || (code == Command::Getex as u8 && index > 1)
+        || (code == Command::Client as u8 && index <= 2)
+        || (index == 2 && second_argument(code) as u8 != Unit::None as u8)
+}
+
+/// By [`Command`]: a [`Unit`], of the second argument.
+static UNITS: [u8; ENTRIES] = {
+    let mut units = [Unit::None as u8; ENTRIES];
+    let mut at = 0;
+    while at < COMMANDS {
+        units[at] = second_argument(at as u8) as u8;
+        at += 1;
+    }
+    units
+};
+
+const fn second_argument(code: u8) -> Unit {
+    if code == Command::Setex as u8 || code == Command::Expire as u8 {
+        Unit::Seconds
+    } else if code == Command::Psetex as u8 || code == Command::Pexpire as u8 {
+        Unit::Milliseconds
+    } else if code == Command::Expireat as u8 {
+        Unit::AtSecond
+    } else if code == Command::Pexpireat as u8 {
+        Unit::AtMillisecond
+    } else {
+        Unit::None
+    }
+}
+
+/// What the second argument of a command means: a [`Unit`].
+#[inline(always)]
+pub(super) fn unit_of(code: u8) -> u8 {
+    UNITS[usize::from(code) % ENTRIES]
+}
+
+/// The reply tells of one key whether it was found.
+const FINDS_ONE: u8 = 1 << 0;
+/// The reply tells that of several keys, which are all arguments.
+const FINDS_MANY: u8 = 1 << 1;
+/// The command goes into the queue with an argument rather than with its name.
+const WAITS: u8 = 1 << 2;
+/// What follows is no longer commands and replies.
+const LEFT_ALONE: u8 = 1 << 3;
+/// The command is answered once for each of its channels.
+const SUBSCRIPTION: u8 = 1 << 4;
+/// The reply says no more than whether a key was found, and how long the command took.
+const PLAINLY_ANSWERED: u8 = 1 << 5;
+/// The command writes as many values as it has keys.
+const SETS_MANY: u8 = 1 << 6;
+/// The command writes one value, and may do so without a time to live.
+const SETS_ONE: u8 = 1 << 7;
+
+/// By [`Command`]: the flags above.
+static FLAGS: [u8; ENTRIES] = {
+    let mut flags = [0; ENTRIES];
+    let mut at = 0;
+    while at < COMMANDS {
+        flags[at] = flags_of(at as u8);
+        at += 1;
+    }
+    flags
+};
+
+const fn flags_of(code: u8) -> u8 {
+    let mut flags = 0;
+    if finds_one(code) {
+        flags |= FINDS_ONE | WAITS;
+    }
+    if is_many(code) {
+        flags |= FINDS_MANY;
+    }
+    if code == Command::Client as u8 {
+        flags |= WAITS;
+    }
+    if leaves(code) {
+        flags |= LEFT_ALONE;
+    }
+    if is_subscription(code) {
+        flags |= SUBSCRIPTION;
+    }
+    let special = code == Command::Exec as u8 || code == Command::Reset as u8 || code == Command::Info as u8;
+    if !(special || is_many(code) || leaves(code) || is_subscription(code)) {
+        flags |= PLAINLY_ANSWERED;
+    }
+    if sets_many(code) {
+        flags |= SETS_MANY;
+    }
+    if code == Command::Set as u8 || code == Command::Setnx as u8 || code == Command::Getset as u8 {
+        flags |= SETS_ONE;
+    }
+    flags
+}
+
+/// Whether the reply tells of one key whether it was found. As a comparison for the same reason as
+/// [`is_subscription`].
+#[inline(always)]
+pub(in crate::protocols::redis) const fn finds_one(code: u8) -> bool {
     code == Command::Get as u8
         || code == Command::Hget as u8
         || code == Command::Getex as u8
         || code == Command::Getdel as u8
 }
 
-/// Whether the reply tells that of several keys, which are all arguments.
-#[inline(always)]
-pub(super) const fn is_many(code: u8) -> bool {
+const fn is_many(code: u8) -> bool {
     code == Command::Mget as u8 || code == Command::Exists as u8
 }
 
-/// Whether argument `index` is a value that is written.
-#[inline(always)]
-pub(super) const fn is_value(code: u8, index: u32) -> bool {
-    let third = code == Command::Setex as u8 || code == Command::Psetex as u8;
-    let second = code == Command::Set as u8 || code == Command::Setnx as u8 || code == Command::Getset as u8;
-    let even = code == Command::Mset as u8 || code == Command::Msetnx as u8;
-    (third && index == 3) || (second && index == 2) || (even && index.is_multiple_of(2))
-}
-
-/// Whether argument `index` may be an option or a number that is of interest.
-#[inline(always)]
-pub(super) const fn is_word(code: u8, index: u32) -> bool {
-    (code == Command::Set as u8 && index > 2)
-        || (code == Command::Getex as u8 && index > 1)
-        || (code == Command::Client as u8 && index <= 2)
-        || (index == 2 && unit_of(code) != Unit::None as u8)
-}
-
-/// What the second argument of a command means.
-#[inline(always)]
-pub(super) const fn unit_of(code: u8) -> u8 {
-    if code == Command::Setex as u8 || code == Command::Expire as u8 {
-        Unit::Seconds as u8
-    } else if code == Command::Psetex as u8 || code == Command::Pexpire as u8 {
-        Unit::Milliseconds as u8
-    } else if code == Command::Expireat as u8 {
-        Unit::AtSecond as u8
-    } else if code == Command::Pexpireat as u8 {
-        Unit::AtMillisecond as u8
-    } else {
-        Unit::None as u8
-    }
-}
-
-/// Whether a command goes into the queue with an argument rather than with its name.
-#[inline(always)]
-pub(super) const fn waits(code: u8) -> bool {
-    is_one(code) || code == Command::Client as u8
-}
-
-/// Whether what follows is no longer commands and replies.
-#[inline(always)]
-pub(super) const fn is_left_alone(code: u8) -> bool {
+const fn leaves(code: u8) -> bool {
     code == Command::Monitor as u8
         || code == Command::Sync as u8
         || code == Command::Psync as u8
@@ -74,6 +193,9 @@ pub(super) const fn is_left_alone(code: u8) -> bool {
 }
 
 /// Whether a command is answered once for each of its channels.
+///
+/// Where a reply is matched with its command this is asked of a run that may not be there: a load from a table, which
+/// LLVM moves before that is known, would be one from an address that was never set, and the verifier refuses it.
 #[inline(always)]
 pub(in crate::protocols::redis) const fn is_subscription(code: u8) -> bool {
     code == Command::Subscribe as u8
@@ -84,15 +206,89 @@ pub(in crate::protocols::redis) const fn is_subscription(code: u8) -> bool {
         || code == Command::Sunsubscribe as u8
 }
 
-/// Of how many words at most a command has nothing of interest but its key and its value; 0 if that is not so.
-pub(super) const fn plain_words(code: u8) -> u8 {
+const fn sets_many(code: u8) -> bool {
+    code == Command::Mset as u8 || code == Command::Msetnx as u8
+}
+
+/// The flags of a command.
+#[derive(Clone, Copy)]
+pub(in crate::protocols::redis) struct Kind(u8);
+
+impl Kind {
+    /// Those of the command with this code.
+    #[inline(always)]
+    pub(in crate::protocols::redis) fn of(code: u8) -> Self {
+        Self(FLAGS[usize::from(code) % ENTRIES])
+    }
+
+    /// Whether the reply tells of one key whether it was found.
+    #[inline(always)]
+    pub(in crate::protocols::redis) const fn finds_one(self) -> bool {
+        self.0 & FINDS_ONE != 0
+    }
+
+    /// Whether the reply tells that of several keys, which are all arguments.
+    #[inline(always)]
+    pub(super) const fn finds_many(self) -> bool {
+        self.0 & FINDS_MANY != 0
+    }
+
+    /// Whether a command goes into the queue with an argument rather than with its name.
+    #[inline(always)]
+    pub(super) const fn waits(self) -> bool {
+        self.0 & WAITS != 0
+    }
+
+    /// Whether what follows is no longer commands and replies.
+    #[inline(always)]
+    pub(super) const fn is_left_alone(self) -> bool {
+        self.0 & LEFT_ALONE != 0
+    }
+
+    /// Whether a command may need more than one reply, or one that is matched key by key.
+    #[inline(always)]
+    pub(super) const fn is_alone(self) -> bool {
+        self.0 & (SUBSCRIPTION | FINDS_MANY) != 0
+    }
+
+    /// Whether a reply says no more than whether a key was found, and how long the command took.
+    #[inline(always)]
+    pub(in crate::protocols::redis) const fn is_plainly_answered(self) -> bool {
+        self.0 & PLAINLY_ANSWERED != 0
+    }
+
+    /// Whether a command writes as many values as it has keys.
+    #[inline(always)]
+    pub(super) const fn sets_many(self) -> bool {
+        self.0 & SETS_MANY != 0
+    }
+
+    /// Whether a command writes one value, and may do so without a time to live.
+    #[inline(always)]
+    pub(super) const fn sets_one(self) -> bool {
+        self.0 & SETS_ONE != 0
+    }
+}
+
+/// By [`Command`]: of how many words at most a command has nothing of interest but its key and its value; 0 if that is
+/// not so.
+static PLAIN_WORDS: [u8; ENTRIES] = {
+    let mut words = [0; ENTRIES];
+    let mut at = 0;
+    while at < COMMANDS {
+        words[at] = plain_words_of(at as u8);
+        at += 1;
+    }
+    words
+};
+
+const fn plain_words_of(code: u8) -> u8 {
     let special = is_many(code)
         || is_subscription(code)
-        || is_left_alone(code)
-        || unit_of(code) != Unit::None as u8
-        || code == Command::Client as u8
-        || code == Command::Mset as u8
-        || code == Command::Msetnx as u8;
+        || leaves(code)
+        || sets_many(code)
+        || second_argument(code) as u8 != Unit::None as u8
+        || code == Command::Client as u8;
     if special {
         0
     } else if code == Command::Getex as u8 {
@@ -102,12 +298,8 @@ pub(super) const fn plain_words(code: u8) -> u8 {
     }
 }
 
-/// Whether a reply says no more than whether a key was found, and how long the command took.
-pub(in crate::protocols::redis) const fn is_plainly_answered(code: u8) -> bool {
-    !(is_many(code)
-        || is_subscription(code)
-        || is_left_alone(code)
-        || code == Command::Exec as u8
-        || code == Command::Reset as u8
-        || code == Command::Info as u8)
+/// Of how many words at most a command has nothing of interest but its key and its value; 0 if that is not so.
+#[inline(always)]
+pub(super) fn plain_words(code: u8) -> u8 {
+    PLAIN_WORDS[usize::from(code) % ENTRIES]
 }

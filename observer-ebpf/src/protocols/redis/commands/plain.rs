@@ -7,10 +7,9 @@
 
 use super::Wanted;
 use super::arguments::{count_command, count_value, count_without_life};
-use super::kinds::is_one;
+use super::kinds::{Kind, plain_words};
 use crate::layout::connection::Connection;
 use crate::layout::names::{NONE, OTHER, Prefixes};
-use crate::protocols::redis::layout::Command;
 use crate::protocols::redis::text;
 use crate::protocols::redis::{Header, LENGTH_MAX, Redis};
 use crate::stream::bytes::{Bytes, hide_field, low_bytes};
@@ -90,14 +89,14 @@ impl Redis {
         }
         let (lo, hi) = source.words(at + 8);
         let code = text::command(lo, hi, length);
-        if !is_plain(code, words) {
+        if plain_words(code) < words {
             return false;
         }
         self.commands.number = NONE;
         let mut value = 0;
         if words > 1 {
             let Some(first) = Bulk::read(source, behind, reach) else { return false };
-            if is_one(code) {
+            if Kind::of(code).finds_one() {
                 match self.prefix_of(first, source, reach) {
                     Some(found) => self.commands.number = found,
                     None => return false,
@@ -117,7 +116,7 @@ impl Redis {
         self.commands.command = code;
         let code = hide_field(&self.commands.command);
         count_command(code, connection);
-        if words > 2 && is_write(code) {
+        if words > 2 && Kind::of(code).sets_one() {
             count_value(connection, value);
             count_without_life(connection, 1);
         }
@@ -153,27 +152,3 @@ impl Redis {
         }
     }
 }
-
-/// Whether nothing but its key and its value is of interest, in a command of so many words.
-#[inline(always)]
-fn is_plain(code: u8, words: u8) -> bool {
-    let plain = PLAIN[usize::from(code) & 127];
-    plain >= words
-}
-
-/// Whether the third word is a value that is written.
-#[inline(always)]
-const fn is_write(code: u8) -> bool {
-    code == Command::Set as u8 || code == Command::Setnx as u8 || code == Command::Getset as u8
-}
-
-/// By [`Command`]: of how many words at most it is a plain one.
-static PLAIN: [u8; 128] = {
-    let mut plain = [0; 128];
-    let mut at = 0;
-    while at < crate::protocols::redis::layout::COMMANDS {
-        plain[at] = super::kinds::plain_words(at as u8);
-        at += 1;
-    }
-    plain
-};

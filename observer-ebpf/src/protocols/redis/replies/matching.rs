@@ -5,7 +5,7 @@ use super::{Elements, ReplyField, count_latency};
 use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
 use crate::protocols::redis::Redis;
-use crate::protocols::redis::commands::{is_one, is_subscription};
+use crate::protocols::redis::commands::{finds_one, is_subscription};
 use crate::protocols::redis::layout::{Command, State};
 use crate::stream::bytes::{Host, hide_field};
 use crate::stream::lookups::Found;
@@ -179,7 +179,7 @@ impl Redis {
         connection: &mut Connection,
     ) -> Result<Found, Desync> {
         let code = run.code;
-        if is_one(code) {
+        if finds_one(code) {
             if !(line.is_nil() || line.kind == b'$') {
                 return Err(Desync::Header);
             }

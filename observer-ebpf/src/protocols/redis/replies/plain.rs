@@ -3,8 +3,8 @@
 use super::count_latency;
 use crate::layout::connection::Connection;
 use crate::layout::names::Prefixes;
-use crate::protocols::redis::commands::{is_one, is_plainly_answered};
-use crate::protocols::redis::layout::{COMMANDS, Command, State};
+use crate::protocols::redis::commands::Kind;
+use crate::protocols::redis::layout::{Command, State};
 use crate::protocols::redis::{Header, LENGTH_MAX, Redis};
 use crate::stream::lookups::Found;
 use crate::stream::names::Names;
@@ -32,10 +32,11 @@ impl Redis {
         }
         let Some(run) = self.queue.next(REPLIES).copied() else { return false };
         let code = run.code;
-        if run.flags & (KEYS | UNKNOWN | TIMELESS | ALONE) != 0 || !PLAIN[usize::from(code) & 127] {
+        let command = Kind::of(code);
+        if run.flags & (KEYS | UNKNOWN | TIMELESS | ALONE) != 0 || !command.is_plainly_answered() {
             return false;
         }
-        let finds = is_one(code);
+        let finds = command.finds_one();
         let (lo, hi) = source.words(at);
         let reach = if available < 16 { available } else { 16 };
         let kind = lo as u8;
@@ -81,14 +82,3 @@ impl Redis {
         true
     }
 }
-
-/// By [`Command`]: whether its reply is a plain one.
-static PLAIN: [bool; 128] = {
-    let mut plain = [false; 128];
-    let mut at = 0;
-    while at < COMMANDS {
-        plain[at] = is_plainly_answered(at as u8);
-        at += 1;
-    }
-    plain
-};
