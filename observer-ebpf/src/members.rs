@@ -40,6 +40,8 @@ macro_rules! kernel_members {
             OFFSET_TCP_BYTES_RECEIVED = tcp_sock.bytes_received;
             OFFSET_TCP_SRTT_US = tcp_sock.srtt_us;
             OFFSET_TCP_TOTAL_RETRANS = tcp_sock.total_retrans;
+            OFFSET_TCP_IS_MPTCP = tcp_sock.is_mptcp;
+            OFFSET_MPTCP_SERVER_SIDE = mptcp_sock.pm.server_side;
             OFFSET_UNIX_ADDR = unix_sock.addr;
             OFFSET_UNIX_PEER = unix_sock.peer;
             OFFSET_UNIX_ADDRESS_LEN = unix_address.len;

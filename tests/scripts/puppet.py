@@ -23,6 +23,8 @@ import traceback
 FILLER = b"\xaa\x55\xc3\x3c" * 4096
 WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 libc = ctypes.CDLL(None, use_errno=True)
+# What new sockets of the internet speak; 0 is TCP.
+transport = 0
 
 
 def name_process(name):
@@ -37,7 +39,7 @@ def new_socket(address):
     if isinstance(address, str):
         return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    return socket.socket(family, socket.SOCK_STREAM)
+    return socket.socket(family, socket.SOCK_STREAM, transport)
 
 
 def listen(address=("127.0.0.1", 0), backlog=1024, reuse_port=False):

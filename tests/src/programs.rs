@@ -24,6 +24,13 @@ pub fn installed(name: &str) -> anyhow::Result<PathBuf> {
         .with_context(|| format!("{name} is not installed; run: cargo xtask setup"))
 }
 
+/// A command that has a program speak MPTCP wherever it would speak TCP.
+pub fn over_mptcp(program: &Path) -> anyhow::Result<Command> {
+    let mut command = Command::new(installed("mptcpize")?);
+    command.arg("run").arg(program);
+    Ok(command)
+}
+
 /// A link to a program, which then runs under the link's name.
 pub fn named(program: &Path, directory: &Path, name: &str) -> anyhow::Result<PathBuf> {
     anyhow::ensure!(name.len() < 16, "{name} is too long for a process's name");

@@ -98,6 +98,51 @@ fn ipv6() -> anyhow::Result<()> {
     plain(&agent, &mut client, &mut server, ["v6-client", "v6-server"], &format!("('::1', {port})"))
 }
 
+/// Both ends speak MPTCP, or one of them does, where the other end's is TCP: one connection at each, its bytes once, whose
+/// subflows are none of their own.
+fn mptcp(transports: [&str; 2], names: [&str; 2]) -> anyhow::Result<()> {
+    let agent = Agent::shared()?;
+    let (mut client, mut server) = (Puppet::start(names[0])?, Puppet::start(names[1])?);
+    client.run(&format!("transport = {}", transports[0]))?;
+    server.run(&format!("transport = {}", transports[1]))?;
+    let port = server.listen()?;
+    plain(&agent, &mut client, &mut server, names, &format!("('127.0.0.1', {port})"))
+}
+
+#[test]
+fn mptcp_at_both_ends() -> anyhow::Result<()> {
+    mptcp(["socket.IPPROTO_MPTCP"; 2], ["mptcp-client", "mptcp-server"])
+}
+
+#[test]
+fn mptcp_at_the_clients_end() -> anyhow::Result<()> {
+    mptcp(["socket.IPPROTO_MPTCP", "0"], ["mptcp-client-1", "tcp-server-1"])
+}
+
+#[test]
+fn mptcp_at_the_servers_end() -> anyhow::Result<()> {
+    mptcp(["0", "socket.IPPROTO_MPTCP"], ["tcp-client-2", "mptcp-server-2"])
+}
+
+#[test]
+fn mptcp_from_before_the_agent() -> anyhow::Result<()> {
+    let (mut client, mut server) = (Puppet::start("mptcp-before-c")?, Puppet::start("mptcp-before-s")?);
+    for process in [&mut client, &mut server] {
+        process.run("transport = socket.IPPROTO_MPTCP")?;
+    }
+    let port = server.listen()?;
+    client.run(&format!("one = connect(('127.0.0.1', {port}))"))?;
+    server.run("one = listener.accept()[0]")?;
+    client.run("send([one], 10)")?;
+    server.run("receive([one], 10)")?;
+    let agent = Agent::start(&[])?;
+    client.run("send([one], 700)")?;
+    server.run("receive([one], 700)")?;
+    let open = Counts { open: 1.0, sent: 700.0, ..Counts::default() };
+    expect(&agent, "mptcp-before-c", "client", "unknown", open)?;
+    expect(&agent, "mptcp-before-s", "server", "unknown", Counts { sent: 0.0, received: 700.0, ..open })
+}
+
 #[test]
 fn unix_sockets_with_a_path() -> anyhow::Result<()> {
     let agent = Agent::shared()?;

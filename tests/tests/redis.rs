@@ -173,6 +173,34 @@ fn redis_benchmark_over_a_unix_socket() -> anyhow::Result<()> {
     benchmark(Transport::Unix)
 }
 
+/// Go's servers listen with MPTCP of themselves, and other programs speak it where they are started so.
+#[test]
+fn redis_benchmark_over_mptcp() -> anyhow::Result<()> {
+    let _alone = alone();
+    let server = Server::start_over_mptcp()?;
+    let agent = Agent::shared()?;
+    let label = server.target().label();
+    let from_server = View::server(&server.process, &label);
+    let mut all = Tally::default();
+    // Both ends speak it; or the server would, and its client does not.
+    for over_mptcp in [true, false] {
+        server.reset()?;
+        let bench = Benchmark::new(&server.target())?;
+        let bench = if over_mptcp { bench.over_mptcp() } else { bench };
+        let arguments = ["-n", "50000", "-P", "4", "-c", "20", "-r", "10000", "GET", "user:__rand_int__"];
+        let run = bench.hold(&arguments)?;
+        let commands = server.commands()?;
+        ensure!(commands.get("get").is_some_and(|&count| count >= 50_000.0), "it sent {commands:?}");
+        let prefixes = [("user".to_owned(), server.keyspace()?)].into();
+        let truth = Tally { prefixes, commands };
+        View::client(&bench.process, &label).expect(&agent, &truth, View::tally)?;
+        all.add(&truth);
+        from_server.expect(&agent, &all, View::tally)?;
+        run.report()?;
+    }
+    nothing_lost(&agent)
+}
+
 /// The agent starts when the sessions have been there for a while.
 fn adopted(library: Library, protocol: Protocol, transport: Transport) -> anyhow::Result<()> {
     let _alone = alone();

@@ -7,10 +7,10 @@ use observer_ebpf::layout::connection::{AF_INET, AF_INET6, AF_UNIX, FLAG_ADOPTED
 use observer_ebpf::layout::socket::{Position, Socket, UNTRACKED};
 
 use crate::globals::{
-    OFFSET_NET_INUM, OFFSET_SOCK_FAMILY, OFFSET_SOCK_MAX_ACK_BACKLOG, OFFSET_SOCK_NET, OFFSET_SOCK_PROTOCOL,
-    OFFSET_SOCK_TYPE,
+    OFFSET_MPTCP_SERVER_SIDE, OFFSET_NET_INUM, OFFSET_SOCK_FAMILY, OFFSET_SOCK_MAX_ACK_BACKLOG,
+    OFFSET_SOCK_NET, OFFSET_SOCK_PROTOCOL, OFFSET_SOCK_TYPE, OFFSET_TCP_TOTAL_RETRANS,
 };
-use crate::kernel::{Sock, Task, member};
+use crate::kernel::{Sock, Task, if_there, member, probe};
 use crate::maps::{CONTROL, SOCKETS};
 use crate::owners::HANDOFFS;
 use crate::{addresses, clock, losses, slots};
@@ -19,7 +19,7 @@ use crate::{addresses, clock, losses, slots};
 const STREAM: u16 = 1;
 /// `IPPROTO_TCP` and `IPPROTO_MPTCP` (`include/uapi/linux/in.h`).
 pub const TCP: u16 = 6;
-const MPTCP: u16 = 262;
+pub const MPTCP: u16 = 262;
 
 /// How a connection came to be known.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -55,6 +55,13 @@ pub fn observed_family(sk: Sock) -> Option<u16> {
     let protocol: u16 = sk.read(OFFSET_SOCK_PROTOCOL.load());
     let is_inet = (family == AF_INET || family == AF_INET6) && (protocol == TCP || protocol == MPTCP);
     if family == AF_UNIX || is_inet { Some(family) } else { None }
+}
+
+/// Segments that TCP has sent again on a socket; none where it is not TCP's.
+#[inline(always)]
+pub fn retransmits(sk: Sock) -> Option<u32> {
+    let is_tcp = sk.read::<u16>(OFFSET_SOCK_PROTOCOL.load()) == TCP;
+    is_tcp.then(|| if_there(OFFSET_TCP_TOTAL_RETRANS.load(), |offset| probe(sk.0, offset)))
 }
 
 /// The state of `sk`, if it has one.
@@ -128,9 +135,15 @@ pub fn track(sk: Sock, origin: Origin, task: Option<Task>, phase: Phase) -> Opti
     Some(socket)
 }
 
-/// The side of a TCP connection that a socket is on: one that was accepted has its listener's backlog, one
-/// that connected has none.
+/// The side of a connection that a socket is on. One of TCP that was accepted has its listener's backlog, one that
+/// connected has none. One of MPTCP, whose subflow is what listens, is told which it is (`mptcp_pm_new_connection` in
+/// `net/mptcp/pm.c`).
 #[inline(always)]
 fn role_of(sk: Sock) -> Role {
-    if sk.read::<u32>(OFFSET_SOCK_MAX_ACK_BACKLOG.load()) > 0 { Role::Server } else { Role::Client }
+    let is_server = if sk.read::<u16>(OFFSET_SOCK_PROTOCOL.load()) == MPTCP {
+        if_there(OFFSET_MPTCP_SERVER_SIDE.load(), |offset| probe::<u8>(sk.0, offset)) != 0
+    } else {
+        sk.read::<u32>(OFFSET_SOCK_MAX_ACK_BACKLOG.load()) > 0
+    };
+    if is_server { Role::Server } else { Role::Client }
 }

@@ -71,8 +71,10 @@ fn members() -> impl Iterator<Item = &'static Member> {
 }
 
 /// Those that programs do without, by their global, and what is not known then.
-const DISPENSABLE: [(&str, &str); 3] = [
+const DISPENSABLE: [(&str, &str); 5] = [
     ("OFFSET_SOCK_ERR", "reasons for which connects fail"),
+    ("OFFSET_TCP_IS_MPTCP", "subflows of MPTCP"),
+    ("OFFSET_MPTCP_SERVER_SIDE", "the server's ends of MPTCP"),
     ("OFFSET_TCP_SRTT_US", "round-trip times"),
     ("OFFSET_TCP_TOTAL_RETRANS", "retransmits"),
 ];

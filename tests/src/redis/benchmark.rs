@@ -17,6 +17,7 @@ pub struct Benchmark {
     /// What the agent calls it.
     pub process: String,
     target: Address,
+    over_mptcp: bool,
 }
 
 /// What a run reports.
@@ -47,12 +48,17 @@ impl Benchmark {
         let directory = tempfile::tempdir()?;
         let process = unique_name("rb");
         programs::named(&programs::installed("redis-benchmark")?, directory.path(), &process)?;
-        Ok(Self { directory, process, target: target.clone() })
+        Ok(Self { directory, process, target: target.clone(), over_mptcp: false })
+    }
+
+    /// Has it speak MPTCP.
+    pub fn over_mptcp(self) -> Self {
+        Self { over_mptcp: true, ..self }
     }
 
     /// Runs it.
     pub fn run(&self, arguments: &[&str]) -> anyhow::Result<Report> {
-        let mut command = self.command(arguments);
+        let mut command = self.command(arguments)?;
         let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
         let errors = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "{command:?}: {}: {errors}", output.status);
@@ -61,18 +67,20 @@ impl Benchmark {
 
     /// Runs it until all that is left for it to do is to report.
     pub fn hold(&self, arguments: &[&str]) -> anyhow::Result<Done> {
-        Ok(Done { held: Held::start(self.command(arguments), 0)? })
+        Ok(Done { held: Held::start(self.command(arguments)?, 0)? })
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(self.directory.path().join(&self.process));
+    fn command(&self, arguments: &[&str]) -> anyhow::Result<Command> {
+        let program = self.directory.path().join(&self.process);
+        let mut command =
+            if self.over_mptcp { programs::over_mptcp(&program)? } else { Command::new(program) };
         match &self.target {
             Address::Tcp(port) => command.args(["-h", "127.0.0.1", "-p", &port.to_string()]),
             Address::Unix(path) => command.arg("-s").arg(path),
         };
         // So that it says nothing before its end.
         command.arg("--csv").args(arguments);
-        command
+        Ok(command)
     }
 }
 

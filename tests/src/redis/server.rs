@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -46,12 +47,24 @@ impl Server {
 
     /// Starts one with more settings: `--name`, `value`.
     pub fn start_with(transport: Transport, settings: &[&str]) -> anyhow::Result<Self> {
+        Self::start_by(|program| Ok(Command::new(program)), transport, settings)
+    }
+
+    /// Starts one that speaks MPTCP where its clients do.
+    pub fn start_over_mptcp() -> anyhow::Result<Self> {
+        Self::start_by(programs::over_mptcp, Transport::Tcp, &[])
+    }
+
+    fn start_by(
+        command: impl FnOnce(&Path) -> anyhow::Result<Command>,
+        transport: Transport,
+        settings: &[&str],
+    ) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         let path = directory.path();
         let process = unique_name("redis");
         let port = free_port()?;
-        let mut command =
-            Command::new(programs::named(&programs::installed("redis-server")?, path, &process)?);
+        let mut command = command(&programs::named(&programs::installed("redis-server")?, path, &process)?)?;
         command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]);
         command.arg("--unixsocket").arg(path.join("socket")).arg("--dir").arg(path);
         command.args(["--save", "", "--appendonly", "no", "--enable-debug-command", "yes"]);

@@ -4,11 +4,11 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_sock_from_file;
-use observer_ebpf::layout::connection::{AF_UNIX, Phase};
+use observer_ebpf::layout::connection::Phase;
 use observer_ebpf::layout::socket::UNTRACKED;
 
-use crate::globals::{OFFSET_SOCK_STATE, OFFSET_SOCKET_SK, OFFSET_TCP_TOTAL_RETRANS};
-use crate::kernel::{Sock, Task, if_there, member, probe};
+use crate::globals::{OFFSET_SOCK_STATE, OFFSET_SOCKET_SK};
+use crate::kernel::{Sock, Task, member};
 use crate::sockets::Origin;
 use crate::{owners, slots, sockets};
 
@@ -57,7 +57,9 @@ fn found(sk: Sock, task: Task) {
     if !sockets::is_stream(sk) {
         return;
     }
-    let Some(family) = sockets::observed_family(sk) else { return };
+    if sockets::observed_family(sk).is_none() {
+        return;
+    }
     let state: u8 = sk.read(OFFSET_SOCK_STATE.load());
     if state != ESTABLISHED && state != CLOSE_WAIT {
         return;
@@ -74,9 +76,8 @@ fn found(sk: Sock, task: Task) {
     };
     if let Some(socket) = sockets::track(sk, origin, Some(task), Phase::Open)
         && let Some(connection) = slots::slot(socket.index)
-        && family != AF_UNIX
+        && let Some(retransmits) = sockets::retransmits(sk)
     {
-        connection.retransmits_before =
-            if_there(OFFSET_TCP_TOTAL_RETRANS.load(), |offset| probe(sk.0, offset));
+        connection.retransmits_before = retransmits;
     }
 }

@@ -19,9 +19,9 @@ use observer_ebpf::layout::socket::{Position, Socket, UNTRACKED};
 use observer_ebpf::layout::{Direction, Role};
 
 use crate::calls::lock;
-use crate::globals::{OFFSET_SOCK_ERR, OFFSET_SOCK_PROTOCOL, OFFSET_SOCK_SHUTDOWN, OFFSET_TCP_TOTAL_RETRANS};
+use crate::globals::{OFFSET_SOCK_ERR, OFFSET_SOCK_PROTOCOL, OFFSET_SOCK_SHUTDOWN, OFFSET_TCP_IS_MPTCP};
 use crate::kernel::{Sock, Task, Tcp, if_there, probe};
-use crate::sockets::{self, Origin, TCP};
+use crate::sockets::{self, MPTCP, Origin, TCP};
 use crate::{addresses, clock, losses, slots};
 
 /// TCP's states (`include/net/tcp_states.h`).
@@ -32,6 +32,7 @@ mod state {
     pub const FIN_WAIT1: i32 = 4;
     pub const CLOSE: i32 = 7;
     pub const LAST_ACK: i32 = 9;
+    pub const LISTEN: i32 = 10;
 }
 
 /// `SHUTDOWN_MASK` and `RCV_SHUTDOWN` (`include/net/sock.h`).
@@ -44,7 +45,13 @@ pub fn inet_sock_set_state(context: BtfTracePointContext) -> i32 {
     let sk = Sock(context.arg(0));
     let before: i32 = context.arg(1);
     let after: i32 = context.arg(2);
-    if sk.read::<u16>(OFFSET_SOCK_PROTOCOL.load()) != TCP {
+    let is_there = match sk.read::<u16>(OFFSET_SOCK_PROTOCOL.load()) {
+        TCP => !is_subflow(sk),
+        // One that is accepted has no addresses yet when it is made: whoever uses it first has it tracked.
+        MPTCP => before != state::LISTEN,
+        _ => false,
+    };
+    if !is_there {
         return 0;
     }
     match after {
@@ -60,6 +67,14 @@ pub fn inet_sock_set_state(context: BtfTracePointContext) -> i32 {
         _ => {}
     }
     0
+}
+
+/// Whether a socket is a subflow, of which an MPTCP connection has one or several: no process uses it, and what moves
+/// on it has moved on the MPTCP socket. Where the other end speaks TCP only, the one that accepted is none any more
+/// (`subflow_ulp_fallback` in `net/mptcp/subflow.c`).
+#[inline(always)]
+fn is_subflow(sk: Sock) -> bool {
+    if_there(OFFSET_TCP_IS_MPTCP.load(), |offset| probe::<u8>(sk.0, offset)) != 0
 }
 
 /// The end of a socket.
@@ -137,8 +152,9 @@ fn end(sk: Sock, phase: Phase) {
     if let Some(socket) = sockets::socket(sk)
         && let Some(connection) = slots::slot(socket.index)
     {
-        let retransmits = if_there(OFFSET_TCP_TOTAL_RETRANS.load(), |offset| probe(sk.0, offset));
-        slots::take_retransmits(retransmits, connection);
+        if let Some(retransmits) = sockets::retransmits(sk) {
+            slots::take_retransmits(retransmits, connection);
+        }
         if connection.phase == Phase::Open as u8 || connection.phase == Phase::Connecting as u8 {
             slots::publish(connection, phase);
         }

@@ -18,7 +18,7 @@ use crate::globals::{
 use crate::kernel::{Sock, Tcp, if_there};
 use crate::maps::CONTROL;
 use crate::stream::Stream;
-use crate::{losses, slots, sockets};
+use crate::{addresses, losses, slots, sockets};
 
 /// `TCP_ESTABLISHED`: the end of neither stream has taken a place in it.
 const ESTABLISHED: u8 = 1;
@@ -54,7 +54,13 @@ extern "C" fn refresh(context: *const c_void) -> i32 {
     if connection.family == AF_UNIX {
         return 0;
     }
-    let Some(tcp) = Tcp::new(sk) else { return 0 };
+    let Some(tcp) = Tcp::new(sk) else {
+        if connection.remote_port == 0 {
+            // One of MPTCP may be established before it has its addresses.
+            addresses::fill_inet(sk, connection);
+        }
+        return 0;
+    };
     slots::take_retransmits(if_there(OFFSET_TCP_TOTAL_RETRANS.load(), |offset| tcp.read(offset)), connection);
     let state: u8 = sk.read(OFFSET_SOCK_STATE.load());
     if state == SYN_SENT || state == CLOSE {
