@@ -36,6 +36,11 @@ families! {
         &["process", "pid", "container", "role", "direction", "size_category"],
         "WebSocket messages at or above a threshold, each in the category of its full size.",
     );
+    UNFINISHED = gauge(
+        "observer_websocket_unfinished_bytes",
+        &["process", "pid", "container", "role", "direction"],
+        "Declared payload of WebSocket messages that have begun and not ended.",
+    );
     CONNECTIONS = gauge(
         "observer_websocket_connections",
         &["process", "container", "role"],
@@ -98,6 +103,7 @@ pub fn fill(families: &mut Families, view: &View) {
             let direction = labels::direction(direction);
             let row = [process, &pid, container, role, direction];
             families.of(&MESSAGE_SIZE).observe(row, &total.counts, total.bytes as f64);
+            families.of(&UNFINISHED).push(row, Value::Gauge(total.unfinished as f64));
             // From 0 on: an alert on their increase must see the first one, too.
             for (number, &count) in (0..).zip(&total.oversized) {
                 let row = [process, &pid, container, role, direction, category(number)];

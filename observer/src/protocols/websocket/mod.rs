@@ -61,6 +61,8 @@ pub struct MessageSizes {
     pub bytes: u64,
     /// Medium, large, huge.
     pub oversized: [u64; 3],
+    /// Bytes that have been declared of messages that are not over, on connections that are open.
+    pub unfinished: u64,
 }
 
 impl MessageSizes {
@@ -71,11 +73,20 @@ impl MessageSizes {
         add_all(&mut self.oversized, &counters.oversized);
     }
 
+    /// Adds the message that a connection ended in the middle of, if that was oversized and is not counted yet.
+    pub fn add_abandoned(&mut self, counters: &StreamCounters) {
+        if let Some(category) = counters.unfinished_category() {
+            self.oversized[category as usize] += 1;
+        }
+    }
+
     /// Adds all of another's.
     pub fn merge(&mut self, other: &Self) {
-        add_all(&mut self.counts, &other.counts);
-        self.bytes += other.bytes;
-        add_all(&mut self.oversized, &other.oversized);
+        let Self { counts, bytes, oversized, unfinished } = other;
+        add_all(&mut self.counts, counts);
+        self.bytes += bytes;
+        add_all(&mut self.oversized, oversized);
+        self.unfinished += unfinished;
     }
 }
 
