@@ -120,3 +120,46 @@ fn extensions_give_reserved_bits_a_meaning() -> anyhow::Result<()> {
     bench.server.violations.insert("reserved", 1);
     converse(&mut bench, &[RESPONSE], [&client, &server])
 }
+
+/// Two services that have the same name are two rows.
+#[test]
+fn servers_of_one_name_are_told_apart() -> anyhow::Result<()> {
+    let _alone = alone();
+    let agent = Agent::start(&[])?;
+    let mut puppets = Vec::new();
+    for messages in [2, 5] {
+        let (mut client, mut server) = (Puppet::start("same-client")?, Puppet::start("same-server")?);
+        let port = server.listen()?;
+        client.run(&format!("one = connect(('127.0.0.1', {port})); ask_upgrade(one)"))?;
+        server.run("one = listener.accept()[0]; grant_upgrade(one)")?;
+        client.run(&format!("finish_upgrade(one); one.sendall(frame(9, True, 1) * {messages})"))?;
+        server.run(&format!("receive([one], {})", 15 * messages))?;
+        puppets.push((client, server, format!("127.0.0.1:{port}"), f64::from(messages)));
+    }
+    let agrees = |process: &str, direction: &str, metrics: &observer_tests::metrics::Metrics| {
+        puppets.iter().all(|(_, _, server, messages)| {
+            let labels = [("process", process), ("server", server.as_str())];
+            let sent = [("direction", direction), ("type", "text"), labels[0], labels[1]];
+            metrics.sum("observer_websocket_messages_total", &sent) == *messages
+                && metrics.samples("observer_websocket_connections", &labels).len() == 1
+                && metrics.sum("observer_websocket_connections", &labels) == 1.0
+        })
+    };
+    agent.wait_until("a row for each", |metrics| {
+        agrees("same-client", "sent", metrics) && agrees("same-server", "received", metrics)
+    })?;
+    // What they have counted stays when they have closed.
+    for (client, server, ..) in &mut puppets {
+        client.run("one.close()")?;
+        server.run("one.close()")?;
+    }
+    let metrics = agent.wait_until("their ends", |metrics| {
+        metrics.sum("observer_websocket_connections", &[("process", "same-server")]) == 0.0
+            && metrics.sum("observer_websocket_closes_total", &[("process", "same-server")]) == 2.0
+    })?;
+    for (_, _, server, messages) in &puppets {
+        let labels = [("process", "same-server"), ("server", server.as_str())];
+        ensure!(metrics.sum("observer_websocket_messages_total", &labels) == *messages, "{server}");
+    }
+    Ok(())
+}

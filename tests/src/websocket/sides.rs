@@ -140,7 +140,8 @@ impl Side {
                     }
                     continue;
                 }
-                let mut but = vec!["process", "role", "container", "direction"];
+                // Ends of connections have ports that nobody knows before.
+                let mut but = vec!["process", "role", "container", "direction", "server"];
                 if sample.labels.get("pid") == Some(&pid) {
                     but.push("pid");
                 }
