@@ -6,7 +6,7 @@
 mod common;
 
 use arbitrary::Arbitrary;
-use common::{Observed, refer};
+use common::{Extension, Observed, refer};
 use libfuzzer_sys::fuzz_target;
 use observer_ebpf::layout::Role;
 use observer_ebpf::layout::control::Thresholds;
@@ -15,7 +15,8 @@ use observer_ebpf::layout::losses::Desync;
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
     masked: bool,
-    deflate: bool,
+    /// What the handshake agreed to.
+    agreed: u8,
     passing: bool,
     cuts: [(u8, u8); 6],
     bytes: &'a [u8],
@@ -23,8 +24,9 @@ struct Input<'a> {
 
 fuzz_target!(|input: Input| {
     let thresholds = Thresholds { medium: 20, large: 100, huge: 300 };
-    let reference = refer(input.bytes, input.masked, input.deflate, thresholds);
-    let mut observed = Observed::upgraded(Role::Client, input.deflate).with_thresholds(thresholds);
+    let agreed = [Extension::None, Extension::Deflate, Extension::Vendor][usize::from(input.agreed) % 3];
+    let reference = refer(input.bytes, input.masked, agreed, thresholds);
+    let mut observed = Observed::agreed(Role::Client, agreed).with_thresholds(thresholds);
     observed.passing = input.passing;
     let mut rest = input.bytes;
     for &(length, buffer) in input.cuts.iter().cycle() {

@@ -36,10 +36,12 @@ enum Step {
         cut: u8,
         deflate: bool,
     },
+    /// Behind as many interim ones.
     Response {
         sent: bool,
         cut: u8,
         deflate: bool,
+        interim: u8,
     },
     Frame {
         sent: bool,
@@ -100,8 +102,11 @@ fn run(input: &Input, poison: u8) -> Observed {
             Step::Request { sent, cut, deflate } => {
                 call(&mut observed, *sent, &Handshake::new(*deflate).request, usize::from(*cut));
             }
-            Step::Response { sent, cut, deflate } => {
-                call(&mut observed, *sent, &Handshake::new(*deflate).response, usize::from(*cut));
+            Step::Response { sent, cut, deflate, interim } => {
+                let mut heads =
+                    b"HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n".repeat(usize::from(*interim % 4));
+                heads.extend(Handshake::new(*deflate).response);
+                call(&mut observed, *sent, &heads, usize::from(*cut));
             }
             Step::Frame { sent, first, masked, length, cut } => {
                 let mut wire = common::Wire::new(*masked);

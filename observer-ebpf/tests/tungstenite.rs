@@ -4,9 +4,9 @@ mod common;
 
 use std::io::Cursor;
 
-use common::{Observed, Wire, refer};
+use common::{Extension, Observed, Wire, refer};
 use observer_ebpf::layout::control::Thresholds;
-use observer_ebpf::layout::{Protocol, Role};
+use observer_ebpf::layout::{Protocol, Role, Side};
 use observer_ebpf::protocols::websocket::layout::{MessageType, Opcode};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -81,7 +81,8 @@ impl Encoder {
                 }
             }
         }
-        self.wire.count_message(kind, false, message.fragments.iter().map(|&size| size as u64).sum());
+        let sizes: Vec<u64> = message.fragments.iter().map(|&size| size as u64).collect();
+        self.wire.count_message(kind, false, &sizes);
     }
 
     fn close(&mut self, code: Option<u16>) {
@@ -186,7 +187,7 @@ proptest! {
     #[test]
     fn the_reference_counts_what_it_writes(messages in vec(message(), 0..12), masked: bool) {
         let encoder = encode(&messages, &[None], masked);
-        let reference = refer(&encoder.wire.bytes, masked, false, THRESHOLDS);
+        let reference = refer(&encoder.wire.bytes, masked, Extension::None, THRESHOLDS);
         prop_assert_eq!(reference.counters, encoder.wire.expected);
         prop_assert_eq!(&reference.oversized, &encoder.wire.oversized);
         prop_assert!(!reference.broken);
@@ -198,7 +199,7 @@ proptest! {
         frames in vec((any::<u8>(), any::<u8>(), vec(any::<u8>(), 0..12), 0..40usize), 0..40),
         cuts in cuts(),
         masked: bool,
-        deflate: bool,
+        agreed in prop::sample::select(vec![Extension::None, Extension::Deflate, Extension::Vendor]),
     ) {
         let mut bytes = Vec::new();
         for (first, second, rest, payload) in frames {
@@ -210,13 +211,15 @@ proptest! {
             bytes.extend(&rest);
             bytes.extend(vec![0x00; payload]);
         }
-        let reference = refer(&bytes, masked, deflate, THRESHOLDS);
-        let mut observed = Observed::upgraded(Role::Server, deflate).with_thresholds(THRESHOLDS);
+        let reference = refer(&bytes, masked, agreed, THRESHOLDS);
+        let mut observed = Observed::agreed(Role::Server, agreed).with_thresholds(THRESHOLDS);
         // Behind a length that cannot be followed, the calls' cuts tell what counts.
         let whole = [(bytes.len().max(1), cuts[0].1)];
         feed(&mut observed, &bytes, if reference.broken { &whole } else { &cuts }, masked);
         let counted = if masked { observed.by_client() } else { observed.by_server() };
         prop_assert_eq!(counted, reference.counters);
+        let direction = Role::Server.direction_of(if masked { Side::Client } else { Side::Server });
+        prop_assert_eq!(&observed.oversized[direction as usize], &reference.oversized);
         prop_assert_eq!(observed.desyncs.len(), usize::from(reference.broken));
     }
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{CLOSE, Form, Observed, PING, PONG, Wire};
+use common::{CLOSE, Extension, Form, Observed, PING, PONG, Wire};
 use observer_ebpf::layout::losses::Desync;
 use observer_ebpf::layout::{Direction, Role};
 use observer_ebpf::protocols::websocket::layout::{MessageType, Violation};
@@ -42,14 +42,58 @@ fn assert_counted_alone(deflate: bool, frames: &[Frame]) {
 }
 
 #[test]
-fn a_frame_masked_the_wrong_way_counts_as_mask() {
-    for first in [0x81, 0x82, CLOSE, PING, PONG] {
-        for size in [0, 1, 2, 125] {
-            assert_counted_alone(false, &[(Violation::Mask, first, Form::Shortest, size)]);
+fn a_frame_masked_the_wrong_way_counts_as_mask_and_as_everything_else() {
+    for masked in [true, false] {
+        for size in [0, 1, 2, 125, 126, 65_536] {
+            let mut wire = Wire::new(masked);
+            wire.message(MessageType::Text, 3);
+            wire.wrongly_masked(|wire| {
+                wire.message(MessageType::Text, size).control(PONG, size.min(125));
+            });
+            wire.message(MessageType::Binary, 200).control(PING, 1);
+            wire.wrongly_masked(|wire| {
+                wire.fragments(MessageType::Binary, true, &[size, 0, 9], &[(PING, 2)]).close(Some(1001), 4);
+            });
+            wire.fragments(MessageType::Text, false, &[1, 2], &[(PONG, 0)]);
+            assert_eq!(wire.expected.violations, [8, 0, 0, 0], "the builder's own count");
+            assert_counts(&wire, masked, true);
         }
     }
-    for size in [126, 65_536] {
-        assert_counted_alone(false, &[(Violation::Mask, 0x82, Form::Shortest, size)]);
+}
+
+#[test]
+fn a_frame_that_breaks_another_rule_as_well_counts_as_that_alone() {
+    for masked in [true, false] {
+        let mut wire = Wire::new(masked);
+        wire.message(MessageType::Text, 3);
+        wire.wrongly_masked(|wire| {
+            wire.violate(Violation::Reserved, 0x91, Form::Shortest, 7)
+                .violate(Violation::Opcode, 0x83, Form::Shortest, 7)
+                .violate(Violation::Length, 0x82, Form::Two, 7);
+        });
+        wire.message(MessageType::Binary, 3);
+        assert_eq!(wire.expected.violations, [0, 1, 1, 1], "the builder's own count");
+        assert_counts(&wire, masked, false);
+    }
+}
+
+#[test]
+fn a_large_message_masked_the_wrong_way_is_oversized() {
+    for (role, masked) in [(Role::Server, true), (Role::Client, false)] {
+        let mut wire = Wire::new(masked);
+        wire.wrongly_masked(|wire| {
+            wire.message(MessageType::Binary, 12_000_000);
+        });
+        let header = wire.edges[1];
+        let mut observed = Observed::upgraded(role, false);
+        observed.call(Direction::Received, &wire.bytes[..header]);
+        let counted = observed.connection.websocket().streams[Direction::Received as usize];
+        assert_eq!((counted.oversized, counted.violations), ([0, 0, 1], [1, 0, 0, 0]));
+        for part in wire.bytes[header..].chunks(1 << 16) {
+            observed.call(Direction::Received, part);
+        }
+        assert_eq!(observed.connection.websocket().streams[Direction::Received as usize], wire.expected);
+        assert_eq!(observed.oversized[Direction::Received as usize], [(12_000_000, 2)]);
     }
 }
 
@@ -94,6 +138,31 @@ fn rsv1_on_a_continuation_counts_as_reserved_and_spoils_its_message() {
         expected.violations[Violation::Reserved as usize] += 1;
         wire.message(MessageType::Binary, 5);
         assert_counts(&wire, masked, true);
+    }
+}
+
+#[test]
+fn extensions_of_others_may_use_any_reserved_bit_on_any_frame() {
+    for masked in [true, false] {
+        for reserved in (0x10..=0x70).step_by(0x10) {
+            let mut wire = Wire::new(masked);
+            wire.message(MessageType::Text, 3);
+            wire.fragments(MessageType::Binary, true, &[300, 4], &[(PING, 2)]);
+            let first = wire.edges[2];
+            wire.bytes[first] = wire.bytes[first] & 0x8F | reserved;
+            for at in [wire.edges[4], wire.edges[6]] {
+                wire.bytes[at] |= reserved;
+            }
+            wire.fragments(MessageType::Text, true, &[60], &[]);
+            for size in [1, 7, 1 << 20] {
+                let mut observed = Observed::agreed(Role::Client, Extension::Vendor);
+                for part in wire.bytes.chunks(size) {
+                    if masked { observed.client(part) } else { observed.server(part) }
+                }
+                let counted = if masked { observed.by_client() } else { observed.by_server() };
+                assert_eq!(counted, wire.expected, "{reserved:#x}");
+            }
+        }
     }
 }
 
@@ -186,13 +255,14 @@ fn several_frames_that_break_the_rules_count_one_each() {
     for masked in [true, false] {
         let mut wire = Wire::new(masked);
         wire.violate(Violation::Opcode, 0x83, Form::Shortest, 5)
-            .violate(Violation::Mask, 0x81, Form::Shortest, 5)
-            .violate(Violation::Mask, PING, Form::Shortest, 5)
+            .wrongly_masked(|wire| {
+                wire.control(PING, 5);
+            })
             .control(PONG, 5)
             .violate(Violation::Reserved, 0xB2, Form::Shortest, 500)
             .violate(Violation::Length, 0x82, Form::Eight, 500)
             .message(MessageType::Binary, 70_000);
-        assert_eq!(wire.expected.violations, [2, 1, 1, 1], "the builder's own count");
+        assert_eq!(wire.expected.violations, [1, 1, 1, 1], "the builder's own count");
         assert_counts(&wire, masked, true);
     }
 }

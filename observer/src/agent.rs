@@ -304,12 +304,14 @@ impl Agent {
         let direction =
             if record.direction == Direction::Sent as u8 { Direction::Sent } else { Direction::Received };
         let subject = self.subject(record.owner, record.comm, role, ends, direction);
-        self.events.push(Event::Oversized(Oversized {
-            time: events::wall_clock(record.time_ns),
-            subject,
-            size_bytes: record.size,
-            size_category: websocket::families::category(record.category),
-        }));
+        for category in record.first..=record.last {
+            self.events.push(Event::Oversized(Oversized {
+                time: events::wall_clock(record.time_ns),
+                subject: subject.clone(),
+                size_bytes: record.size,
+                size_category: websocket::families::category(u32::from(category)),
+            }));
+        }
     }
 
     fn note_high_rate(&mut self, index: u32, connection: &Connection, excess: Excess, now_ns: u64) {

@@ -41,14 +41,14 @@ pub struct Subject {
 /// An oversized message.
 #[derive(Clone, Debug, Serialize)]
 pub struct Oversized {
-    /// Seconds since 1970, when the header was seen.
+    /// Seconds since 1970, when the header was seen that made it so.
     pub time: f64,
     /// Which connection it is about.
     #[serde(flatten)]
     pub subject: Subject,
-    /// Payload bytes that the header declares.
+    /// Payload bytes that its headers have declared so far.
     pub size_bytes: u64,
-    /// `medium`, `large` or `huge`.
+    /// The threshold that they have reached: `medium`, `large` or `huge`.
     pub size_category: &'static str,
 }
 

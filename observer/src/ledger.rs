@@ -15,7 +15,7 @@ pub use view::View;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use observer_ebpf::layout::connection::{Connection, FLAG_ADOPTED, Owner, Phase};
+use observer_ebpf::layout::connection::{Connection, FLAG_ADOPTED, FLAG_CONTINUED, Owner, Phase};
 use observer_ebpf::layout::{Protocol, Role};
 
 use crate::address::{self, Hints};
@@ -177,6 +177,9 @@ impl Ledger {
             let sizes = self.message_sizes.entry((identity, role)).or_default();
             for (total, counters) in sizes.iter_mut().zip(&connection.websocket().streams) {
                 total.add(counters);
+                if connection.flags & FLAG_CONTINUED == 0 {
+                    total.add_abandoned(counters);
+                }
             }
         }
         excess

@@ -305,12 +305,12 @@ def ask_upgrade(one):
                 b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + key + b"\r\n\r\n")
 
 
-def grant_upgrade(one):
-    """As a server, the whole of it."""
+def grant_upgrade(one, before=b""):
+    """As a server, the whole of it, with what comes `before` the answer in the same call."""
     request = receive_until(one, b"\r\n\r\n")
     key = request.split(b"Sec-WebSocket-Key: ")[1].split(b"\r\n")[0]
     accept = base64.b64encode(hashlib.sha1(key + WEBSOCKET_GUID).digest())
-    one.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    one.sendall(before + b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                 b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n")
 
 
@@ -319,10 +319,10 @@ def finish_upgrade(one):
     receive_until(one, b"\r\n\r\n")
 
 
-def header(size, masked, opcode=2):
-    """The header of an unfragmented frame; the mask is zero, so the payload goes as it is."""
+def header(size, masked, opcode=2, last=True):
+    """The header of a frame, which is the last of its message or not; the mask is zero, so the payload goes as it is."""
     mask = 0x80 if masked else 0
-    first = bytes([0x80 | opcode])
+    first = bytes([(0x80 if last else 0) | opcode])
     if size < 126:
         return first + bytes([mask | size]) + (b"\0" * 4 if masked else b"")
     if size < 65536:
@@ -330,8 +330,19 @@ def header(size, masked, opcode=2):
     return first + bytes([mask | 127]) + struct.pack(">Q", size) + (b"\0" * 4 if masked else b"")
 
 
-def frame(size, masked, opcode=2):
-    return header(size, masked, opcode) + filler(size)
+def frame(size, masked, opcode=2, last=True):
+    return header(size, masked, opcode, last) + filler(size)
+
+
+def send_fragments(one, sizes, masked, begins=True):
+    """Sends frames of a message that does not end with them. Tells how many bytes went."""
+    total = 0
+    for number, size in enumerate(sizes):
+        opcode = 2 if begins and number == 0 else 0
+        data = frame(size, masked, opcode, last=False)
+        one.sendall(data)
+        total += len(data)
+    return total
 
 
 def send_steadily(one, data, every, seconds):

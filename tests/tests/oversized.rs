@@ -78,6 +78,7 @@ fn a_header_is_enough() -> anyhow::Result<()> {
         let mut header = Wire::client();
         header.header(FIN | Opcode::Binary.number(), SIZE);
         header.traffic.oversized(SIZE);
+        header.traffic.unfinished(SIZE);
         ask(&pair, &header, &mut sides)?;
         agent.wait_until("both ends count it", |metrics| {
             metrics
@@ -117,6 +118,9 @@ fn a_header_is_enough() -> anyhow::Result<()> {
 
         // It never arrives: it is no message, whatever becomes of the connection.
         drop(pair);
+        let [client, server] = &mut sides;
+        client.sent.unfinished(0);
+        server.received.unfinished(0);
         for side in &mut sides {
             side.close("none");
         }
@@ -186,7 +190,7 @@ fn each_message_counts_in_the_category_of_its_size() -> anyhow::Result<()> {
 }
 
 #[test]
-fn fragments_count_at_their_end() -> anyhow::Result<()> {
+fn fragments_count_once_they_have_reached_the_highest_category() -> anyhow::Result<()> {
     let _alone = alone();
     let agent = Agent::start(&["--oversized", "medium=100,large=1000,huge=20000"])?;
     let mut sides = sides()?;
@@ -196,17 +200,22 @@ fn fragments_count_at_their_end() -> anyhow::Result<()> {
     for (opcode, length) in
         [(Opcode::Binary, 99), (Opcode::Continuation, 500), (Opcode::Continuation, 30_000)]
     {
-        let mut wire = Wire::client();
+        let mut wire = Wire::client().with_limits(100, 1_000, 20_000);
         wire.frame(opcode, 0, length);
         size += length as u64;
+        if size >= 20_000 {
+            wire.traffic.oversized(size);
+        }
+        // What is added to what was declared before.
+        wire.traffic.unfinished(length as u64);
         ask(&pair, &wire, &mut sides)?;
         settle(&agent, &[&sides[0], &sides[1]])?;
     }
-    // The last header is enough, too.
-    let mut header = Wire::client().with_limits(100, 1_000, 20_000);
+    // The last header changes nothing but what is declared.
+    let mut header = Wire::client();
     header.header(FIN, 3);
+    header.traffic.unfinished(3);
     size += 3;
-    header.traffic.oversized(size);
     ask(&pair, &header, &mut sides)?;
     settle(&agent, &[&sides[0], &sides[1]])?;
     // Its payload makes it a message.
@@ -215,8 +224,27 @@ fn fragments_count_at_their_end() -> anyhow::Result<()> {
     rest.traffic.frame(Opcode::Continuation, 3);
     rest.traffic.message(Opcode::Binary, false, size);
     ask(&pair, &rest, &mut sides)?;
+    let [client, server] = &mut sides;
+    client.sent.unfinished(0);
+    server.received.unfinished(0);
     nothing_lost(&agent, &settle(&agent, &[&sides[0], &sides[1]])?)?;
-    ensure!(own(&agent.json("/events")?).len() == 2, "not two events");
+    let events = agent.json("/events")?;
+    let mut told: Vec<String> = own(&events)
+        .into_iter()
+        .map(|event| {
+            format!(
+                "{} {} of {}",
+                text(event, "direction"),
+                text(event, "size_category"),
+                event["size_bytes"]
+            )
+        })
+        .collect();
+    told.sort_unstable();
+    let expected = ["huge of 30599", "large of 30599", "medium of 599"];
+    let expected: Vec<String> =
+        ["received", "sent"].iter().flat_map(|way| expected.map(|what| format!("{way} {what}"))).collect();
+    ensure!(told == expected, "other events: {told:#?}");
     Ok(())
 }
 
@@ -250,6 +278,7 @@ fn logging_is_limited_and_counting_is_not() -> anyhow::Result<()> {
         let mut header = Wire::client().with_limits(medium, large, huge);
         header.header(FIN | Opcode::Text.number(), SIZE);
         header.traffic.oversized(SIZE);
+        header.traffic.unfinished(SIZE);
         ask(&pair, &header, &mut sides)?;
         pairs.push(pair);
     }

@@ -18,15 +18,14 @@ impl Thresholds {
     /// Those of the contract.
     pub const DEFAULT: Self = Self { medium: 1_000_000, large: 5_000_000, huge: 10_000_000 };
 
-    /// 0 medium, 1 large, 2 huge; `None` below all.
+    /// How many thresholds a size has reached: 0 to [`Thresholds::ALL`].
     #[inline(always)]
-    pub fn category(&self, size: u64) -> Option<u32> {
-        if size < self.medium {
-            None
-        } else {
-            Some(u32::from(size >= self.large) + u32::from(size >= self.huge))
-        }
+    pub fn reached(&self, size: u64) -> u32 {
+        if size < self.medium { 0 } else { 1 + u32::from(size >= self.large) + u32::from(size >= self.huge) }
     }
+
+    /// How many there are.
+    pub const ALL: u32 = 3;
 }
 
 /// The single entry of the `CONTROL` array.

@@ -2,7 +2,8 @@
 
 use super::connection::Owner;
 
-/// A WebSocket message at or above a threshold, sent when the header that tells its size is seen.
+/// A WebSocket message that has reached a threshold, or several: sent when the header is seen that declares the size
+/// which does.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Oversized {
@@ -10,7 +11,7 @@ pub struct Oversized {
     pub time_ns: u64,
     /// [`super::connection::Connection::id`].
     pub connection: u64,
-    /// Payload bytes of the message.
+    /// Payload bytes of the message, as far as its headers have declared them.
     pub size: u64,
     /// Whose socket it is.
     pub owner: Owner,
@@ -32,8 +33,10 @@ pub struct Oversized {
     pub role: u8,
     /// The index of the connection, by which a UNIX path is found.
     pub index: u32,
-    /// 0 medium, 1 large, 2 huge.
-    pub category: u32,
+    /// The thresholds reached, from this one: 0 medium, 1 large, 2 huge.
+    pub first: u16,
+    /// To this one.
+    pub last: u16,
 }
 
 const _: () = assert!(size_of::<Oversized>() == 104);

@@ -71,6 +71,15 @@ impl Role {
             Self::Server => Direction::Received,
         }
     }
+
+    /// The direction in which a side's bytes pass through this end.
+    #[inline(always)]
+    pub const fn direction_of(self, side: Side) -> Direction {
+        match side {
+            Side::Client => self.request_direction(),
+            Side::Server => self.request_direction().opposite(),
+        }
+    }
 }
 
 /// Whose bytes a stream carries: the client's requests, or the server's answers.

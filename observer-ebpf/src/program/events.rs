@@ -6,9 +6,9 @@ use observer_ebpf::layout::event::Oversized;
 use crate::maps::EVENTS;
 use crate::{clock, losses, slots};
 
-/// Tells the agent of an oversized message.
+/// Tells the agent of an oversized message, and which thresholds it has reached.
 #[inline(never)]
-pub fn oversized(index: u32, direction: u32, size: u64, category: u32) {
+pub fn oversized(index: u32, direction: u32, size: u64, first: u32, last: u32) {
     let Some(connection) = slots::slot(index) else { return };
     if connection.protocol != Protocol::WebSocket as u8 {
         return;
@@ -33,6 +33,7 @@ pub fn oversized(index: u32, direction: u32, size: u64, category: u32) {
     event.direction = direction as u8;
     event.role = connection.role;
     event.index = index;
-    event.category = category;
+    event.first = first as u16;
+    event.last = last as u16;
     record.submit(0);
 }

@@ -87,8 +87,8 @@ impl Host for Buffers {
     }
 
     #[inline(always)]
-    fn oversized(&mut self, size: u64, category: u32) {
-        events::oversized(self.index(), self.direction(), size, category);
+    fn oversized(&mut self, size: u64, first: u32, last: u32) {
+        events::oversized(self.index(), self.direction(), size, first, last);
     }
 
     #[inline(always)]

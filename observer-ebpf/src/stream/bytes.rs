@@ -74,8 +74,9 @@ pub trait Host: Bytes {
     /// `CLOCK_REALTIME` in nanoseconds, as far as known; else 0.
     fn wall_ns(&mut self) -> u64;
 
-    /// Notes a message of `size` payload bytes, at or above a threshold.
-    fn oversized(&mut self, size: u64, category: u32);
+    /// Notes a message of `size` payload bytes so far, which has just reached the thresholds of the categories from
+    /// `first` to `last`.
+    fn oversized(&mut self, size: u64, first: u32, last: u32);
 
     /// The byte that ends the prefix of a cache key.
     fn separator(&self) -> u8;

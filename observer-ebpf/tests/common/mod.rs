@@ -9,10 +9,11 @@ mod observed;
 pub(crate) mod recording;
 mod reference;
 mod source;
+pub(crate) mod turns;
 mod wire;
 
 pub(crate) use calls::{Call, lengths, observe, parts, recorded};
 pub(crate) use observed::Observed;
 pub(crate) use reference::{Reference, refer};
 pub(crate) use source::{Buffers, Keys};
-pub(crate) use wire::{CLOSE, Form, Handshake, PING, PONG, Wire, first_byte};
+pub(crate) use wire::{CLOSE, Extension, Form, Handshake, PING, PONG, Wire, first_byte};

@@ -8,7 +8,7 @@ use observer_ebpf::protocols::websocket::layout::StreamCounters;
 use observer_ebpf::stream::bytes::ITERATIONS_MAX;
 use observer_ebpf::stream::session::Session;
 
-use super::{Buffers, Handshake, Keys};
+use super::{Buffers, Extension, Handshake, Keys};
 
 /// A connection as seen from one end.
 #[derive(Clone)]
@@ -48,8 +48,13 @@ impl Observed {
 
     /// Just after its handshake.
     pub(crate) fn upgraded(role: Role, deflate: bool) -> Self {
+        Self::agreed(role, if deflate { Extension::Deflate } else { Extension::None })
+    }
+
+    /// Just after a handshake that agreed to an extension.
+    pub(crate) fn agreed(role: Role, extension: Extension) -> Self {
         let mut observed = Self::new(role);
-        let handshake = Handshake::new(deflate);
+        let handshake = Handshake::with(extension);
         observed.client(&handshake.request);
         observed.server(&handshake.response);
         observed
@@ -57,7 +62,8 @@ impl Observed {
 
     fn with(session: &Session, role: Role) -> Self {
         // SAFETY: the layout is of integers only, of which all may be zero.
-        let connection: Connection = unsafe { core::mem::zeroed() };
+        let mut connection: Connection = unsafe { core::mem::zeroed() };
+        connection.role = role as u8;
         Self {
             session: *session,
             connection,

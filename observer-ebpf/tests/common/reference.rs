@@ -7,12 +7,12 @@ use observer_ebpf::layout::control::Thresholds;
 use observer_ebpf::protocols::websocket::layout::{MessageType, Opcode, StreamCounters, Violation};
 use tungstenite::protocol::frame::FrameHeader;
 
-use super::wire::Wire;
+use super::wire::{Extension, Wire};
 
 /// What a stream holds.
 pub(crate) struct Reference {
     pub(crate) counters: StreamCounters,
-    /// Sizes and categories.
+    /// Sizes so far, and the categories just reached.
     pub(crate) oversized: Vec<(u64, u32)>,
     /// A length of 2^63 or more ended it.
     pub(crate) broken: bool,
@@ -68,14 +68,14 @@ fn check(header: &Header, bytes: &[u8]) {
 type InProgress = Option<Option<(MessageType, bool, u64)>>;
 
 /// Decodes all that `bytes` hold.
-pub(crate) fn refer(bytes: &[u8], masked: bool, deflate: bool, thresholds: Thresholds) -> Reference {
+pub(crate) fn refer(bytes: &[u8], masked: bool, agreed: Extension, thresholds: Thresholds) -> Reference {
     let mut count = Wire::new(masked);
     count.thresholds = thresholds;
     let mut message: InProgress = None;
     let mut rest = bytes;
     let mut broken = false;
     while let Some(header) = header(rest) {
-        let judged = judge(&header, masked, deflate, message);
+        let judged = judge(&header, agreed, message);
         let is_close = matches!(judged, Ok(Opcode::Close));
         let body = &rest[header.size..];
         // A close frame's header is not complete before its code.
@@ -89,15 +89,18 @@ pub(crate) fn refer(bytes: &[u8], masked: bool, deflate: bool, thresholds: Thres
         }
         if let Err(violation) = judged {
             count.expected.violations[violation as usize] += 1;
-            if header.first & 8 == 0 && violation != Violation::Opcode {
+            broken = header.length > i64::MAX as u64;
+            if broken || header.first & 8 == 0 && violation != Violation::Opcode {
+                let size = message.flatten().map_or(0, |(_, _, size)| size);
+                count.give_up(size);
                 message = if header.first >= 0x80 { None } else { Some(None) };
             }
-            if header.length > i64::MAX as u64 {
-                broken = true;
+            if broken {
                 break;
             }
         } else {
             count.expected.headers += 1;
+            count.expected.violations[Violation::Mask as usize] += u32::from(header.masked != masked);
         }
         let complete = usize::try_from(header.length).ok().and_then(|length| body.get(length..));
         if let Ok(opcode) = judged {
@@ -115,27 +118,38 @@ fn take(count: &mut Wire, opcode: Opcode, header: &Header, message: &mut InProgr
         count.count_frame(opcode, header.length);
         count.expected.headers -= 1;
     }
-    let fresh = |kind| Some(Some((kind, header.first & 0x40 != 0, 0)));
+    let fresh = |kind| Some(Some((kind, header.first & 0x70 != 0, 0)));
     let before = match opcode {
         Opcode::Text => fresh(MessageType::Text),
         Opcode::Binary => fresh(MessageType::Binary),
         Opcode::Continuation => *message,
         _ => return,
     };
-    let now = before.flatten().map(|(kind, compressed, size)| (kind, compressed, size + header.length));
     let last = header.first >= 0x80;
-    if let Some((kind, compressed, size)) = now.filter(|_| last) {
-        let counters = count.expected;
-        count.count_message(kind, compressed, size);
-        if !complete {
-            // Only that it is oversized is known before its payload has passed.
-            count.expected = StreamCounters { oversized: count.expected.oversized, ..counters };
+    let mut now = before.flatten();
+    if let Some((kind, compressed, size)) = &mut now {
+        let before = *size;
+        *size += header.length;
+        let after = count.reached(*size);
+        count.declare(before, *size, last && opcode != Opcode::Continuation);
+        if count.reached(before) < 3 && (last || after == 3) {
+            count.count_oversized(*size);
+        }
+        count.expected.unfinished = *size;
+        count.expected.reached = if last { 0 } else { after as u32 };
+        if last && complete {
+            count.expected.unfinished = 0;
+            let (counters, told) = (count.expected, count.oversized.len());
+            count.count_message(*kind, *compressed, &[*size]);
+            // It was counted and told of before, by its headers.
+            count.expected.oversized = counters.oversized;
+            count.oversized.truncate(told);
         }
     }
     *message = if last { None } else { Some(now) };
 }
 
-fn judge(header: &Header, masked: bool, deflate: bool, message: InProgress) -> Result<Opcode, Violation> {
+fn judge(header: &Header, agreed: Extension, message: InProgress) -> Result<Opcode, Violation> {
     let opcode = match header.first & 15 {
         0 => Opcode::Continuation,
         1 => Opcode::Text,
@@ -147,11 +161,13 @@ fn judge(header: &Header, masked: bool, deflate: bool, message: InProgress) -> R
     };
     let starts = matches!(opcode, Opcode::Text | Opcode::Binary);
     let control = header.first & 8 != 0;
-    if header.first & 0x30 != 0 || header.first & 0x40 != 0 && !(starts && deflate) {
+    let meant = match agreed {
+        Extension::Vendor => 0x70,
+        Extension::Deflate if starts => 0x40,
+        Extension::Deflate | Extension::None => 0,
+    };
+    if header.first & 0x70 & !meant != 0 {
         return Err(Violation::Reserved);
-    }
-    if header.masked != masked {
-        return Err(Violation::Mask);
     }
     if header.length > i64::MAX as u64 || header.padded || control && header.length > 125 {
         return Err(Violation::Length);

@@ -104,7 +104,7 @@ pub(crate) struct Buffers<'a> {
     pub(crate) now_ns: u64,
     /// Windows asked for.
     pub(crate) looks: u32,
-    /// Sizes and categories of the messages noted as oversized.
+    /// Sizes of oversized messages so far, and the categories that they have just reached.
     pub(crate) oversized: Vec<(u64, u32)>,
     /// The time of day.
     pub(crate) wall_ns: u64,
@@ -190,8 +190,9 @@ impl Host for Buffers<'_> {
         self.wall_ns
     }
 
-    fn oversized(&mut self, size: u64, category: u32) {
-        self.oversized.push((size, category));
+    fn oversized(&mut self, size: u64, first: u32, last: u32) {
+        assert!(first <= last && last < Thresholds::ALL, "categories from {first} to {last}");
+        self.oversized.extend((first..=last).map(|category| (size, category)));
     }
 
     fn separator(&self) -> u8 {

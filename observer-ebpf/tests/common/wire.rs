@@ -21,7 +21,7 @@ pub(crate) struct Wire {
     pub(crate) bytes: Vec<u8>,
     /// What a reader of all `bytes` must count.
     pub(crate) expected: StreamCounters,
-    /// The oversized messages, sizes and categories.
+    /// What is told of oversized messages: their sizes so far, and the categories that they have just reached.
     pub(crate) oversized: Vec<(u64, u32)>,
     /// Where each frame starts and each header ends.
     pub(crate) edges: Vec<usize>,
@@ -115,18 +115,80 @@ impl Wire {
         self.expected.headers += 1;
     }
 
-    /// Counts a message.
-    pub(crate) fn count_message(&mut self, kind: MessageType, compressed: bool, size: u64) {
+    /// Counts a message in frames of these sizes.
+    pub(crate) fn count_message(&mut self, kind: MessageType, compressed: bool, sizes: &[u64]) {
+        let size = sizes.iter().sum();
         self.expected.message_bytes += size;
         self.expected.message_sizes[bucket(size)] += 1;
         self.expected.messages[kind as usize][usize::from(compressed)] += 1;
-        let limits = self.thresholds;
-        if let Some(category) =
-            [limits.huge, limits.large, limits.medium].iter().position(|&limit| size >= limit)
-        {
-            self.expected.oversized[2 - category] += 1;
-            self.oversized.push((size, 2 - category as u32));
+        self.count_oversized(size);
+        let mut before = 0;
+        for length in sizes {
+            self.declare(before, before + length, sizes.len() == 1);
+            before += length;
         }
+    }
+
+    /// How many thresholds a size has reached.
+    pub(crate) fn reached(&self, size: u64) -> usize {
+        let limits = self.thresholds;
+        [limits.medium, limits.large, limits.huge].into_iter().filter(|&limit| size >= limit).count()
+    }
+
+    /// Counts a message, if it is oversized.
+    pub(crate) fn count_oversized(&mut self, size: u64) {
+        if let Some(category) = self.reached(size).checked_sub(1) {
+            self.expected.oversized[category] += 1;
+        }
+    }
+
+    /// Tells of a message whose size was declared to be `before`, and is `now`; of one that has but one frame, only the
+    /// highest threshold is told.
+    pub(crate) fn declare(&mut self, before: u64, now: u64, unfragmented: bool) {
+        let (from, to) = (self.reached(before), self.reached(now));
+        let from = if unfragmented { to.saturating_sub(1) } else { from };
+        self.oversized.extend((from..to).map(|category| (now, category as u32)));
+    }
+
+    /// Has the message in progress given up, of `size` bytes so far.
+    pub(crate) fn give_up(&mut self, size: u64) {
+        if self.reached(size) < 3 {
+            self.count_oversized(size);
+        }
+        self.expected.unfinished = 0;
+        self.expected.reached = 0;
+    }
+
+    /// Begins a message with a frame that is not its last, and goes on with such frames.
+    pub(crate) fn unfinished(&mut self, kind: MessageType, sizes: &[usize]) -> &mut Self {
+        let mut before = 0;
+        for (place, &size) in sizes.iter().enumerate() {
+            let opcode = match (place, kind) {
+                (0, MessageType::Text) => Opcode::Text,
+                (0, MessageType::Binary) => Opcode::Binary,
+                _ => Opcode::Continuation,
+            };
+            self.frame(opcode, first_byte(opcode, false, false), &pattern(size));
+            let now = before + size as u64;
+            self.declare(before, now, false);
+            if self.reached(before) < 3 && self.reached(now) == 3 {
+                self.count_oversized(now);
+            }
+            before = now;
+        }
+        self.expected.unfinished = before;
+        self.expected.reached = self.reached(before) as u32;
+        self
+    }
+
+    /// Writes frames that are masked although they must not be, or the other way.
+    pub(crate) fn wrongly_masked(&mut self, write: impl FnOnce(&mut Self)) -> &mut Self {
+        let before = self.expected.headers;
+        self.masked = !self.masked;
+        write(self);
+        self.masked = !self.masked;
+        self.expected.violations[Violation::Mask as usize] += self.expected.headers - before;
+        self
     }
 
     /// A message in one frame.
@@ -156,7 +218,8 @@ impl Wire {
                 }
             }
         }
-        self.count_message(kind, compressed, sizes.iter().map(|&size| size as u64).sum());
+        let sizes: Vec<u64> = sizes.iter().map(|&size| size as u64).collect();
+        self.count_message(kind, compressed, &sizes);
         self
     }
 
@@ -183,8 +246,7 @@ impl Wire {
 
     /// A frame that breaks the rules in one way.
     pub(crate) fn violate(&mut self, kind: Violation, first: u8, form: Form, size: usize) -> &mut Self {
-        let masked = self.masked != (kind == Violation::Mask);
-        self.raw(first, masked, form, &pattern(size));
+        self.raw(first, self.masked, form, &pattern(size));
         self.expected.violations[kind as usize] += 1;
         self
     }
@@ -193,6 +255,16 @@ impl Wire {
 /// Payload that looks like headers now and then.
 fn pattern(size: usize) -> Vec<u8> {
     (0..size).map(|at| [0x81, 0x05, 0x88, 0x82, 0xFE, 0x00, 0x7F][at % 7]).collect()
+}
+
+/// What a handshake agrees to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extension {
+    None,
+    /// RFC 7692's: RSV1 on the first frame of a message.
+    Deflate,
+    /// One that may use any reserved bit.
+    Vendor,
 }
 
 /// The two heads of an opening handshake.
@@ -205,6 +277,11 @@ pub(crate) struct Handshake {
 impl Handshake {
     /// As browsers and servers write it.
     pub(crate) fn new(deflate: bool) -> Self {
+        Self::with(if deflate { Extension::Deflate } else { Extension::None })
+    }
+
+    /// One that agrees to an extension.
+    pub(crate) fn with(extension: Extension) -> Self {
         let mut request = String::from(
             "GET /chat?u=1 HTTP/1.1\r\nHost: server.example.com\r\nUpgrade: websocket\r\nConnection: \
              keep-alive, Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n",
@@ -213,11 +290,17 @@ impl Handshake {
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n",
         );
-        if deflate {
+        if extension != Extension::None {
             request +=
                 "Sec-WebSocket-Extensions: x-webkit-deflate, permessage-deflate; client_max_window_bits\r\n";
-            response += "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover\r\n";
         }
+        response += match extension {
+            Extension::None => "",
+            Extension::Deflate => {
+                "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover\r\n"
+            }
+            Extension::Vendor => "Sec-WebSocket-Extensions: permessage-deflate, x-vendor; level=\"3\"\r\n",
+        };
         Self { request: (request + "\r\n").into_bytes(), response: (response + "\r\n").into_bytes() }
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-use observer_ebpf::layout::connection::{Connection, Phase};
+use observer_ebpf::layout::connection::{Connection, FLAG_CONTINUED, Phase};
 use observer_ebpf::layout::{Protocol, Role};
 
 use super::{GroupTotals, Ledger, Slot, Track};
@@ -97,8 +97,13 @@ impl Ledger {
             share.totals.books.add_open(session, &seen);
             if protocol == Protocol::WebSocket {
                 let sizes = share.message_sizes.get_or_insert_default();
+                // What goes on in another slot is unfinished there.
+                let goes_on_here = is_open && connection.flags & FLAG_CONTINUED == 0;
                 for (total, counters) in sizes.iter_mut().zip(&connection.websocket().streams) {
                     total.add(counters);
+                    if goes_on_here {
+                        total.unfinished += counters.unfinished;
+                    }
                 }
             }
         }

@@ -14,7 +14,7 @@ use crate::metrics::{self, Metrics};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Series that are compared by direction.
-const BY_DIRECTION: [&str; 8] = [
+const BY_DIRECTION: [&str; 9] = [
     "message_size_bytes_bucket",
     "message_size_bytes_sum",
     "message_size_bytes_count",
@@ -23,6 +23,7 @@ const BY_DIRECTION: [&str; 8] = [
     "observer_websocket_frame_size_bytes_count",
     "observer_websocket_messages_total",
     "oversized_message_total",
+    "observer_websocket_unfinished_bytes",
 ];
 
 /// A process in one role.
@@ -139,7 +140,8 @@ impl Side {
                     }
                     continue;
                 }
-                let mut but = vec!["process", "role", "container", "direction"];
+                // Ends of connections have ports that nobody knows before.
+                let mut but = vec!["process", "role", "container", "direction", "server"];
                 if sample.labels.get("pid") == Some(&pid) {
                     but.push("pid");
                 }

@@ -93,6 +93,11 @@ impl Traffic {
         }
     }
 
+    /// So many bytes that are declared of messages which are not over.
+    pub fn unfinished(&mut self, bytes: u64) {
+        self.values.insert("observer_websocket_unfinished_bytes".to_owned(), bytes as f64);
+    }
+
     /// A message in frames of these sizes, uncompressed.
     pub fn fragments(&mut self, opcode: Opcode, sizes: &[u64]) {
         for (place, &size) in sizes.iter().enumerate() {

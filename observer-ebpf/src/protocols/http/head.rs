@@ -1,5 +1,6 @@
 //! The head of an HTTP/1 request or response (RFC 9112), searched for the WebSocket handshake
-//! (RFC 6455, section 4): a byte at a time, so that it may be split anywhere.
+//! (RFC 6455, section 4): a byte at a time, so that it may be split anywhere. Heads of interim responses, which come
+//! before the one that answers (RFC 9110, section 15.2), are a part of that one's.
 //!
 //! Heads of other messages are not searched: a head that neither starts `GET ` nor `HTTP/1.1 101` is not
 //! part of a handshake. Of those that start `HTTP/1.1 429` (RFC 6585, section 4), that much is told.
@@ -11,9 +12,12 @@ pub(super) const REQUEST: &[u8] = b"GET ";
 /// The start line that a handshake's response has.
 pub(super) const RESPONSE: &[u8] = b"HTTP/1.1 101";
 
-/// [`REQUEST`], and [`RESPONSE`] in two, as patterns.
+/// [`REQUEST`] as a pattern.
 pub(crate) const REQUEST_PATTERN: Pattern = Pattern::text(REQUEST);
-pub(crate) const RESPONSE_PATTERNS: [Pattern; 2] = [Pattern::text(b"HTTP/1.1"), Pattern::text(b" 101")];
+/// What starts as [`RESPONSE`] or as an interim one, in two patterns.
+pub(crate) const RESPONSE_PATTERNS: [Pattern; 2] = [Pattern::text(b"HTTP/1.1"), Pattern::text(b" 1")];
+/// Where [`RESPONSE`] has what no other interim response's status has.
+const STATUS_DIFFERS: u8 = 10;
 /// What a response that turns a request away has behind its version, and where in the start line it differs
 /// from [`RESPONSE`].
 const REFUSAL: &[u8] = b" 429";
@@ -27,12 +31,17 @@ pub(crate) const END: u32 = u32::from_le_bytes(*b"\r\n\r\n");
 const UPGRADE: &[u8] = b"upgrade:";
 const EXTENSIONS: &[u8] = b"sec-websocket-extensions:";
 const WEBSOCKET: &[u8] = b"websocket";
-const DEFLATE: &[u8] = b"permessage-deflate";
+/// How the names of extensions begin that compress messages.
+const COMPRESSION: &[u8] = b"permessage-";
 
 /// [`Head::found`]: there is an `Upgrade: websocket`.
 pub(super) const FOUND_UPGRADE: u8 = 1;
-/// [`Head::found`]: `permessage-deflate` is offered or accepted (RFC 7692).
-pub(super) const FOUND_DEFLATE: u8 = 2;
+/// [`Head::found`]: an extension that compresses messages is offered or accepted, as `permessage-deflate` (RFC 7692).
+pub(super) const FOUND_COMPRESSION: u8 = 2;
+/// [`Head::found`]: another extension is.
+pub(super) const FOUND_EXTENSION: u8 = 4;
+/// [`Head::found`]: the response is an interim one.
+const FOUND_INTERIM: u8 = 8;
 
 /// Where in the head the next byte stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,10 +59,12 @@ enum Place {
     ExtensionsName = 4,
     /// In the value of `Upgrade`.
     UpgradeValue = 5,
-    /// In the value of `Sec-WebSocket-Extensions`.
+    /// In the value of `Sec-WebSocket-Extensions`, before or in an extension's name.
     ExtensionsValue = 6,
     /// In the status of a response that may turn a request away.
     Refusal = 7,
+    /// In the value of `Sec-WebSocket-Extensions`, behind an extension's name or in one of no interest.
+    ExtensionsRest = 8,
 }
 
 /// What a byte brought.
@@ -95,7 +106,15 @@ impl Head {
             0 => {
                 let expected = if request { REQUEST } else { RESPONSE };
                 if expected.get(usize::from(self.at)) != Some(&byte) {
-                    if request || self.at != REFUSAL_DIFFERS || byte != REFUSAL[1] {
+                    if request {
+                        return Progress::Other(self.at);
+                    }
+                    if self.at >= STATUS_DIFFERS && byte.is_ascii_digit() {
+                        self.found = FOUND_INTERIM;
+                        self.go(Place::Line, 0);
+                        return Progress::More;
+                    }
+                    if self.at != REFUSAL_DIFFERS || byte != REFUSAL[1] {
                         return Progress::Other(self.at);
                     }
                     self.go(Place::Refusal, 2);
@@ -113,6 +132,7 @@ impl Head {
             }
             2 => match lower {
                 b'\r' if self.at == 0 => self.at = 1,
+                b'\n' if self.found & FOUND_INTERIM != 0 => *self = Self::START,
                 b'\n' => return Progress::End,
                 b'u' => self.go(Place::UpgradeName, 1),
                 b's' => self.go(Place::ExtensionsName, 1),
@@ -130,7 +150,12 @@ impl Head {
                     return Progress::Refused;
                 }
             }
-            _ => self.value(DEFLATE, FOUND_DEFLATE, lower),
+            8 => match lower {
+                b'\n' => self.go(Place::LineStart, 0),
+                b',' => self.go(Place::ExtensionsValue, 0),
+                _ => {}
+            },
+            _ => self.extension(lower),
         }
         Progress::More
     }
@@ -153,6 +178,30 @@ impl Head {
             self.go(Place::LineStart, 0);
         } else {
             self.go(Place::Line, 0);
+        }
+    }
+
+    /// Takes in a byte of an extension's name, or before it (RFC 6455, section 9.1).
+    #[inline(always)]
+    fn extension(&mut self, lower: u8) {
+        if self.at == 0 && matches!(lower, b' ' | b'\t' | b'\r' | b',') {
+            return;
+        }
+        if COMPRESSION.get(usize::from(self.at)) == Some(&lower) {
+            self.at += 1;
+            if usize::from(self.at) == COMPRESSION.len() {
+                self.found |= FOUND_COMPRESSION;
+                self.go(Place::ExtensionsRest, 0);
+            }
+            return;
+        }
+        if self.at > 0 || lower != b'\n' {
+            self.found |= FOUND_EXTENSION;
+        }
+        match lower {
+            b'\n' => self.go(Place::LineStart, 0),
+            b',' => self.go(Place::ExtensionsValue, 0),
+            _ => self.go(Place::ExtensionsRest, 0),
         }
     }
 

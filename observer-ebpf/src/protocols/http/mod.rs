@@ -9,6 +9,8 @@
 //!      └───────────────────── the answer is another one ───────┘
 //! ```
 //!
+//! Interim responses, as `100 Continue` and `103 Early Hints`, may come before the answer: their heads are stepped over.
+//!
 //! A stream of HTTP is never out of sync: a message is looked for at the start of each call.
 
 mod detect;
@@ -22,7 +24,7 @@ use crate::layout::losses::Desync;
 use crate::layout::{Direction, Role, Side, Zeroes as _};
 use crate::protocols::websocket::frames::Frames;
 use crate::protocols::websocket::layout::StreamCounters;
-use crate::protocols::websocket::rules::Deflate;
+use crate::protocols::websocket::rules::Extensions;
 use crate::stream::bytes::{Bytes, is_done};
 use crate::stream::parser::{Opening, Outcome, Parse, Parser, StreamId};
 use crate::stream::start::Start;
@@ -72,8 +74,8 @@ pub struct Http {
     early: Frames,
     /// The stream of each [`Side`].
     streams: [Stream; 2],
-    /// A [`Deflate`]: what the answer to the handshake has agreed to.
-    deflate: u8,
+    /// An [`Extensions`]: what the answer to the handshake has agreed to.
+    extensions: u8,
     /// 1 if `early` follows on a request for an upgrade, and is not merely likely to be frames.
     expected: u8,
     reserved: [u8; 6],
@@ -103,7 +105,7 @@ impl Http {
     pub const START: Self = Self {
         early: Frames::RESUMED,
         streams: [Stream::new(Mode::Message); 2],
-        deflate: Deflate::Unknown as u8,
+        extensions: Extensions::Unknown as u8,
         expected: 0,
         reserved: [0; 6],
     };
@@ -111,16 +113,16 @@ impl Http {
     #[inline(always)]
     fn reset(&mut self, connection: &mut Connection) {
         self.streams = [Stream::new(Mode::Message); 2];
-        self.deflate = Deflate::Unknown as u8;
+        self.extensions = Extensions::Unknown as u8;
         self.expected = 0;
         // Its first response may yet be an upgrade.
         connection.pending = 1;
     }
 
-    /// What the handshake's answer says of compression.
+    /// What the handshake's answer has agreed to: an [`Extensions`].
     #[inline(always)]
-    pub(in crate::protocols) const fn deflate(&self) -> u8 {
-        self.deflate
+    pub(in crate::protocols) const fn extensions(&self) -> u8 {
+        self.extensions
     }
 
     /// The frames that the client has sent before it had the answer, if it did.

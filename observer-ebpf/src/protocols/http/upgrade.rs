@@ -1,15 +1,27 @@
 //! The handshake that makes a WebSocket of a connection, and frames that come before its answer.
 
-use super::head::{self, FOUND_DEFLATE, FOUND_UPGRADE, Progress};
+use super::head::{self, FOUND_COMPRESSION, FOUND_EXTENSION, FOUND_UPGRADE, Progress};
 use super::{Http, Mode, Scanned, Stream, count_refusal};
 use crate::layout::Side;
 use crate::layout::connection::Connection;
 use crate::protocols::Protocol;
 use crate::protocols::websocket::frames::{self, Frames};
-use crate::protocols::websocket::rules::{Deflate, Rules};
+use crate::protocols::websocket::rules::{Extensions, Rules};
 use crate::stream::bytes::{Bytes, Host, ITERATIONS_MAX, is_done};
 use crate::stream::parser::{Outcome, StreamId};
 use crate::stream::subprograms::Runs;
+
+/// What a handshake's answer has agreed to.
+#[inline(always)]
+const fn agreed(found: u8) -> Extensions {
+    if found & FOUND_EXTENSION != 0 {
+        Extensions::Others
+    } else if found & FOUND_COMPRESSION != 0 {
+        Extensions::Compression
+    } else {
+        Extensions::None
+    }
+}
 
 impl Http {
     /// Scans a head that may be a handshake's; leaves the source behind it, or at its end.
@@ -43,8 +55,7 @@ impl Http {
             }
             Scanned::End { found } => {
                 if found & FOUND_UPGRADE != 0 {
-                    let deflate = if found & FOUND_DEFLATE != 0 { Deflate::On } else { Deflate::Off };
-                    self.deflate = deflate as u8;
+                    self.extensions = agreed(found) as u8;
                     return Outcome::became(Protocol::WebSocket);
                 }
                 self.streams = [Stream::new(Mode::Opaque); 2];
@@ -103,7 +114,7 @@ impl Http {
     /// one was seen to send it.
     #[inline(always)]
     pub(super) fn search<S: Bytes + Host>(&mut self, source: &mut S) {
-        let rules = Rules::new(true, Deflate::Unknown, true);
+        let rules = Rules::new(true, Extensions::Unknown, true);
         if !frames::may_start_at(0, source, rules, true) {
             return;
         }
@@ -123,7 +134,7 @@ impl Http {
         source: &mut S,
         connection: &mut Connection,
     ) -> Outcome {
-        self.early.hold_against(Rules::new(true, Deflate::Unknown, self.expected == 0));
+        self.early.hold_against(Rules::new(true, Extensions::Unknown, self.expected == 0));
         let code = source.run(frames::Subprogram::Run, &mut self.early, stream, connection);
         let outcome = Outcome::from_code(code);
         if outcome != Outcome::SAME {

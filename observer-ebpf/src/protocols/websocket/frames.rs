@@ -7,15 +7,17 @@
 //!     └─┘ length 0, or the header goes on in another call ──────────────┘
 //! ```
 //!
-//! A frame counts when its last byte has passed, and so does a message; an oversized message is noted
-//! when the header that tells its size is seen. A frame that breaks the RFC counts as a violation and as
-//! nothing else: its payload is stepped over where its length can be followed.
+//! A frame counts when its last byte has passed, and so does a message; that a message is oversized is noted
+//! when the header is seen that makes it so. A frame that breaks the RFC counts as a violation and as
+//! nothing else: its payload is stepped over where its length can be followed. One that is only masked the
+//! wrong way, which many do not mind, counts as everything else as well.
 
 use super::layout::{CLOSE_NONE, CLOSE_WITHOUT_CODE, Opcode, SIZE_BOUNDS, StreamCounters, Violation};
-use super::rules::{CONTROL, FIN, MASK, RSV1, Rules, may_start};
+use super::rules::{CONTROL, FIN, MASK, RSV, Rules, may_start};
 use super::tally::{Counting, Rehearsing, Tally, count_message, count_short};
 use crate::layout::buckets::{add, bucket};
 use crate::layout::connection::Connection;
+use crate::layout::control::Thresholds;
 use crate::layout::losses::Desync;
 use crate::stream::bytes::{Bytes, Host, ITERATIONS_MAX, hide_field, is_done};
 use crate::stream::carry::Carry;
@@ -47,7 +49,7 @@ pub struct Frames {
     pub(super) skip: u64,
     /// Payload bytes of the frame in progress.
     pub(super) length: u64,
-    /// Payload bytes of the complete frames of the message in progress.
+    /// Payload bytes of the message in progress, as far as its headers have declared them.
     message_bytes: u64,
     /// The first bytes of a header that is not complete.
     pub(super) carry: Carry,
@@ -291,44 +293,76 @@ impl Frames {
             if bits & CONTROL == 0 && opcode != IGNORED + Violation::Opcode as u8 {
                 // What follows may continue this message; it is not one to count, nor a second violation.
                 self.message = if bits & FIN != 0 { Message::None as u8 } else { Message::Unseen as u8 };
+                if let Some(counters) = tally.counters() {
+                    counters.give_up();
+                }
             }
             return Ok(());
+        }
+        if opcode <= Opcode::Binary as u8 {
+            self.add_to_message();
         }
         let Some(counters) = tally.counters() else {
             self.rehearsed = self.rehearsed.saturating_add(1);
             return Ok(());
         };
         counters.headers = counters.headers.wrapping_add(1);
+        let masks = &mut counters.violations[Violation::Mask as usize];
+        *masks = masks.wrapping_add(u32::from(self.is_wrongly_masked()));
         if opcode == Opcode::Close as u8 {
             if counters.close == CLOSE_NONE {
                 counters.close = u32::from(code).max(CLOSE_WITHOUT_CODE);
             }
-        } else if bits & (FIN | CONTROL) == FIN {
-            self.note_size(source, counters);
+        } else if opcode <= Opcode::Binary as u8 {
+            self.weigh(source, counters);
         }
         Ok(())
     }
 
-    /// Notes the message that the frame in progress completes, if it is oversized.
+    /// Makes the data frame in progress a part of its message.
     #[inline(always)]
-    fn note_size<S: Host>(&self, source: &mut S, counters: &mut StreamCounters) {
-        let continues = self.opcode == Opcode::Continuation as u8;
-        if continues && self.message == Message::Unseen as u8 {
+    fn add_to_message(&mut self) {
+        let opcode = hide_field(&self.opcode);
+        let mut before = hide_field(&self.message_bytes);
+        if opcode != Opcode::Continuation as u8 {
+            self.message = opcode;
+            self.compressed = self.bits & RSV;
+            before = 0;
+        }
+        self.message_bytes = before.saturating_add(hide_field(&self.length));
+    }
+
+    /// Notes how large the message in progress is by now: the thresholds that it has reached since its last frame, and
+    /// the category of its full size, once that is known.
+    #[inline(always)]
+    fn weigh<S: Host>(&self, source: &mut S, counters: &mut StreamCounters) {
+        if hide_field(&self.message) == Message::Unseen as u8 {
             return;
         }
-        let before = if continues { self.message_bytes } else { 0 };
-        let size = before.saturating_add(self.length);
-        if let Some(category) = source.thresholds().category(size) {
-            add(&mut counters.oversized, category as usize);
-            source.oversized(size, category);
+        let size = hide_field(&self.message_bytes);
+        counters.unfinished = size;
+        let reached = source.thresholds().reached(size);
+        if reached == 0 {
+            return;
         }
+        let starts = hide_field(&self.opcode) != Opcode::Continuation as u8;
+        let is_last = hide_field(&self.bits) & FIN != 0;
+        let before = if starts { 0 } else { hide_field(&counters.reached) };
+        if reached > before {
+            let first = if starts && is_last { reached - 1 } else { before };
+            source.oversized(size, first, reached - 1);
+        }
+        if before < Thresholds::ALL && (is_last || reached == Thresholds::ALL) {
+            add(&mut counters.oversized, reached as usize - 1);
+        }
+        counters.reached = if is_last { 0 } else { reached };
     }
 
     /// Ends the payload in progress, of a frame whose header was only now found to be one.
     #[inline(always)]
     pub(super) fn confirm<S: Host>(&mut self, source: &mut S, counters: &mut StreamCounters) {
-        if self.bits & FIN != 0 && self.opcode <= Opcode::Binary as u8 {
-            self.note_size(source, counters);
+        if self.opcode <= Opcode::Binary as u8 {
+            self.weigh(source, counters);
         }
         self.pass(self.skip, counters);
     }
@@ -336,8 +370,7 @@ impl Frames {
     /// Counts the frame whose last byte has passed, and the message if it was its last frame.
     #[inline(always)]
     fn complete<T: Tally>(&mut self, tally: &mut T) {
-        let (opcode, bits, length) =
-            (hide_field(&self.opcode), hide_field(&self.bits), hide_field(&self.length));
+        let (opcode, length) = (hide_field(&self.opcode), hide_field(&self.length));
         if let Some(counters) = tally.counters() {
             let opcode = usize::from(opcode);
             if let Some(buckets) = counters.frames.get_mut(opcode) {
@@ -348,25 +381,16 @@ impl Frames {
             }
         }
         // Continuation, text or binary; nothing else is part of a message.
-        if opcode > Opcode::Binary as u8 {
-            return;
-        }
-        if opcode != Opcode::Continuation as u8 {
-            self.message = opcode;
-            self.message_bytes = 0;
-            self.compressed = bits & RSV1;
-        }
-        let size = hide_field(&self.message_bytes).saturating_add(length);
-        self.message_bytes = size;
-        if bits & FIN == 0 {
+        if opcode > Opcode::Binary as u8 || hide_field(&self.bits) & FIN == 0 {
             return;
         }
         let message = hide_field(&self.message);
         self.message = Message::None as u8;
         if message == Message::Text as u8 || message == Message::Binary as u8 {
-            let compressed = hide_field(&self.compressed) != 0;
+            let (size, compressed) = (hide_field(&self.message_bytes), hide_field(&self.compressed) != 0);
             if let Some(counters) = tally.counters() {
                 let kind = usize::from(message == Message::Binary as u8);
+                counters.unfinished = 0;
                 count_message(counters, kind, compressed, size);
             }
         }

@@ -2,7 +2,7 @@
 
 use super::frames::{Frames, IGNORED, Message};
 use super::layout::Violation;
-use super::rules::{CONTROL, DEFINED, FIN, MASK, RSV1, RSV2_RSV3, Rules};
+use super::rules::{CONTROL, DEFINED, FIN, MASK, Rules};
 use crate::stream::bytes::hide_field;
 use crate::stream::carry::Carry;
 
@@ -43,7 +43,15 @@ impl Frames {
         (size, code)
     }
 
+    /// Whether the frame in progress is masked although it must not be, or the other way.
+    #[inline(always)]
+    pub(super) fn is_wrongly_masked(&self) -> bool {
+        let (second, rules) = (hide_field(&self.second), hide_field(&self.rules));
+        (second & MASK != 0) != rules.has(Rules::MASKED)
+    }
+
     /// What the frame in progress is: an [`Opcode`](super::layout::Opcode), or [`IGNORED`] and how it breaks the RFC.
+    /// Masked the wrong way it is ignored on probation only: whoever accepts it buffers it as any other.
     #[inline(always)]
     pub(super) fn judge(&self) -> u8 {
         let (bits, second, length) =
@@ -51,18 +59,16 @@ impl Frames {
         let (rules, message) = (hide_field(&self.rules), hide_field(&self.message));
         let opcode = bits & 0x0F;
         let data = opcode & CONTROL == 0;
-        // RSV1 marks a compressed message, on its first frame only (RFC 7692, section 6).
         let starts = opcode == 1 || opcode == 2;
-        let reserved = if starts && !rules.has(Rules::NO_RSV1) { RSV2_RSV3 } else { RSV1 | RSV2_RSV3 };
         let short = second & !MASK;
         let padded = (short == 126 && length < 126) || (short == 127 && length >> 16 == 0);
-        let masked = second & MASK != 0;
+        let wrongly_masked = self.is_wrongly_masked() && rules.has(Rules::PROBATION);
         let in_message = message == Message::Text as u8 || message == Message::Binary as u8;
         let violation = if DEFINED >> opcode & 1 == 0 {
             Violation::Opcode
-        } else if bits & reserved != 0 {
+        } else if bits & rules.forbidden(starts) != 0 {
             Violation::Reserved
-        } else if masked != rules.has(Rules::MASKED) {
+        } else if wrongly_masked {
             Violation::Mask
         } else if length >> 63 != 0 || padded || (!data && length > 125) {
             Violation::Length

@@ -4,6 +4,8 @@
 //! continues the connection in a fresh slot ([`StreamCounters::is_full`]), and the agent, whose totals are
 //! 64 bits wide, adds up both.
 
+use crate::layout::buckets::add;
+use crate::layout::control::Thresholds;
 use crate::protocols::http;
 
 /// Upper bounds, inclusive, of the size buckets; the last bucket is what lies above.
@@ -85,13 +87,17 @@ pub struct StreamCounters {
     pub frame_bytes: [u64; 6],
     /// Payload bytes of complete data messages.
     pub message_bytes: u64,
+    /// Payload bytes of the data message in progress, as far as its headers have declared them; 0 without one, and of
+    /// one whose start was not seen.
+    pub unfinished: u64,
     /// Complete frames by [`Opcode`] and size bucket.
     pub frames: [[u32; SIZE_BUCKETS]; 6],
     /// Complete data messages by size bucket.
     pub message_sizes: [u32; SIZE_BUCKETS],
     /// Complete data messages by [`MessageType`], then compressed or not.
     pub messages: [[u32; 2]; 2],
-    /// Messages at or above the medium, large and huge thresholds, each in its highest category.
+    /// Messages at or above the medium, large and huge thresholds, each once, in its highest category: those that are
+    /// over but for their last payload, those that have reached the highest, and those that were given up.
     pub oversized: [u32; 3],
     /// Frames that break the RFC, by [`Violation`].
     pub violations: [u32; 4],
@@ -99,9 +105,13 @@ pub struct StreamCounters {
     pub close: u32,
     /// Frames whose header was seen, of any kind; what [`StreamCounters::is_full`] looks at.
     pub headers: u32,
+    /// How many thresholds the data message in progress has reached, until the header of its last frame.
+    pub reached: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<StreamCounters>() == 304);
+const _: () = assert!(size_of::<StreamCounters>() == 320);
 
 // SAFETY: of integers only, without padding.
 unsafe impl crate::layout::Zeroes for StreamCounters {}
@@ -111,6 +121,7 @@ impl StreamCounters {
     pub const ZERO: Self = Self {
         frame_bytes: [0; 6],
         message_bytes: 0,
+        unfinished: 0,
         frames: [[0; SIZE_BUCKETS]; 6],
         message_sizes: [0; SIZE_BUCKETS],
         messages: [[0; 2]; 2],
@@ -118,6 +129,8 @@ impl StreamCounters {
         violations: [0; 4],
         close: CLOSE_NONE,
         headers: 0,
+        reached: 0,
+        reserved: 0,
     };
 
     /// Whether a count may overflow soon. No single call can carry the two thousand million frames
@@ -125,6 +138,39 @@ impl StreamCounters {
     #[inline(always)]
     pub fn is_full(&self) -> bool {
         self.headers > u32::MAX / 2
+    }
+
+    /// The category that the data message in progress is to be counted in, if it never ends: none if it is not
+    /// oversized so far, or was counted already.
+    #[inline(always)]
+    pub const fn unfinished_category(&self) -> Option<u32> {
+        match self.reached {
+            0 | Thresholds::ALL.. => None,
+            reached => Some(reached - 1),
+        }
+    }
+
+    /// Gives up the data message in progress, of which no more can be told: it counts in the category of its size so
+    /// far.
+    #[inline(always)]
+    pub(in crate::protocols) fn give_up(&mut self) {
+        if let Some(category) = self.unfinished_category() {
+            add(&mut self.oversized, category as usize);
+        }
+        self.forget_unfinished();
+    }
+
+    /// Takes over the data message in progress of a slot that this one continues.
+    #[inline(always)]
+    pub(super) const fn carry_over(&mut self, before: &Self) {
+        self.unfinished = before.unfinished;
+        self.reached = before.reached;
+    }
+
+    #[inline(always)]
+    const fn forget_unfinished(&mut self) {
+        self.unfinished = 0;
+        self.reached = 0;
     }
 }
 

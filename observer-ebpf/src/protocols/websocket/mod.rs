@@ -21,7 +21,7 @@ mod tally;
 
 use self::frames::Frames;
 use self::layout::StreamCounters;
-use self::rules::{Deflate, Rules};
+use self::rules::{Extensions, Rules};
 use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
 use crate::layout::{Direction, Role, Side, Zeroes as _};
@@ -80,8 +80,8 @@ pub struct WebSocket {
     http: Http,
     /// The stream of each [`Side`].
     streams: [Stream; 2],
-    /// A [`Deflate`].
-    deflate: u8,
+    /// An [`Extensions`].
+    extensions: u8,
     /// Calls in sync so far, while it is not known that this is a WebSocket.
     matches: u8,
     /// 1 once that is known.
@@ -111,7 +111,7 @@ impl WebSocket {
     pub const START: Self = Self {
         http: Http::START,
         streams: [Stream::LOST; 2],
-        deflate: Deflate::Unknown as u8,
+        extensions: Extensions::Unknown as u8,
         matches: 0,
         known: 0,
         reserved: [0; 5],
@@ -120,7 +120,7 @@ impl WebSocket {
     #[inline(always)]
     fn reset(&mut self) {
         self.streams = [Stream::LOST; 2];
-        self.deflate = Deflate::Unknown as u8;
+        self.extensions = Extensions::Unknown as u8;
         self.matches = 0;
         self.known = 1;
     }
@@ -128,7 +128,7 @@ impl WebSocket {
     #[inline(always)]
     fn rules(&self, side: Side) -> Rules {
         let proven = self.streams[side as usize].proven != 0;
-        Rules::new(matches!(side, Side::Client), Deflate::from_u8(self.deflate), !proven)
+        Rules::new(matches!(side, Side::Client), Extensions::from_u8(self.extensions), !proven)
     }
 
     /// A call ended between two frames: that is what a stream in sync does.
@@ -212,7 +212,7 @@ impl Parser for WebSocket {
     #[inline(always)]
     fn start(&mut self, _opening: Opening, _role: Role, _connection: &mut Connection) {
         self.reset();
-        self.deflate = self.http.deflate();
+        self.extensions = self.http.extensions();
         let early = self.http.early().copied();
         self.streams[Side::Server as usize] = Stream::of(Frames::START);
         let client = &mut self.streams[Side::Client as usize];
@@ -273,6 +273,8 @@ impl Parser for WebSocket {
     fn lose(&mut self, side: Side, connection: &mut Connection) {
         if self.known != 0 {
             self.streams[side as usize] = Stream::LOST;
+            let direction = Role::from_u8(connection.role).direction_of(side);
+            counters(StreamId { direction, side }, connection).give_up();
         } else {
             // It was no WebSocket after all: what was counted was not there.
             self.streams = [Stream::LOST; 2];
@@ -287,7 +289,12 @@ impl Parser for WebSocket {
     }
 
     #[inline(always)]
-    fn carry_over(_before: &Connection, _next: &mut Connection) {}
+    fn carry_over(before: &Connection, next: &mut Connection) {
+        let streams = &mut next.details.websocket_mut().streams;
+        for (next, before) in streams.iter_mut().zip(&before.details.websocket().streams) {
+            next.carry_over(before);
+        }
+    }
 
     /// It goes on with what it counted as HTTP.
     const GOES_ON_FROM: Option<Protocol> = Some(Protocol::Http);

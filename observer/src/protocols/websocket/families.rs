@@ -1,9 +1,9 @@
 //! Families of WebSocket (RFC 6455).
 
-use observer_ebpf::layout::{Direction, Protocol};
+use observer_ebpf::layout::Direction;
 use observer_ebpf::protocols::websocket::layout::{MessageType, Opcode, SIZE_BOUNDS, Violation};
 
-use super::Totals;
+use super::{ServerTotals, Totals};
 use crate::labels;
 use crate::ledger::View;
 use crate::metrics::family::{Families, Value, bounds};
@@ -28,7 +28,7 @@ families! {
     );
     MESSAGES = counter(
         "observer_websocket_messages_total",
-        &["process", "container", "role", "direction", "type", "compressed"],
+        &["process", "container", "role", "server", "direction", "type", "compressed"],
         "Complete WebSocket data messages.",
     );
     OVERSIZED = counter(
@@ -36,9 +36,14 @@ families! {
         &["process", "pid", "container", "role", "direction", "size_category"],
         "WebSocket messages at or above a threshold, each in the category of its full size.",
     );
+    UNFINISHED = gauge(
+        "observer_websocket_unfinished_bytes",
+        &["process", "pid", "container", "role", "direction"],
+        "Declared payload of WebSocket messages that have begun and not ended.",
+    );
     CONNECTIONS = gauge(
         "observer_websocket_connections",
-        &["process", "container", "role"],
+        &["process", "container", "role", "server"],
         "WebSocket connections open now.",
     );
     CLOSES = counter(
@@ -98,6 +103,7 @@ pub fn fill(families: &mut Families, view: &View) {
             let direction = labels::direction(direction);
             let row = [process, &pid, container, role, direction];
             families.of(&MESSAGE_SIZE).observe(row, &total.counts, total.bytes as f64);
+            families.of(&UNFINISHED).push(row, Value::Gauge(total.unfinished as f64));
             // From 0 on: an alert on their increase must see the first one, too.
             for (number, &count) in (0..).zip(&total.oversized) {
                 let row = [process, &pid, container, role, direction, category(number)];
@@ -108,10 +114,21 @@ pub fn fill(families: &mut Families, view: &View) {
     for (group, totals) in &view.groups {
         fill_group(families, group.labels(), &totals.books.websocket);
     }
-    for ((group, protocol), &open) in &view.open {
-        if *protocol == Protocol::WebSocket {
-            families.of(&CONNECTIONS).push(group.labels(), Value::Gauge(open as f64));
+}
+
+fn fill_server(families: &mut Families, labels: [&str; 4], totals: &ServerTotals) {
+    let [process, container, role, server] = labels;
+    for (direction, by_kind) in Direction::ALL.into_iter().zip(&totals.messages) {
+        let direction = labels::direction(direction);
+        for (kind, by_compression) in MessageType::ALL.into_iter().zip(by_kind) {
+            for (compressed, &count) in ["false", "true"].into_iter().zip(by_compression) {
+                let row = [process, container, role, server, direction, message_type(kind), compressed];
+                families.of(&MESSAGES).count(row, count);
+            }
         }
+    }
+    if totals.open > 0 {
+        families.of(&CONNECTIONS).push(labels, Value::Gauge(totals.open as f64));
     }
 }
 
@@ -123,12 +140,9 @@ fn fill_group(families: &mut Families, [process, container, role]: [&str; 3], to
             let row = [process, container, role, direction, opcode(code)];
             families.of(&FRAME_SIZE).observe(row, counts, bytes as f64);
         }
-        for (kind, by_compression) in MessageType::ALL.into_iter().zip(&total.messages) {
-            for (compressed, &count) in ["false", "true"].into_iter().zip(by_compression) {
-                let row = [process, container, role, direction, message_type(kind), compressed];
-                families.of(&MESSAGES).count(row, count);
-            }
-        }
+    }
+    for (server, total) in &totals.servers {
+        fill_server(families, [process, container, role, server], total);
     }
     for kind in Violation::ALL {
         let count = totals.streams.iter().map(|total| total.violations[kind as usize]).sum();

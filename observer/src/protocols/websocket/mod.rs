@@ -5,6 +5,7 @@ pub mod minute;
 pub mod node;
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use observer_ebpf::layout::connection::Connection;
 use observer_ebpf::layout::{Direction, Role};
@@ -27,6 +28,8 @@ pub struct Totals {
     pub http: http::Totals,
     /// What was sent, and what was received.
     pub streams: [StreamTotals; 2],
+    /// What is told by the server's end.
+    pub servers: BTreeMap<Rc<str>, ServerTotals>,
     /// Connections by how they closed: their code, or none.
     pub closes: BTreeMap<Option<u16>, u64>,
     /// Connections that were turned away, by the codes of [`TURNED_AWAY`].
@@ -39,6 +42,25 @@ pub struct Totals {
     pub users: [u64; Rate::ALL.len()],
 }
 
+/// What is told by the server's end, as services of one name are told apart by nothing else.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerTotals {
+    /// Complete messages by direction and type, then compressed or not.
+    pub messages: [[[u64; 2]; 2]; 2],
+    /// Connections that are open.
+    pub open: u64,
+}
+
+impl ServerTotals {
+    fn merge(&mut self, other: &Self) {
+        let Self { messages, open } = other;
+        for (total, more) in self.messages.iter_mut().zip(messages) {
+            add_tables(total, more);
+        }
+        self.open += open;
+    }
+}
+
 /// One direction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StreamTotals {
@@ -46,8 +68,6 @@ pub struct StreamTotals {
     pub frames: [[u64; SIZE_BUCKETS]; 6],
     /// Their payload bytes.
     pub frame_bytes: [u64; 6],
-    /// Complete messages by type, then compressed or not.
-    pub messages: [[u64; 2]; 2],
     /// Frames that break the RFC, by kind.
     pub violations: [u64; 4],
 }
@@ -61,6 +81,8 @@ pub struct MessageSizes {
     pub bytes: u64,
     /// Medium, large, huge.
     pub oversized: [u64; 3],
+    /// Bytes that have been declared of messages that are not over, on connections that are open.
+    pub unfinished: u64,
 }
 
 impl MessageSizes {
@@ -71,11 +93,20 @@ impl MessageSizes {
         add_all(&mut self.oversized, &counters.oversized);
     }
 
+    /// Adds the message that a connection ended in the middle of, if that was oversized and is not counted yet.
+    pub fn add_abandoned(&mut self, counters: &StreamCounters) {
+        if let Some(category) = counters.unfinished_category() {
+            self.oversized[category as usize] += 1;
+        }
+    }
+
     /// Adds all of another's.
     pub fn merge(&mut self, other: &Self) {
-        add_all(&mut self.counts, &other.counts);
-        self.bytes += other.bytes;
-        add_all(&mut self.oversized, &other.oversized);
+        let Self { counts, bytes, oversized, unfinished } = other;
+        add_all(&mut self.counts, counts);
+        self.bytes += bytes;
+        add_all(&mut self.oversized, oversized);
+        self.unfinished += unfinished;
     }
 }
 
@@ -83,15 +114,13 @@ impl StreamTotals {
     fn add(&mut self, counters: &StreamCounters) {
         add_tables(&mut self.frames, &counters.frames);
         add_all(&mut self.frame_bytes, &counters.frame_bytes);
-        add_tables(&mut self.messages, &counters.messages);
         add_all(&mut self.violations, &counters.violations);
     }
 
     fn merge(&mut self, other: &Self) {
-        let Self { frames, frame_bytes, messages, violations } = other;
+        let Self { frames, frame_bytes, violations } = other;
         add_tables(&mut self.frames, frames);
         add_all(&mut self.frame_bytes, frame_bytes);
-        add_tables(&mut self.messages, messages);
         add_all(&mut self.violations, violations);
     }
 }
@@ -109,11 +138,19 @@ impl Totals {
 }
 
 impl super::Totals for Totals {
+    const IS_TOLD_BY_SERVER: bool = true;
+
     fn add(&mut self, seen: &Seen<'_>) {
         self.http.add(seen);
         let streams = &seen.connection.websocket().streams;
         for (total, counters) in self.streams.iter_mut().zip(streams) {
             total.add(counters);
+        }
+        if let Some(server) = seen.server {
+            let messages = &mut self.servers.entry(Rc::clone(server)).or_default().messages;
+            for (total, counters) in messages.iter_mut().zip(streams) {
+                add_tables(total, &counters.messages);
+            }
         }
         // It is the server's own code that tells, not what a client says as it leaves.
         let server = match seen.role {
@@ -127,14 +164,20 @@ impl super::Totals for Totals {
     fn add_open(&mut self, seen: &Seen<'_>) {
         if let Some(rate) = seen.rate {
             self.users[rate as usize] += 1;
+            if let Some(server) = seen.server {
+                self.servers.entry(Rc::clone(server)).or_default().open += 1;
+            }
         }
     }
 
     fn add_totals(&mut self, other: &Self) {
-        let Self { http, streams, closes, turned_away, minutes, high_rate, users } = other;
+        let Self { http, streams, servers, closes, turned_away, minutes, high_rate, users } = other;
         self.http.add_totals(http);
         for (total, more) in self.streams.iter_mut().zip(streams) {
             total.merge(more);
+        }
+        for (server, more) in servers {
+            self.servers.entry(Rc::clone(server)).or_default().merge(more);
         }
         for (&code, &count) in closes {
             *self.closes.entry(code).or_default() += count;
