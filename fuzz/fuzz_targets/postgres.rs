@@ -17,6 +17,8 @@ const SSL: &[u8] = b"\0\0\0\x08\x04\xD2\x16\x2F";
 const CANCEL: &[u8] = b"\0\0\0\x10\x04\xD2\x16\x2E\0\0\0\x07\0\0\0\x09";
 const QUERY: &[u8] = b"Q\0\0\0\x0Dselect 1\0";
 const READY: &[u8] = b"Z\0\0\0\x05T";
+const REFUSED: &[u8] = b"Ecould not fork new process for connection: no\n\0";
+const BOTH: &[u8] = b"W\0\0\0\x07\0\0\0";
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Opening {
@@ -25,6 +27,9 @@ enum Opening {
     Encryption,
     Cancel,
     Ready,
+    /// Refused in plain text.
+    Refusal,
+    Replication,
 }
 
 #[derive(Arbitrary, Debug)]
@@ -51,6 +56,12 @@ enum Step<'a> {
     },
     Error {
         code: [u8; 5],
+    },
+    /// Of a stream of replication: WAL, and that a side is alive.
+    Replicated {
+        wal: Option<&'a [u8]>,
+        server: bool,
+        asks: u8,
     },
     Wait {
         nanoseconds: u32,
@@ -87,6 +98,8 @@ fn calls(input: &Input) -> Vec<(bool, Vec<u8>, u64)> {
         Opening::Encryption => &[(false, SSL)],
         Opening::Cancel => &[(false, CANCEL)],
         Opening::Ready => &[(false, STARTUP), (true, b"Z\0\0\0\x05I")],
+        Opening::Refusal => &[(false, STARTUP), (true, REFUSED)],
+        Opening::Replication => &[(false, STARTUP), (true, b"Z\0\0\0\x05I"), (false, QUERY), (true, BOTH)],
     };
     let mut wait = 0;
     let mut calls: Vec<_> = opening.iter().map(|&(server, bytes)| (server, bytes.to_vec(), 1)).collect();
@@ -100,6 +113,11 @@ fn calls(input: &Input) -> Vec<(bool, Vec<u8>, u64)> {
             Step::Ready { status } => (true, message(b'Z', None, &[&[b"ITE"[usize::from(*status) % 3]]])),
             Step::Complete { tag } => (true, message(b'C', None, &[tag.as_bytes(), b"\0"])),
             Step::Error { code } => (true, message(b'E', None, &[b"SERROR\0C", code, b"\0\0"])),
+            Step::Replicated { wal: Some(wal), .. } => (true, message(b'd', None, &[b"w", &[0; 24], wal])),
+            Step::Replicated { server: true, asks, .. } => {
+                (true, message(b'd', None, &[b"k", &[0; 16], &[*asks]]))
+            }
+            Step::Replicated { asks, .. } => (false, message(b'd', None, &[b"r", &[0; 32], &[*asks]])),
             Step::Wait { nanoseconds } => {
                 wait += u64::from(*nanoseconds);
                 continue;

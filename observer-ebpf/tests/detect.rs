@@ -32,9 +32,10 @@ const STARTS: &[(&[u8], Protocol)] = &[
     // ClientHello in records of TLS 1.0 and 1.2.
     (b"\x16\x03\x01\x02\x00\x01\x00\x01\xFC\x03\x03", Protocol::Tls),
     (b"\x16\x03\x03\x00\xF0\x01\x00\x00\xEC\x03\x03", Protocol::Tls),
-    // StartupMessage of 3.0 and 3.2, SSLRequest, GSSENCRequest, CancelRequest.
+    // StartupMessage of 3.0, 3.2 and 3.9999, SSLRequest, GSSENCRequest, CancelRequest.
     (b"\x00\x00\x00\x23\x00\x03\x00\x00user\x00anna\x00database\x00d\x00\x00", Protocol::Postgres),
     (b"\x00\x00\x00\x23\x00\x03\x00\x02user\x00anna\x00database\x00d\x00\x00", Protocol::Postgres),
+    (b"\x00\x00\x00\x23\x00\x03\x27\x0Fuser\x00anna\x00database\x00d\x00\x00", Protocol::Postgres),
     (b"\x00\x00\x00\x08\x04\xD2\x16\x2F", Protocol::Postgres),
     (b"\x00\x00\x00\x08\x04\xD2\x16\x30", Protocol::Postgres),
     (b"\x00\x00\x00\x10\x04\xD2\x16\x2E\x00\x00\x00\x01\x00\x00\x00\x02", Protocol::Postgres),

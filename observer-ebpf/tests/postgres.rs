@@ -183,6 +183,8 @@ fn openings() -> Vec<(Vec<Call>, Protocol, State)> {
     let cancel = client(|to| frontend::cancel_request(7, 9, to));
     // As of 3.2 the key may be longer.
     let long_cancel = [&[0, 0, 0, 44, 0x04, 0xD2, 0x16, 0x2E][..], &[0x51; 36]].concat();
+    let longest_cancel = [&[0, 0, 1, 12, 0x04, 0xD2, 0x16, 0x2E][..], &[0x51; 260]].concat();
+    let newest = [&startup[..6], &9999_u16.to_be_bytes(), &startup[8..]].concat();
     let script = |parts: &[(bool, &[u8])]| {
         let mut script = Script::new();
         for &(server, bytes) in parts {
@@ -200,6 +202,8 @@ fn openings() -> Vec<(Vec<Call>, Protocol, State)> {
         (script(&[(false, &newer)]), postgres, State::Waiting),
         (script(&[(false, &cancel)]), postgres, State::None),
         (script(&[(false, &long_cancel)]), postgres, State::None),
+        (script(&[(false, &longest_cancel)]), postgres, State::None),
+        (script(&[(false, &newest)]), postgres, State::Waiting),
         (script(&[(false, &ssl), (true, b"N"), (false, &startup)]), postgres, State::Waiting),
         (script(&[(false, &gss), (true, b"N"), (false, &newer)]), postgres, State::Waiting),
         (
@@ -213,6 +217,7 @@ fn openings() -> Vec<(Vec<Call>, Protocol, State)> {
         (script(&[(false, &gss), (true, b"N"), (false, &ssl), (true, b"S")]), Protocol::Tls, State::Waiting),
         // An old server, or one that is full, answers with an error.
         (script(&[(false, &ssl), (true, &server::error("53300"))]), postgres, State::Waiting),
+        (script(&[(false, &ssl), (true, b"Ecould not fork\n\0")]), postgres, State::Waiting),
     ]
 }
 
@@ -261,10 +266,12 @@ fn acquiring_ends_with_the_first_ready_for_query() {
         assert_eq!((waiting.acquire_ns, State::from_u8(waiting.state)), (0, State::Waiting), "{start:?}");
         parts(&mut observed, last, &[]);
         let counters = outcome(&observed).counters;
-        if start == Start::Full {
+        if let Some(class) = start.error() {
             assert_eq!((counters.acquire_ns, counters.state), (0, State::Waiting as u8));
-            assert_eq!((counters.errors[0].class, counters.errors[0].count), (*b"53", 1));
+            assert_eq!((counters.errors[0].class, counters.errors[0].count), (class, 1), "{start:?}");
+            assert_eq!(counters.refused, class, "{start:?}");
         } else {
+            assert_eq!(counters.refused, [0; 2]);
             assert_eq!(counters.acquire_ns, last.now_ns - SEEN_NS, "{start:?}");
             assert_eq!(State::from_u8(counters.state), State::Idle, "{start:?}");
         }

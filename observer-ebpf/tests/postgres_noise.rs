@@ -88,7 +88,7 @@ fn run(observed: &mut Observed, steps: &[Step]) {
         }
         let counters = observed.connection.postgres();
         assert!(counters.asked >= counters.answered, "{} of {}", counters.answered, counters.asked);
-        assert!(counters.state <= State::Failed as u8);
+        assert!(counters.state <= State::Replication as u8);
         assert!(observed.connection.lost.iter().all(|&lost| lost <= 1));
         let queries: u32 = counters.queries.as_flattened().iter().sum();
         assert!(queries <= counters.answered);

@@ -380,7 +380,7 @@ impl Agent {
         self.forget(&dead);
         self.collect_all()?;
         let dead = self.ledger.dead();
-        let mut view = self.ledger.view(self.connections());
+        let mut view = self.ledger.view(self.connections(), events::monotonic_now_ns());
         self.probes.names.fill(&mut view);
         info::complete(&mut view.redis_info, &self.redis_polls);
         let busiest: Vec<Row> = if self.flow_series == 0 {

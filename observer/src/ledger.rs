@@ -369,14 +369,14 @@ mod tests {
         let (one, other) = (session(1, 5), session(2, 7));
         see(&mut ledger, 0, &one, 0);
         see(&mut ledger, 1, &other, 0);
-        assert_eq!(shown(&ledger.view([(0, &one), (1, &other)].into_iter())), (12, 2));
+        assert_eq!(shown(&ledger.view([(0, &one), (1, &other)].into_iter(), SECOND)), (12, 2));
         ledger.close(0, &one, SECOND);
-        assert_eq!(shown(&ledger.view([(1, &other)].into_iter())), (12, 1));
+        assert_eq!(shown(&ledger.view([(1, &other)].into_iter(), SECOND)), (12, 1));
 
         // The slot is used again, by a connection that counts from nothing.
         let next = session(3, 1);
         see(&mut ledger, 0, &next, 3 * SECOND);
-        assert_eq!(shown(&ledger.view([(0, &next), (1, &other)].into_iter())), (13, 2));
+        assert_eq!(shown(&ledger.view([(0, &next), (1, &other)].into_iter(), SECOND)), (13, 2));
     }
 
     #[test]
@@ -387,7 +387,7 @@ mod tests {
         see(&mut ledger, 1, &after, 0);
         // It is handed back as it was: open.
         ledger.close(0, &before, SECOND);
-        assert_eq!(shown(&ledger.view([(1, &after)].into_iter())), (12, 1));
+        assert_eq!(shown(&ledger.view([(1, &after)].into_iter(), SECOND)), (12, 1));
     }
 
     #[test]
@@ -397,11 +397,11 @@ mod tests {
         silent.protocol = Protocol::Unknown as u8;
         silent.bytes = [0; 2];
         see(&mut ledger, 0, &silent, 0);
-        let view = ledger.view([(0, &silent)].into_iter());
+        let view = ledger.view([(0, &silent)].into_iter(), SECOND);
         assert!(view.groups.values().all(|totals| totals.books.redis.is_empty()), "it may be anything");
         silent.id = 2;
         silent.flags = FLAG_ADOPTED;
         see(&mut ledger, 0, &silent, 0);
-        assert_eq!(shown(&ledger.view([(0, &silent)].into_iter())), (0, 1));
+        assert_eq!(shown(&ledger.view([(0, &silent)].into_iter(), SECOND)), (0, 1));
     }
 }

@@ -35,7 +35,8 @@ const ONCE: Duration = Duration::from_secs(10 * 60 / ALERTMANAGER_DIVISOR as u64
 const PATIENCE: Duration = Duration::from_secs(45);
 
 /// Queries that rightly give nothing here: their panel, of which metric, and why.
-const EMPTY: [(&str, &str, &str); 3] = [
+const EMPTY: [(&str, &str, &str); 4] = [
+    ("observer-postgres / Sessions refused", "observer_db_sessions_refused_total", "no server refuses any"),
     ("observer-node / Retransmits", "observer_retransmits_total", "loopback loses no segment"),
     ("observer-node / What it missed", "observer_series_folded_total", "no family has so many series"),
     (

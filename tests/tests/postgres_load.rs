@@ -143,6 +143,8 @@ fn a_pool_that_leaks_shows_before_anybody_asks() -> anyhow::Result<()> {
         for (view, acquired, refused) in [(&view, 0.0, 0.0), (&all, acquired, refused)] {
             view.expect(&agent, &full, View::sessions)?;
             view.expect(&agent, &(refused + 25.0), |view, metrics| view.errors(metrics, "53"))?;
+            view.expect(&agent, &(refused + 25.0), |view, metrics| view.refused(metrics, "53"))?;
+            view.expect(&agent, &(refused + 25.0), View::all_refused)?;
             view.expect(&agent, &(acquired + 20.0), View::acquired)?;
             view.expect(&agent, &0.0, |view, metrics| {
                 view.all_errors(metrics) - view.errors(metrics, "53") - view.errors(metrics, "57")

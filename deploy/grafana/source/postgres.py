@@ -32,7 +32,8 @@ POOLS = row(
           [query(f"sum(db_connections_active{{{OF}}})", "active"),
            query(f"sum(observer_db_connections_idle_in_transaction{{{OF}}})", "idle in transaction"),
            query(f"sum(db_connections_idle{{{OF}}})", "idle"),
-           query(f"sum(db_connections_waiting{{{OF}}})", "waiting")],
+           query(f"sum(db_connections_waiting{{{OF}}})", "waiting"),
+           query(f"sum(observer_db_connections_replication{{{OF}}})", "replication")],
           "short", 8, stacked=True,
           overrides=[colored("active", ORANGE), colored("idle in transaction", YELLOW), colored("idle", GREEN),
                      colored("waiting", RED)]),
@@ -76,6 +77,17 @@ TRANSACTIONS = row(
           "short", 8),
     lines("Errors for each query", "Over a sliding hour.",
           [query(f"observer:db_errors:ratio1h{{{OF}}}", POOL)], "percentunit", 8, thresholds=[(0.05, RED)]),
+    lines("Oldest that is open",
+          "Of transactions and of queries, now: pg_stat_activity has them by xact_start and query_start.",
+          [query(f"max {BY} (observer_db_oldest_transaction_seconds{{{OF}}})", f"transaction: {POOL}"),
+           query(f"max {BY} (observer_db_oldest_query_seconds{{{OF}}})", f"query: {POOL}")],
+          "s", 12, thresholds=[(300, RED)]),
+    lines("Sessions refused", "A minute, by the first two characters of SQLSTATE: 53 a server without room, 08 a pooler "
+          "without, 57 a server that starts or stops, 28 a wrong password.",
+          [query(f"sum by (process, role, sqlstate_class) "
+                 f"(60 * rate(observer_db_sessions_refused_total{{{OF}}}[$__rate_interval]))",
+                 "{{sqlstate_class}}: {{process}} ({{role}})")],
+          "short", 12),
 )
 
 DASHBOARD = dashboard(

@@ -118,3 +118,10 @@ pub fn hide_field<T: Copy>(field: &T) -> T {
     // SAFETY: a reference is always readable.
     unsafe { core::ptr::from_ref(field).read_volatile() }
 }
+
+/// Writes a field that the agent may read at any time, after all that was written so before.
+#[inline(always)]
+pub(crate) fn write_in_order<T: Copy>(field: &mut T, value: T) {
+    // SAFETY: a reference that may be written to always is writable.
+    unsafe { core::ptr::from_mut(field).write_volatile(value) }
+}

@@ -18,6 +18,8 @@ use crate::protocols::websocket::{MessageSizes, messages_of};
 /// Everything at one moment.
 #[derive(Debug, Default)]
 pub struct View {
+    /// When: `CLOCK_MONOTONIC` in nanoseconds.
+    pub now_ns: u64,
     /// All that was done, and what is open.
     pub groups: BTreeMap<Group, GroupTotals>,
     /// Sizes of WebSocket messages by process.
@@ -31,9 +33,14 @@ pub struct View {
 }
 
 impl Ledger {
-    /// Everything, with `connections` as those in use.
-    pub fn view<C: Borrow<Connection>>(&self, connections: impl Iterator<Item = (u32, C)>) -> View {
+    /// Everything as it is `now_ns`, with `connections` as those in use.
+    pub fn view<C: Borrow<Connection>>(
+        &self,
+        connections: impl Iterator<Item = (u32, C)>,
+        now_ns: u64,
+    ) -> View {
         let mut view = View {
+            now_ns,
             groups: self.totals.iter().map(|(group, totals)| (group.clone(), totals.clone())).collect(),
             message_sizes: self
                 .message_sizes

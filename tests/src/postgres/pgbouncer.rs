@@ -26,6 +26,11 @@ pub struct Pgbouncer {
 impl Pgbouncer {
     /// Starts one in front of a server, to which it opens at most `size` sessions.
     pub fn start(server: &Address, size: u32) -> anyhow::Result<Self> {
+        Self::start_for(500, server, size)
+    }
+
+    /// The same for at most so many clients.
+    pub fn start_for(clients: u32, server: &Address, size: u32) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         let path = directory.path();
         give(path)?;
@@ -37,7 +42,7 @@ impl Pgbouncer {
         let text = format!(
             "[databases]\n* = host={host} port={server}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
              listen_port = {port}\nunix_socket_dir = {directory}\nauth_type = trust\nauth_file = {users}\n\
-             pool_mode = transaction\ndefault_pool_size = {size}\nmax_client_conn = 500\n\
+             pool_mode = transaction\ndefault_pool_size = {size}\nmax_client_conn = {clients}\n\
              ignore_startup_parameters = extra_float_digits,search_path\n",
             directory = path.display(),
             users = users.display(),

@@ -27,11 +27,13 @@ pub struct Options {
     pub tls: bool,
     /// How many sessions there may be; three of them are for superusers.
     pub max_connections: u32,
+    /// Whether its WAL has what logical replication needs.
+    pub logical: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { password: false, tls: false, max_connections: 200 }
+        Self { password: false, tls: false, max_connections: 200, logical: false }
     }
 }
 
@@ -70,6 +72,7 @@ impl Server {
             "fsync=off".to_owned(),
             "jit=off".to_owned(),
             "autovacuum=off".to_owned(),
+            format!("wal_level={}", if options.logical { "logical" } else { "replica" }),
         ];
         for setting in settings {
             command.args(["-c", &setting]);
@@ -163,6 +166,18 @@ impl Server {
     /// Lets it go on.
     pub fn resume(&self) -> anyhow::Result<()> {
         self.signal(libc::SIGCONT)
+    }
+
+    /// Does something while it can start no process, as for a session that wants to begin.
+    pub fn while_it_cannot_fork<T>(&self, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+        let pid = self.child.id().to_string();
+        // Its own user may lower the limit of its processes, and raise it again.
+        let limit = |arguments: &[&str]| printed(as_user()?.args(["prlimit", "--pid", &pid]).args(arguments));
+        let before = limit(&["--nproc", "--output=SOFT", "--noheadings"])?;
+        limit(&["--nproc=0:"])?;
+        let done = work();
+        limit(&[&format!("--nproc={}:", before.trim())])?;
+        done
     }
 
     fn signal(&self, signal: libc::c_int) -> anyhow::Result<()> {

@@ -125,6 +125,27 @@ impl View {
         self.sum(metrics, "observer_db_errors_total", &[])
     }
 
+    /// Sessions that stream replication.
+    pub fn replication(&self, metrics: &Metrics) -> f64 {
+        self.sum(metrics, "observer_db_connections_replication", &[])
+    }
+
+    /// Sessions so far that were refused with an error of a class.
+    pub fn refused(&self, metrics: &Metrics, class: &str) -> f64 {
+        self.sum(metrics, "observer_db_sessions_refused_total", &[("sqlstate_class", class)])
+    }
+
+    /// Sessions so far that were refused.
+    pub fn all_refused(&self, metrics: &Metrics) -> f64 {
+        self.sum(metrics, "observer_db_sessions_refused_total", &[])
+    }
+
+    /// The ages of the oldest open transaction and of the oldest query, in seconds.
+    pub fn oldest(&self, metrics: &Metrics) -> [f64; 2] {
+        ["observer_db_oldest_transaction_seconds", "observer_db_oldest_query_seconds"]
+            .map(|name| self.sum(metrics, name, &[]))
+    }
+
     /// Sessions so far that got as far as their first query.
     pub fn acquired(&self, metrics: &Metrics) -> f64 {
         self.sum(metrics, "db_connection_acquire_seconds_count", &[])

@@ -3,12 +3,18 @@
 use super::layout::{QUERY_BOUNDS, QueryKind, State, TRANSACTION_BOUNDS};
 use super::messages::is_sound;
 use super::text::{self, Text};
-use super::{EXECUTED, KEPT, Postgres, UNTOLD};
+use super::{EXECUTED, Postgres, UNTOLD};
 use crate::layout::buckets::{add, bucket};
 use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
-use crate::stream::bytes::{Host, hide_field};
+use crate::stream::bytes::{Host, hide_field, write_in_order};
 use crate::stream::carry::Carry;
+
+/// The longest error before the server is ready, with its length's own four bytes, and the shortest one. What seems to
+/// be of another length has none: it is plain text, as in version 2 of the protocol, of a server that could not start a
+/// process for the session (`PQconnectPoll` in `src/interfaces/libpq/fe-connect.c`, `report_fork_failure_to_client` in
+/// `src/backend/postmaster/postmaster.c`).
+const ERROR_LENGTHS: core::ops::RangeInclusive<u32> = 8..=30_000;
 
 impl Postgres {
     /// As [`Postgres::take_frontend`].
@@ -37,7 +43,6 @@ impl Postgres {
                 return Ok(());
             }
         }
-        let stream = &mut self.streams[1];
         let length = ((lo >> 8) as u32).swap_bytes();
         let total = if have >= 5 { length.saturating_add(1) } else { 5 };
         // A command's tag up to the blank behind its first word; a status.
@@ -46,9 +51,13 @@ impl Postgres {
             b'Z' => total.min(6),
             _ => 5,
         };
-        if have >= 5 {
+        let is_plain_error = kind == b'E' && self.ready == 0 && have >= 5 && !ERROR_LENGTHS.contains(&length);
+        // It goes on to the end of the connection.
+        let total = if is_plain_error { u32::MAX } else { total };
+        if have >= 5 && !is_plain_error {
             is_sound::<true>(kind, length)?;
         }
+        let stream = &mut self.streams[1];
         if have < wanted {
             stream.keep(lo, hi, have);
             source.go_to(at + (have - before).max(1));
@@ -56,16 +65,34 @@ impl Postgres {
         }
         stream.carried = 0;
         stream.carry = Carry::EMPTY;
-        stream.text = if kind == b'E' { Text::FIELDS } else { Text::NONE };
+        stream.text = match kind {
+            b'E' if is_plain_error => Text::PLAIN,
+            b'E' => Text::FIELDS,
+            _ => Text::NONE,
+        };
         if kind == b'C' {
             if self.tag == UNTOLD {
                 self.tag = text::tag(if wanted == 12 { lo >> 40 | hi << 24 } else { 0 }) as u8;
             }
         } else if kind == b'Z' {
             self.become_ready((lo >> 40) as u8, source, connection);
+        } else if kind == b'W' {
+            self.replicate(connection);
         }
         self.finish(1, at, before, total, wanted, source);
         Ok(())
+    }
+
+    /// The session streams replication from here on. What asked for that is answered once it is ready again, and is no
+    /// query.
+    #[inline(always)]
+    pub(super) fn replicate(&mut self, connection: &mut Connection) {
+        let postgres = connection.details.postgres_mut();
+        let (place, is_kept) = postgres.oldest();
+        if is_kept {
+            self.kinds[place] &= !EXECUTED;
+        }
+        postgres.state = State::Replication as u8;
     }
 
     /// The server is ready for the next query.
@@ -76,18 +103,16 @@ impl Postgres {
         if self.ready == 0 {
             self.ready = 1;
             postgres.acquire_ns = now.saturating_sub(connection.seen_ns).max(1);
-        } else if self.asked != self.answered {
+        } else if postgres.is_active() {
             // Where more are in flight than are kept, the oldest that is.
-            let behind = self.asked.wrapping_sub(self.answered) as usize > KEPT;
-            let place = if behind { self.asked } else { self.answered } as usize & (KEPT - 1);
-            let told = if behind { EXECUTED | QueryKind::Other as u8 } else { self.kinds[place] };
+            let (place, is_kept) = postgres.oldest();
+            let told = if is_kept { self.kinds[place] } else { EXECUTED | QueryKind::Other as u8 };
             let is_query = told & EXECUTED != 0;
             if self.tag == UNTOLD {
                 self.tag = told & !EXECUTED;
             }
             let kind = usize::from(hide_field(&self.tag));
-            let took = now.saturating_sub(self.starts[place]);
-            self.answered = self.answered.wrapping_add(1);
+            let took = now.saturating_sub(postgres.starts[place]);
             postgres.answered = postgres.answered.wrapping_add(1);
             if let (true, Some(total), Some(buckets)) =
                 (is_query, postgres.query_ns.get_mut(kind), postgres.queries.get_mut(kind))
@@ -108,11 +133,13 @@ impl Postgres {
         if is_inside && !was_inside {
             // One whose start was not seen has none.
             self.transaction_ns = if postgres.state == State::Idle as u8 { now } else { 0 };
+            // Before the state, which the agent reads first.
+            write_in_order(&mut postgres.transaction_began_ns, now);
         } else if was_inside && !is_inside && self.transaction_ns != 0 {
             let took = now.saturating_sub(self.transaction_ns);
             postgres.transaction_ns = postgres.transaction_ns.saturating_add(took);
             add(&mut postgres.transactions, bucket(&TRANSACTION_BOUNDS, took));
         }
-        postgres.state = state as u8;
+        write_in_order(&mut postgres.state, state as u8);
     }
 }

@@ -1,12 +1,12 @@
 //! What a client says.
 
-use super::layout::{QueryKind, State};
+use super::layout::{QueryKind, STARTS, State};
 use super::messages::is_sound;
 use super::text::{self, Text};
-use super::{EXECUTED, KEPT, Mode, Postgres};
+use super::{EXECUTED, Mode, Postgres};
 use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
-use crate::stream::bytes::Host;
+use crate::stream::bytes::{Host, write_in_order};
 use crate::stream::carry::Carry;
 
 /// Codes of messages without a type.
@@ -66,11 +66,11 @@ impl Postgres {
                 stream.text = if kind == b'Q' { Text::STATEMENT } else { Text::NAMED_STATEMENT };
             }
             if let Some(kind) = told {
-                self.tell_kind(kind);
+                self.tell_kind(kind, connection);
             }
         }
         self.finish(0, at, before, total, taken, source);
-        self.end_of(kind);
+        self.end_of(kind, connection);
         Ok(())
     }
 
@@ -144,23 +144,24 @@ impl Postgres {
         // The Sync behind a COPY takes the place of the one before it, which the server ignored.
         let replaces = kind == b'S' && self.copied != 0;
         self.copied = 0;
-        if self.open != 0 || (replaces && self.asked != self.answered) {
+        let counters = connection.details.postgres_mut();
+        if self.open != 0 || (replaces && counters.is_active()) {
             return;
         }
         self.open = 1;
-        let place = self.asked as usize & (KEPT - 1);
-        self.starts[place] = source.now_ns();
+        let place = counters.asked as usize & (STARTS - 1);
         self.kinds[place] = QueryKind::Other as u8;
-        self.asked = self.asked.wrapping_add(1);
-        let asked = &mut connection.details.postgres_mut().asked;
-        *asked = asked.wrapping_add(1);
+        // The agent may look at any time: when it began comes before that it did.
+        write_in_order(&mut counters.starts[place], source.now_ns());
+        let asked = counters.asked.wrapping_add(1);
+        write_in_order(&mut counters.asked, asked);
     }
 
     /// What a message asks for, and ends.
     #[inline(always)]
-    fn end_of(&mut self, kind: u8) {
+    fn end_of(&mut self, kind: u8, connection: &Connection) {
         if kind == b'Q' || kind == b'E' || kind == b'F' {
-            self.execute();
+            self.execute(connection);
         }
         if kind == b'Q' || kind == b'S' || kind == b'F' {
             self.open = 0;
@@ -171,8 +172,8 @@ impl Postgres {
 
     /// What the newest request does, by its first statement.
     #[inline(always)]
-    pub(super) fn tell_kind(&mut self, kind: QueryKind) {
-        let told = &mut self.kinds[self.newest()];
+    pub(super) fn tell_kind(&mut self, kind: QueryKind, connection: &Connection) {
+        let told = &mut self.kinds[newest(connection)];
         if *told & !EXECUTED == QueryKind::Other as u8 {
             *told = *told & EXECUTED | kind as u8;
         }
@@ -180,13 +181,13 @@ impl Postgres {
 
     /// The newest request is more than a preparation.
     #[inline(always)]
-    pub(super) fn execute(&mut self) {
-        self.kinds[self.newest()] |= EXECUTED;
+    pub(super) fn execute(&mut self, connection: &Connection) {
+        self.kinds[newest(connection)] |= EXECUTED;
     }
+}
 
-    /// The newest request's place.
-    #[inline(always)]
-    fn newest(&self) -> usize {
-        self.asked.wrapping_sub(1) as usize & (KEPT - 1)
-    }
+/// The newest request's place.
+#[inline(always)]
+fn newest(connection: &Connection) -> usize {
+    connection.details.postgres().asked.wrapping_sub(1) as usize & (STARTS - 1)
 }

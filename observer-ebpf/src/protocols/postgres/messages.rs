@@ -1,7 +1,8 @@
 //! Messages by their headers, the same for both sides.
 
+use super::layout::OTHER_CLASSES;
 use super::text::Text;
-use super::{LENGTH_MAX, Mode, PLAIN_AT_ONCE, Postgres, count_error};
+use super::{LENGTH_MAX, Mode, PLAIN_AT_ONCE, Postgres};
 use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
 use crate::stream::bytes::{Bytes, Host, ITERATIONS_MAX, is_done};
@@ -57,7 +58,7 @@ impl Postgres {
                 (lo, hi) = source.words(at);
             }
             if executes {
-                self.execute();
+                self.execute(connection);
             }
             source.go_to(at);
             if available == 0 {
@@ -80,11 +81,13 @@ impl Postgres {
     fn read_text<const SERVER: bool>(&mut self, byte: u8, connection: &mut Connection) {
         let stream = &mut self.streams[usize::from(SERVER)];
         if SERVER {
-            if let Some(class) = stream.text.push_field(byte) {
-                count_error(connection, class);
+            let told = stream.text.push_field(byte);
+            // As far as is looked, some errors tell none.
+            if told.is_some() || stream.skip == 0 || stream.text.is_over() {
+                self.take_error(told.unwrap_or(OTHER_CLASSES), connection);
             }
         } else if let Some(kind) = stream.text.push_statement(byte) {
-            self.tell_kind(kind);
+            self.tell_kind(kind, connection);
         }
         let stream = &mut self.streams[usize::from(SERVER)];
         if stream.skip == 0 {
@@ -121,7 +124,21 @@ pub(super) fn is_whole<const SERVER: bool, S: Bytes>(source: &mut S) -> bool {
     } else {
         kind == b'Q' || kind == b'S' || kind == b'F' || kind == b'X'
     };
-    finished && sound && ends
+    finished && sound && (ends || kind == b'd' && is_replication::<SERVER, S>(payload, source))
+}
+
+/// Whether a call is one message that keeps a replication session alive: the server's, or the standby's ("Streaming
+/// Replication Protocol" in the `PostgreSQL` documentation). Its last byte asks for an answer, or does not.
+#[inline(always)]
+fn is_replication<const SERVER: bool, S: Bytes>(payload: u8, source: &mut S) -> bool {
+    const KEEPALIVE: (u8, u32) = (b'k', 1 + 4 + 18);
+    const STATUS_UPDATE: (u8, u32) = (b'r', 1 + 4 + 34);
+    let (wanted, length) = if SERVER { KEEPALIVE } else { STATUS_UPDATE };
+    let last = length - 1;
+    payload == wanted
+        && source.end() == length
+        && source.window(last).is_ok()
+        && source.words(last).0 as u8 <= 1
 }
 
 /// The types of a direction's messages, by bit, from 0 and from 64 on.
@@ -143,7 +160,7 @@ const SERVER_EMPTY: [u64; 2] = types(b"123Icns");
 
 /// Those that need no more than a look at their header, where a request is open already.
 const CLIENT_PLAIN: [u64; 2] = types(b"BCDEHd");
-const SERVER_PLAIN: [u64; 2] = types(b"123ADGHIKNRSTVWcdnstv");
+const SERVER_PLAIN: [u64; 2] = types(b"123ADGHIKNRSTVcdnstv");
 
 /// Whether a message of this type and length is one of those.
 #[inline(always)]

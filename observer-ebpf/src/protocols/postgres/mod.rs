@@ -6,6 +6,9 @@
 //!   server:  Authentication … ReadyForQuery │ … ReadyForQuery │ …        each ReadyForQuery answers one
 //! ```
 //!
+//! From `CopyBothResponse` on a session streams replication, which no request asks for: it goes on until the server is
+//! ready again.
+//!
 //! A message tells its type and length in five bytes; its payload is stepped over, but for a command's tag,
 //! `ReadyForQuery`'s status, an error's SQLSTATE, and a statement's first word, of which nothing is kept.
 //!
@@ -20,7 +23,7 @@ pub mod layout;
 mod messages;
 mod text;
 
-use self::layout::{QueryKind, State};
+use self::layout::{QueryKind, STARTS, State};
 use self::messages::is_whole;
 use self::text::Text;
 use crate::layout::connection::Connection;
@@ -31,10 +34,6 @@ use crate::stream::bytes::{Bytes, ITERATIONS_MAX, is_done};
 use crate::stream::carry::Carry;
 use crate::stream::parser::{Opening, Outcome, Parse, Parser, StreamId};
 use crate::stream::subprograms::{Looks, Runs, Subprograms};
-
-/// Requests in flight whose start is kept. Past that, a request's time is counted from the oldest start that
-/// is: too short, never too long.
-const KEPT: usize = 32;
 
 /// Messages stepped over in one iteration of the loop, which costs as much as several of them.
 const PLAIN_AT_ONCE: usize = 8;
@@ -101,15 +100,11 @@ impl Stream {
 pub struct Postgres {
     /// The client's stream, then the server's.
     streams: [Stream; 2],
-    /// When requests in flight began, by their number.
-    starts: [u64; KEPT],
-    /// What they do, as far as their statement tells: [`QueryKind`]s, with [`EXECUTED`] if they do it.
-    kinds: [u8; KEPT],
+    /// What requests in flight do, as far as their statement tells: [`QueryKind`]s, with [`EXECUTED`] if they do it. By
+    /// their number, as [`layout::Counters::starts`].
+    kinds: [u8; STARTS],
     /// When the transaction in progress began; 0 where that was not seen.
     transaction_ns: u64,
-    /// Requests so far, and those that are over.
-    asked: u32,
-    answered: u32,
     /// 1 from a request's first message to the one that ends it.
     open: u8,
     /// 1 once the client has ended a COPY, until its next request.
@@ -122,7 +117,9 @@ pub struct Postgres {
     encrypted: u8,
     /// What the request being answered did, by its first command's tag: a [`QueryKind`], or [`UNTOLD`].
     tag: u8,
-    reserved: [u8; 2],
+    /// 1 once the session was refused: an error came before the server was ready.
+    refused: u8,
+    reserved: u8,
 }
 
 /// Set in [`Postgres::kinds`] once a request asks for more than to prepare: only that is a query.
@@ -131,38 +128,35 @@ const EXECUTED: u8 = 0x80;
 /// [`Postgres::tag`] before a command was complete.
 const UNTOLD: u8 = 0xFF;
 
-const _: () = assert!(size_of::<Postgres>() == 2 * (24 + size_of::<Text>()) + 8 * KEPT + KEPT + 24);
+const _: () = assert!(size_of::<Postgres>() == 2 * (24 + size_of::<Text>()) + STARTS + 16);
 
 impl Postgres {
     /// Nothing seen yet.
     pub const START: Self = Self {
         streams: [Stream::new(Mode::Startup), Stream::new(Mode::Messages)],
-        starts: [0; KEPT],
-        kinds: [QueryKind::Other as u8; KEPT],
+        kinds: [QueryKind::Other as u8; STARTS],
         transaction_ns: 0,
-        asked: 0,
-        answered: 0,
         open: 0,
         copied: 0,
         encryption: 0,
         ready: 0,
         encrypted: 0,
         tag: UNTOLD,
-        reserved: [0; 2],
+        refused: 0,
+        reserved: 0,
     };
 
     #[inline(always)]
     fn reset(&mut self, client: Mode, server: Mode) {
         self.streams = [Stream::new(client), Stream::new(server)];
         self.transaction_ns = 0;
-        self.asked = 0;
-        self.answered = 0;
         self.open = 0;
         self.copied = 0;
         self.encryption = 0;
         self.ready = 0;
         self.encrypted = 0;
         self.tag = UNTOLD;
+        self.refused = 0;
     }
 
     /// Runs through the bytes of a call of the client's, or of the server's.
@@ -179,7 +173,13 @@ impl Postgres {
             if !source.is_whole(side) {
                 return Outcome::SAME;
             }
+            let [last, _] = source.scratch().last;
             self.regain(SERVER, connection);
+            if SERVER && last == b'd' {
+                // Nothing else is told by such a message.
+                self.ready = 1;
+                self.replicate(connection);
+            }
         }
         // Most calls take no more than an iteration or two, which are not worth the set-up of a loop.
         let mut code = source.run(const { iteration(SERVER) }, self, stream, connection);
@@ -222,10 +222,9 @@ impl Postgres {
         self.streams[usize::from(server)] = Stream::new(Mode::Messages);
         // What was asked before may have been answered meanwhile; but what the server says now is an answer,
         // most likely to what was asked last, and not the first time that it was ready.
-        let awaited = u32::from(server && self.asked != self.answered);
-        self.ready |= awaited as u8;
-        self.answered = self.asked.wrapping_sub(awaited);
         let counters = connection.details.postgres_mut();
+        let awaited = u32::from(server && counters.asked != counters.answered);
+        self.ready |= awaited as u8;
         counters.answered = counters.asked.wrapping_sub(awaited);
         self.open = 0;
         self.copied = 0;
@@ -315,7 +314,11 @@ impl Parser for Postgres {
     fn carry_over(before: &Connection, next: &mut Connection) {
         let (before, next) = (before.details.postgres(), next.details.postgres_mut());
         next.state = before.state;
-        next.asked = before.asked.wrapping_sub(before.answered);
+        next.transaction_began_ns = before.transaction_began_ns;
+        next.starts = before.starts;
+        // As many requests are unanswered, in the same places.
+        next.answered = before.answered & (STARTS as u32 - 1);
+        next.asked = next.answered.wrapping_add(before.asked.wrapping_sub(before.answered));
     }
 }
 
@@ -327,6 +330,18 @@ impl<S: Runs<Self> + Looks<Self>> Parse<S> for Postgres {
             Side::Server => Subprogram::ServerCall,
         };
         Outcome::from_code(source.run(call, self, stream, connection))
+    }
+}
+
+impl Postgres {
+    /// An error of a SQLSTATE's class has come.
+    #[inline(always)]
+    fn take_error(&mut self, class: [u8; 2], connection: &mut Connection) {
+        if self.ready == 0 && self.refused == 0 {
+            self.refused = 1;
+            connection.details.postgres_mut().refused = class;
+        }
+        count_error(connection, class);
     }
 }
 

@@ -39,6 +39,8 @@ enum At {
     Code = 12,
     /// Its second.
     CodeSecond = 13,
+    /// An error without fields.
+    Plain = 14,
 }
 
 /// A text in progress.
@@ -67,6 +69,8 @@ impl Text {
     pub(super) const NAMED_STATEMENT: Self = Self::new(At::Name);
     /// An error's fields.
     pub(super) const FIELDS: Self = Self::new(At::Field);
+    /// An error that is plain text.
+    pub(super) const PLAIN: Self = Self::new(At::Plain);
 
     const fn new(at: At) -> Self {
         Self { word: 0, left: REACH, at: at as u8, letters: 0, depth: 0, reserved: [0; 3] }
@@ -99,6 +103,7 @@ impl Text {
                 self.word = u64::from(byte);
                 if byte == 0 { At::Field } else { At::CodeSecond }
             }
+            at if at == At::Plain as u8 => At::Over,
             _ => {
                 class = Some([self.word as u8, byte]);
                 At::Over

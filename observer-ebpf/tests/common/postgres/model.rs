@@ -6,11 +6,12 @@ use std::collections::VecDeque;
 use bytes::BytesMut;
 use fallible_iterator::FallibleIterator;
 use observer_ebpf::layout::Protocol;
-use observer_ebpf::protocols::postgres::layout::{Counters, ERROR_CLASSES, OTHER_CLASSES, QueryKind, State};
+use observer_ebpf::protocols::postgres::layout::{
+    Counters, ERROR_CLASSES, OTHER_CLASSES, QueryKind, STARTS, State,
+};
 use postgres_protocol::message::backend::Message;
 
-/// Requests in flight whose start is known.
-const KEPT: usize = 32;
+use super::script::is_read;
 
 #[derive(Clone, Copy, Debug)]
 struct Request {
@@ -26,6 +27,8 @@ enum Phase {
     /// A request for encryption is unanswered.
     Asked,
     Session,
+    /// The server has said in plain text that there is no session.
+    Refused,
     Over,
 }
 
@@ -89,7 +92,7 @@ impl Model {
 
     fn take_client(&mut self, now_ns: u64) -> bool {
         match self.phase {
-            Phase::Over => false,
+            Phase::Over | Phase::Refused => false,
             Phase::Startup | Phase::Asked => self.take_startup(),
             Phase::Session => {
                 let Some(&kind) = self.client.first() else { return false };
@@ -141,6 +144,7 @@ impl Model {
         if !self.open && !again {
             self.open = true;
             self.in_flight.push_back(Request { began_ns: now_ns, kind: QueryKind::Other, executed: false });
+            self.counters.starts[self.counters.asked as usize % STARTS] = now_ns;
             self.counters.asked += 1;
         }
     }
@@ -182,13 +186,32 @@ impl Model {
                 _ => {}
             }
         }
-        if matches!(kind, b'V' | b'W' | b'v') {
-            let Some(length) = self.server.get(1..5) else { return false };
-            let length = u32::from_be_bytes(length.try_into().expect("four bytes")) as usize + 1;
+        if self.phase == Phase::Refused {
+            return false;
+        }
+        if kind == b'E' && self.counters.acquire_ns == 0 && self.server.get(1).is_some_and(|byte| *byte != 0)
+        {
+            if self.server.len() < 6 {
+                return false;
+            }
+            self.phase = Phase::Refused;
+            self.count_error(OTHER_CLASSES);
+            return true;
+        }
+        let Some(length) = self.server.get(1..5) else { return false };
+        let length = u32::from_be_bytes(length.try_into().expect("four bytes")) as usize + 1;
+        if !is_read(kind, length) {
             if self.server.len() < length {
                 return false;
             }
             let _ = self.server.split_to(length);
+            if kind == b'W' {
+                self.counters.state = State::Replication as u8;
+                self.transaction = None;
+                if let Some(first) = self.in_flight.front_mut() {
+                    first.executed = false;
+                }
+            }
             return true;
         }
         match Message::parse(&mut self.server).expect("a message that can be") {
@@ -204,9 +227,10 @@ impl Model {
                 });
             }
             Some(Message::ErrorResponse(body)) => {
-                let code = body.fields().find(|field| Ok(field.type_() == b'C')).expect("fields");
-                let class = code.expect("a code").value_bytes()[..2].try_into().expect("two bytes");
-                self.count_error(class);
+                let code = body.fields().find(|field| Ok(field.type_() == b'C'));
+                let class =
+                    code.expect("fields").map(|code| code.value_bytes()[..2].try_into().expect("two"));
+                self.count_error(class.unwrap_or(OTHER_CLASSES));
             }
             Some(Message::ReadyForQuery(body)) => self.become_ready(body.status(), now_ns),
             Some(_) => {}
@@ -215,6 +239,9 @@ impl Model {
     }
 
     fn count_error(&mut self, class: [u8; 2]) {
+        if self.counters.acquire_ns == 0 && self.counters.refused == [0; 2] {
+            self.counters.refused = class;
+        }
         if let Some((_, count)) = self.errors.iter_mut().find(|(known, _)| *known == class) {
             *count += 1;
         } else if self.errors.len() < ERROR_CLASSES {
@@ -231,7 +258,7 @@ impl Model {
         if counters.acquire_ns == 0 {
             counters.acquire_ns = (now_ns - self.seen_ns).max(1);
         } else if let Some(first) = self.in_flight.front() {
-            let past = self.in_flight.len().saturating_sub(KEPT);
+            let past = self.in_flight.len().saturating_sub(STARTS);
             let told = if past > 0 { QueryKind::Other } else { first.kind };
             let is_query = past > 0 || first.executed;
             let took = now_ns.saturating_sub(self.in_flight[past].began_ns);
@@ -252,6 +279,9 @@ impl Model {
             _ => State::Failed,
         };
         let before = State::from_u8(counters.state);
+        if state != State::Idle && !matches!(before, State::InTransaction | State::Failed) {
+            counters.transaction_began_ns = now_ns;
+        }
         if before == State::Idle && state != State::Idle {
             self.transaction = Some(now_ns);
         } else if state == State::Idle

@@ -89,11 +89,37 @@ pub(crate) enum Request {
         size: usize,
         error: Option<String>,
     },
+    /// Replication, which the client ends, or an error.
+    Replicate {
+        sizes: Vec<usize>,
+        error: Option<String>,
+    },
     Sync,
 }
 
 /// Bytes of one side.
 type Part = (bool, Vec<u8>);
+
+/// WAL streams until the client has had enough of it.
+fn replicate(
+    sizes: &[usize],
+    error: Option<&String>,
+    answer: &impl Fn(Vec<Vec<u8>>) -> Part,
+    ready: Vec<u8>,
+) -> Vec<Part> {
+    let alive = server::replicated(b'k', &[]);
+    let mut first = vec![server::copy(b'W'), alive.clone()];
+    first.extend(sizes.iter().map(|&size| server::replicated(b'w', &server::lookalike(size))));
+    let last = error.map_or_else(|| server::complete("START_STREAMING"), |code| server::error(code));
+    vec![
+        (false, query("START_REPLICATION SLOT s LOGICAL 0/0")),
+        answer(first),
+        (false, server::replicated(b'r', &[])),
+        answer(vec![alive]),
+        (false, client(frontend::copy_done)),
+        answer(vec![server::message(b'c', &[]), last, ready]),
+    ]
+}
 
 fn rows(sizes: &[usize]) -> Vec<Vec<u8>> {
     sizes.iter().map(|&size| server::row(&server::lookalike(size))).collect()
@@ -279,6 +305,7 @@ impl Request {
                 let last = error.as_ref().map_or(result, |code| server::error(code));
                 vec![(false, asked), answer(vec![last, ready])]
             }
+            Self::Replicate { sizes, error } => replicate(sizes, error.as_ref(), &answer, ready),
             // As libpq ends a pipeline.
             Self::Sync => vec![(false, [sync, client(frontend::flush)].concat()), answer(vec![ready])],
         }
@@ -286,7 +313,7 @@ impl Request {
 
     /// Whether another request may follow before the answer.
     pub(crate) fn is_pipelined(&self) -> bool {
-        !matches!(self, Self::CopyIn { .. } | Self::Batch { flush: true, .. })
+        !matches!(self, Self::CopyIn { .. } | Self::Replicate { .. } | Self::Batch { flush: true, .. })
     }
 
     /// Writes the request and its answer.

@@ -17,6 +17,12 @@ pub(crate) fn client(write: impl FnOnce(&mut BytesMut)) -> Vec<u8> {
     buffer.to_vec()
 }
 
+/// Whether `postgres-protocol` knows a server's message of so many bytes. It does not know a function's result, replication,
+/// versions, and keys of more than four bytes.
+pub(super) const fn is_read(kind: u8, length: usize) -> bool {
+    !(matches!(kind, b'V' | b'W' | b'v') || kind == b'K' && length != 13)
+}
+
 /// Writes a session.
 #[derive(Clone, Debug)]
 pub(crate) struct Script {
@@ -49,8 +55,7 @@ impl Script {
     /// A call of the server's that is whole messages, which `postgres-protocol` reads to their end.
     pub(crate) fn messages(&mut self, messages: &[Vec<u8>]) -> &mut Self {
         for message in messages {
-            // Those it does not know: a function's result, replication, versions.
-            if !matches!(message[0], b'V' | b'W' | b'v') {
+            if is_read(message[0], message.len()) {
                 let mut buffer = BytesMut::from(&message[..]);
                 let read = Message::parse(&mut buffer).expect("a message that can be");
                 assert!(read.is_some() && buffer.is_empty(), "one message: {message:?}");

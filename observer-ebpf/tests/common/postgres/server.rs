@@ -68,6 +68,17 @@ pub(crate) fn copied(data: &[u8]) -> Vec<u8> {
     message(b'd', data)
 }
 
+/// What is said in a stream of replication, as `CopyData`: WAL, or that it is alive. A server starts with `w` or `k`, a
+/// standby with `r`.
+pub(crate) fn replicated(kind: u8, data: &[u8]) -> Vec<u8> {
+    let header = match kind {
+        b'w' => 24,
+        b'k' => 17,
+        _ => 33,
+    };
+    copied(&[&[kind], &[0; 33][..header], data].concat())
+}
+
 /// Bytes in which every few hold a `ReadyForQuery`, or the start of one.
 pub(crate) fn lookalike(size: usize) -> Vec<u8> {
     b"Z\0\0\0\x05TZ\0\0\0\x05ID\0E\0\0\0\x09C53300\0\0C\0\0\0\x0dSELECT 1\0Q\0"

@@ -48,6 +48,8 @@ pub(crate) fn known() -> Vec<(Start, Script)> {
         (Request::Function { size: 30, error: None }, b'I'),
         (Request::Function { size: 3, error: code("42883") }, b'I'),
         (Request::Sync, b'I'),
+        (Request::Replicate { sizes: vec![0, 700, 9], error: None }, b'I'),
+        (Request::Replicate { sizes: vec![], error: code("57P01") }, b'I'),
     ];
     let mut sessions = Vec::new();
     for start in Start::ALL {
@@ -67,7 +69,7 @@ pub(crate) fn known() -> Vec<(Start, Script)> {
             script.client(&first[0].1).client(&second[0].1).server(&first[1].1).client(&third[0].1);
             script.wait(2_000_000).server(&[&second[1].1[..], &third[1].1].concat());
         }
-        if start != Start::Full {
+        if start.error().is_none() {
             Request::Bound { statement: 1, name: String::new(), rows: vec![12], error: None }
                 .write(&mut script, b'I');
             script.client(&client(frontend::terminate));

@@ -5,7 +5,9 @@ pub mod families;
 use std::collections::BTreeMap;
 
 use observer_ebpf::layout::connection::{Connection, Phase};
-use observer_ebpf::protocols::postgres::layout::{OTHER_CLASSES, QUERY_BUCKETS, State, TRANSACTION_BUCKETS};
+use observer_ebpf::protocols::postgres::layout::{
+    Counters, OTHER_CLASSES, QUERY_BUCKETS, State, TRANSACTION_BUCKETS,
+};
 
 use super::Seen;
 use crate::counts::{add_all, add_tables, bucket};
@@ -30,6 +32,8 @@ pub struct Totals {
     pub transaction_ns: u64,
     /// Errors by SQLSTATE class.
     pub errors: BTreeMap<[u8; 2], u64>,
+    /// Sessions that got an error before they were ready, by its class.
+    pub refused: BTreeMap<[u8; 2], u64>,
     /// Those that are open.
     pub open: Open,
 }
@@ -45,6 +49,12 @@ pub struct Open {
     pub in_transaction: u64,
     /// Not authenticated yet.
     pub waiting: u64,
+    /// Streaming replication.
+    pub replication: u64,
+    /// When the oldest query that is in progress began: `CLOCK_MONOTONIC` in nanoseconds.
+    pub query_began_ns: Option<u64>,
+    /// When the oldest transaction that is open was first seen.
+    pub transaction_seen_ns: Option<u64>,
 }
 
 impl super::Totals for Totals {
@@ -60,10 +70,10 @@ impl super::Totals for Totals {
         add_all(&mut self.transactions, &counters.transactions);
         self.transaction_ns += counters.transaction_ns;
         for error in counters.errors.iter().filter(|error| error.count > 0) {
-            // Classes are letters and digits; what else a server may say is no label.
-            let is_class = error.class.iter().all(u8::is_ascii_alphanumeric);
-            let class = if is_class { error.class } else { OTHER_CLASSES };
-            *self.errors.entry(class).or_default() += u64::from(error.count);
+            *self.errors.entry(class(error.class)).or_default() += u64::from(error.count);
+        }
+        if counters.refused != [0; 2] {
+            *self.refused.entry(class(counters.refused)).or_default() += 1;
         }
     }
 
@@ -80,7 +90,8 @@ impl super::Totals for Totals {
             transactions,
             transaction_ns,
             errors,
-            open: Open { active, idle, in_transaction, waiting },
+            refused,
+            open,
         } = other;
         add_all(&mut self.acquired, acquired);
         self.acquire_seconds += acquire_seconds;
@@ -88,14 +99,23 @@ impl super::Totals for Totals {
         add_all(&mut self.query_ns, query_ns);
         add_all(&mut self.transactions, transactions);
         self.transaction_ns += transaction_ns;
-        for (&class, &count) in errors {
-            *self.errors.entry(class).or_default() += count;
+        for (totals, more) in [(&mut self.errors, errors), (&mut self.refused, refused)] {
+            for (&class, &count) in more {
+                *totals.entry(class).or_default() += count;
+            }
         }
-        self.open.active += active;
-        self.open.idle += idle;
-        self.open.in_transaction += in_transaction;
-        self.open.waiting += waiting;
+        self.open.merge(open);
     }
+}
+
+/// Classes are letters and digits; what else a server may say is no label.
+fn class(told: [u8; 2]) -> [u8; 2] {
+    if told.iter().all(u8::is_ascii_alphanumeric) { told } else { OTHER_CLASSES }
+}
+
+/// The earlier of two times, of which either may be none.
+fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    one.into_iter().chain(other).min()
 }
 
 impl Open {
@@ -104,16 +124,34 @@ impl Open {
         match Phase::from_u8(connection.phase) {
             // Told by its port alone: there is nothing else yet.
             Phase::Connecting => self.waiting += 1,
-            Phase::Open => match State::from_u8(connection.postgres().state) {
-                State::None => {}
-                State::Waiting => self.waiting += 1,
-                State::Idle | State::InTransaction | State::Failed if connection.postgres().is_active() => {
-                    self.active += 1;
-                }
-                State::Idle => self.idle += 1,
-                State::InTransaction | State::Failed => self.in_transaction += 1,
-            },
+            Phase::Open => self.add_session(connection.postgres()),
             Phase::Free | Phase::Closed | Phase::Failed => {}
         }
+    }
+
+    fn add_session(&mut self, counters: &Counters) {
+        match State::from_u8(counters.state) {
+            State::None => return,
+            State::Waiting => self.waiting += 1,
+            State::Replication => self.replication += 1,
+            State::Idle | State::InTransaction | State::Failed if counters.is_active() => self.active += 1,
+            State::Idle => self.idle += 1,
+            State::InTransaction | State::Failed => self.in_transaction += 1,
+        }
+        self.query_began_ns = earlier(self.query_began_ns, counters.query_began_ns());
+        self.transaction_seen_ns = earlier(self.transaction_seen_ns, counters.transaction_seen_ns());
+    }
+
+    /// Adds all of another's.
+    fn merge(&mut self, other: &Self) {
+        let Self { active, idle, in_transaction, waiting, replication, query_began_ns, transaction_seen_ns } =
+            other;
+        self.active += active;
+        self.idle += idle;
+        self.in_transaction += in_transaction;
+        self.waiting += waiting;
+        self.replication += replication;
+        self.query_began_ns = earlier(self.query_began_ns, *query_began_ns);
+        self.transaction_seen_ns = earlier(self.transaction_seen_ns, *transaction_seen_ns);
     }
 }
