@@ -12,7 +12,10 @@ use observer_ebpf::layout::losses::Desync;
 use observer_ebpf::layout::{Direction, Protocol, Role};
 use observer_ebpf::protocols::redis::layout::State;
 
-const PIECES: [&[u8]; 16] = [
+/// Of [`PIECES`], those that a client says: they come first.
+const CLIENTS: usize = 17;
+
+const PIECES: [&[u8]; 30] = [
     b"*2\r\n$3\r\nGET\r\n$3\r\na:1\r\n",
     b"*3\r\n$4\r\nMGET\r\n$3\r\na:1\r\n$3\r\nb:1\r\n",
     b"*2\r\n$6\r\nEXISTS\r\n$1\r\nx\r\n",
@@ -22,6 +25,20 @@ const PIECES: [&[u8]; 16] = [
     b"*1\r\n$4\r\nINFO\r\n",
     b"*3\r\n$6\r\nCLIENT\r\n$5\r\nREPLY\r\n$4\r\nSKIP\r\n",
     b"PING\r\n",
+    b"*2\r\n$3\r\nGET\r\n$9\r\n:1:{4}:a:\r\n",
+    b"*3\r\n$5\r\nBLPOP\r\n$1\r\na\r\n$1\r\n0\r\n",
+    b"*6\r\n$5\r\nXREAD\r\n$5\r\nBLOCK\r\n$1\r\n0\r\n$7\r\nSTREAMS\r\n$1\r\ns\r\n$1\r\n$\r\n",
+    b"*2\r\n$10\r\nSSUBSCRIBE\r\n$1\r\nc\r\n",
+    b"*1\r\n$7\r\nMONITOR\r\n",
+    b"*3\r\n$5\r\nPSYNC\r\n$1\r\n?\r\n$2\r\n-1\r\n",
+    b"*3\r\n$8\r\nREPLCONF\r\n$3\r\nACK\r\n$1\r\n1\r\n",
+    b"*1\r\n$7\r\nHGETALL\r\n",
+    b"-NOPERM no\r\n",
+    b"*3\r\n$12\r\nsunsubscribe\r\n$1\r\nc\r\n:0\r\n",
+    b">3\r\n$12\r\nsunsubscribe\r\n$1\r\nc\r\n:0\r\n",
+    b">3\r\n$10\r\nssubscribe\r\n$1\r\nc\r\n:1\r\n",
+    b"+OK\r\n",
+    b"-DENIED no\r\n",
     b"$1\r\nx\r\n",
     b"$-1\r\n",
     b"+QUEUED\r\n",
@@ -72,7 +89,7 @@ fn calls(input: &Input) -> Vec<(bool, Vec<u8>)> {
             Step::Bytes { server, bytes } => (*server, bytes.to_vec()),
             Step::Piece { number } => {
                 let number = usize::from(*number) % PIECES.len();
-                (number > 8, PIECES[number].to_vec())
+                (number >= CLIENTS, PIECES[number].to_vec())
             }
             Step::Header { server, kind, number } => {
                 let kind = char::from(b"*$%~>|:!="[usize::from(*kind) % 9]);

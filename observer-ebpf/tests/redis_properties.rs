@@ -31,10 +31,15 @@ fn bulk(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn key() -> impl Strategy<Value = Vec<u8>> {
+    let before = vec(select(vec!["", "1", "2024", "{42}", "{a:b}", "{}", "{", "x}"]), 0..4);
     let prefix = select(vec!["user", "conversation", "m", "a b", "0123456789abcdef0123456789abcdef", ""]);
     let rest = prop_oneof![8 => 0..12usize, 1 => 30..90usize];
-    (prefix, select(vec![":", "-", "::"]), rest)
-        .prop_map(|(prefix, separator, rest)| format!("{prefix}{separator}{}", "k".repeat(rest)).into_bytes())
+    (prop_oneof![3 => Just(Vec::new()), 1 => before], prefix, select(vec![":", "-", "::"]), rest).prop_map(
+        |(before, prefix, separator, rest)| {
+            let before: String = before.into_iter().flat_map(|segment| [segment, ":"]).collect();
+            format!("{before}{prefix}{separator}{}", "k".repeat(rest)).into_bytes()
+        },
+    )
 }
 
 fn value() -> impl Strategy<Value = Vec<u8>> {

@@ -68,6 +68,8 @@ pub fn check() -> Report {
         max_connections: 1,
         thresholds: Thresholds::DEFAULT,
         key_separator: b':',
+        key_segments: 1,
+        key_skips: Vec::new(),
         max_prefixes: 1,
     });
     let (reason, probes) = match loaded {

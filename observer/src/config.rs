@@ -8,6 +8,8 @@ use std::str::FromStr;
 use clap::Args;
 use observer_ebpf::layout::Protocol;
 use observer_ebpf::layout::control::Thresholds;
+use observer_ebpf::layout::names::{NAME_MAX, SKIPS_MAX};
+use observer_ebpf::stream::prefix::SEGMENTS_MAX;
 use serde::Deserialize;
 
 use crate::address::Hints;
@@ -71,10 +73,18 @@ pub struct Flags {
     /// Messages a second on the node above which they count as a spike [default: 10000]
     #[arg(long, value_name = "N")]
     pub spike_threshold: Option<u64>,
-    /// The character that ends the prefix of a Redis key, in ASCII [default: :]
+    /// The character that ends a segment of a Redis or memcached key, in ASCII [default: :]
     #[arg(long, value_name = "CHAR")]
     #[serde(with = "as_text", default)]
     pub redis_prefix_separator: Option<Separator>,
+    /// Segments that make a key's prefix, at most 4; leading ones that are empty, digits only or in braces are stepped
+    /// over [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(SEGMENTS_MAX)))]
+    pub redis_prefix_segments: Option<u32>,
+    /// Leading segments of keys that are stepped over as well, at most 64 [default: none]
+    #[arg(long, value_name = "SEGMENT,…")]
+    #[serde(with = "as_text", default)]
+    pub redis_prefix_skip: Option<Segments>,
     /// Prefixes of Redis keys that are counted apart, at most 10000; keys with others count as "other" [default: 100]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_PREFIXES))]
     pub redis_max_prefixes: Option<u32>,
@@ -176,6 +186,30 @@ impl FromStr for Separator {
     }
 }
 
+/// `SEGMENT,…`: segments of keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Segments(pub Vec<String>);
+
+impl FromStr for Segments {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut segments: Vec<String> = Vec::new();
+        for part in text.split(',').filter(|part| !part.is_empty()) {
+            if part.len() > NAME_MAX || !part.bytes().all(|byte| (b' '..0x7F).contains(&byte)) {
+                return Err(format!("{part:?} is not 1 to {NAME_MAX} characters of printable ASCII"));
+            }
+            if !segments.iter().any(|other| other == part) {
+                segments.push(part.to_owned());
+            }
+        }
+        if segments.len() > SKIPS_MAX as usize {
+            return Err(format!("there are more than {SKIPS_MAX}"));
+        }
+        Ok(Self(segments))
+    }
+}
+
 /// What `run` runs with.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -195,8 +229,12 @@ pub struct Config {
     pub max_series: usize,
     /// Flows exported as series.
     pub flow_series: usize,
-    /// What ends the prefix of a Redis key.
+    /// What ends a segment of a key.
     pub redis_separator: u8,
+    /// Segments of a key that make its prefix.
+    pub redis_prefix_segments: u32,
+    /// Leading ones that are stepped over.
+    pub redis_prefix_skip: Segments,
     /// Prefixes of Redis keys told apart.
     pub redis_max_prefixes: u32,
     /// Redis servers to ask for their memory and evictions.
@@ -259,6 +297,8 @@ impl Config {
                 .redis_prefix_separator
                 .or(file.redis_prefix_separator)
                 .map_or(b':', |separator| separator.0),
+            redis_prefix_segments: flags.redis_prefix_segments.or(file.redis_prefix_segments).unwrap_or(1),
+            redis_prefix_skip: flags.redis_prefix_skip.or(file.redis_prefix_skip).unwrap_or_default(),
             redis_max_prefixes: flags.redis_max_prefixes.or(file.redis_max_prefixes).unwrap_or(100),
             redis_info: servers(&redis_info.unwrap_or_default())?,
             protocol_ports: flags.protocol_ports.or(file.protocol_ports).map_or_else(hints, |ports| ports.0),
@@ -303,6 +343,9 @@ fn read(path: &Path) -> Result<Flags, Error> {
     }
     if file.redis_max_prefixes.is_some_and(|count| !(1..=MAX_PREFIXES).contains(&i64::from(count))) {
         return Err(wrong(format!("redis-max-prefixes is not in 1..={MAX_PREFIXES}")));
+    }
+    if file.redis_prefix_segments.is_some_and(|count| !(1..=SEGMENTS_MAX).contains(&count)) {
+        return Err(wrong(format!("redis-prefix-segments is not in 1..={SEGMENTS_MAX}")));
     }
     Ok(file)
 }
@@ -356,19 +399,25 @@ mod tests {
     #[test]
     fn redis_settings_are_read_and_checked() {
         let text = "redis-prefix-separator = '/'\nredis-max-prefixes = 7\n\
-            redis-info = ['redis://:secret@localhost:6380', '/run/redis.sock']\n";
+            redis-prefix-segments = 2\nredis-prefix-skip = 'app,prod,app'\nredis-info = ['redis://:secret@localhost:6380', '/run/redis.sock']\n";
         let config = from_file(text, Flags::default()).expect("it is right");
         assert_eq!((config.redis_separator, config.redis_max_prefixes), (b'/', 7));
+        assert_eq!((config.redis_prefix_segments, config.redis_prefix_skip.0.len()), (2, 2));
         let names: Vec<String> = config.redis_info.iter().map(super::Server::name).collect();
         assert_eq!(names, ["localhost:6380", "/run/redis.sock"]);
         let config = from_file("", Flags::default()).expect("it is right");
         assert_eq!((config.redis_separator, config.redis_max_prefixes), (b':', 100));
+        assert_eq!((config.redis_prefix_segments, config.redis_prefix_skip.0.len()), (1, 0));
         for wrong in [
             "redis-prefix-separator = '::'",
             "redis-prefix-separator = 'é'",
             "redis-prefix-separator = ''",
             "redis-max-prefixes = 0",
             "redis-max-prefixes = 10001",
+            "redis-prefix-segments = 0",
+            "redis-prefix-segments = 5",
+            "redis-prefix-skip = 'é'",
+            "redis-prefix-skip = 'a,012345678901234567890123456789012'",
             "redis-info = ['secret']",
             "redis-info = ['redis://a:1', 'redis://:secret@a:1']",
         ] {

@@ -22,7 +22,7 @@ use crate::kernel::bpf_iter::BpfIter;
 use crate::kernel::members::{self, KernelFacts};
 use crate::kernel::{preemption, privileges};
 use crate::names::Names;
-use crate::names::namespace::{self, Namespace};
+use crate::names::namespace::{self, NameKey, Namespace};
 use crate::names::services::Services;
 use crate::snapshot::{Arena, Control, Epochs};
 
@@ -55,14 +55,18 @@ pub enum State {
 }
 
 /// What the program is built with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Connections tracked at once.
     pub max_connections: u32,
     /// When a message is oversized.
     pub thresholds: Thresholds,
-    /// What ends the prefix of a cache key.
+    /// What ends a segment of a cache key.
     pub key_separator: u8,
+    /// Segments of a cache key that make its prefix.
+    pub key_segments: u32,
+    /// Leading segments that are stepped over, each of at most 32 bytes.
+    pub key_skips: Vec<String>,
     /// Prefixes of cache keys told apart.
     pub max_prefixes: u32,
 }
@@ -166,6 +170,7 @@ pub fn load(settings: &Settings) -> Result<Probes, Error> {
     let control = Rc::new(control);
     // Before the first name comes: they find a place from the start.
     let names = names(&mut ebpf, Rc::clone(&control))?;
+    skip(&ebpf, &settings.key_skips)?;
 
     let lacks = lacking(&facts)?;
     let mut loaded = load_programs(&mut ebpf, &specs, &btf, &lacks);
@@ -244,6 +249,17 @@ fn names(ebpf: &mut Ebpf, control: Rc<Control>) -> Result<Names, Error> {
         services: Services::new(clone_of(ebpf, "SERVICES")?).map_err(wrong)?,
         prefixes: Namespace::new(maps, Epochs::of::<Prefixes>(control)).map_err(wrong)?,
     })
+}
+
+/// Has leading segments of keys stepped over.
+fn skip(ebpf: &Ebpf, segments: &[String]) -> Result<(), Error> {
+    let map = aya::maps::Map::HashMap(clone_of(ebpf, "KEY_SKIPS")?);
+    let mut map: aya::maps::HashMap<MapData, NameKey, u64> =
+        map.try_into().map_err(|error| Error::Maps(chain(&error)))?;
+    for segment in segments {
+        map.insert(NameKey::of(segment), 1, 0).map_err(|error| Error::Maps(chain(&error)))?;
+    }
+    Ok(())
 }
 
 impl Probes {

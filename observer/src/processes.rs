@@ -59,7 +59,7 @@ pub struct Process {
     /// Open connections by protocol.
     pub connections: BTreeMap<String, u64>,
     /// Postgres and Redis sessions, either end's, by state: `active`, `idle`, `idle_in_transaction`,
-    /// `waiting`, `replication`.
+    /// `waiting`, `replication`, `blocked`.
     pub states: BTreeMap<String, u64>,
     /// Over the last ten seconds.
     pub bytes_per_second: PerDirection<f64>,
@@ -186,6 +186,7 @@ impl OpenTotals {
             ("idle_in_transaction", self.postgres.in_transaction),
             ("waiting", self.postgres.waiting),
             ("replication", self.postgres.replication),
+            ("blocked", self.redis.blocked),
         ];
         let [sent_rate, received_rate, sent_messages_rate, received_messages_rate] = self.rates;
         let [sent, received, sent_messages, received_messages] = self.totals;

@@ -112,6 +112,8 @@ impl Observing {
             max_connections: config.max_connections,
             thresholds: config.thresholds,
             key_separator: config.redis_separator,
+            key_segments: config.redis_prefix_segments,
+            key_skips: config.redis_prefix_skip.0.clone(),
             max_prefixes: config.redis_max_prefixes,
         };
         let mut loaded = probes::load(&settings)?;

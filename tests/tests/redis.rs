@@ -322,8 +322,11 @@ fn pipelines_deeper_than_any_bound() -> anyhow::Result<()> {
     let views = View::both(&clients.process, &server);
     let mut truth = clients.work(0, Work { commands: 1_000, depth: 1, seed: 9 })?;
     agree(&agent, &server, &views, &truth)?;
-    // Of every kind, in no order: more than can be kept in mind.
+    // Of every kind, in no order.
     truth.add(&clients.work(0, Work { commands: 100_000, depth: 1_000, seed: 10 })?);
+    agree(&agent, &server, &views, &truth)?;
+    // More than can be kept in mind.
+    truth.add(&clients.work(0, Work { commands: 100_000, depth: 20_000, seed: 12 })?);
     for view in &views {
         view.expect(&agent, &truth.commands, |view, metrics| view.tally(metrics).commands)?;
         let seen = settled(&agent, view)?;

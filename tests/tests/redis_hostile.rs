@@ -19,8 +19,8 @@ use observer_tests::redis::wire::{Ends, NIL, NULL, OK, bulk, command};
 use observer_tests::redis::work::Prefixes;
 use observer_tests::websocket::{alone, own_name};
 
-const IDLE: Sessions = Sessions { active: 0.0, idle: 1.0 };
-const ACTIVE: Sessions = Sessions { active: 1.0, idle: 0.0 };
+const IDLE: Sessions = Sessions { active: 0.0, idle: 1.0, blocked: 0.0 };
+const ACTIVE: Sessions = Sessions { active: 1.0, idle: 0.0, blocked: 0.0 };
 
 #[test]
 fn a_session_by_hand() -> anyhow::Result<()> {

@@ -1,6 +1,6 @@
 """Redis: whether the cache hits, how fast it answers, and what fills its memory."""
 
-from .panels import GREEN, RED, YELLOW, bars, colored, dashboard, heat, lines, quantiles, query, row, stat
+from .panels import GREEN, ORANGE, RED, YELLOW, bars, colored, dashboard, heat, lines, quantiles, query, row, stat
 
 HOST = 'instance=~"$instance"'
 SERVER = f'{HOST}, server=~"$server"'
@@ -23,7 +23,8 @@ NOW = row(
          f"max(sum {BY} (rate(observer_redis_commands_total{{{OF}}}[$__rate_interval])))", "ops"),
     stat("Sessions at work", "With a command unanswered, of all.",
          f"sum(redis_connections_active{{{OF}}}) / "
-         f"sum(redis_connections_active{{{OF}}} + redis_connections_idle{{{OF}}})", "percentunit",
+         f"sum(redis_connections_active{{{OF}}} + redis_connections_idle{{{OF}}} + "
+         f"observer_redis_connections_blocked{{{OF}}})", "percentunit",
          thresholds=[(0.8, YELLOW), (0.95, RED)]),
 )
 
@@ -57,9 +58,11 @@ WORK = row(
           "ops", 8, stacked=True),
     lines("By process", "A second.",
           [query(f"sum {BY} (rate(observer_redis_commands_total{{{OF}}}[$__rate_interval]))", CACHE)], "ops", 8),
-    lines("Sessions", "active: a command is unanswered, one that blocks, too.",
-          [query(f"sum(redis_connections_active{{{OF}}})", "active"), query(f"sum(redis_connections_idle{{{OF}}})", "idle")],
-          "short", 4, stacked=True, overrides=[colored("active", YELLOW), colored("idle", GREEN)]),
+    lines("Sessions", "active: a command is unanswered. blocked: one that waits for something, such as BLPOP.",
+          [query(f"sum(redis_connections_active{{{OF}}})", "active"), query(f"sum(redis_connections_idle{{{OF}}})", "idle"),
+           query(f"sum(observer_redis_connections_blocked{{{OF}}})", "blocked")],
+          "short", 4, stacked=True,
+          overrides=[colored("active", YELLOW), colored("idle", GREEN), colored("blocked", ORANGE)]),
     lines("Errors", "Error replies a minute by their first word. OOM: memory is full and nothing may be evicted.",
           [query(f"sum by (process, kind) (60 * rate(observer_redis_errors_total{{{OF}}}[$__rate_interval]))",
                  "{{kind}}: {{process}}")],

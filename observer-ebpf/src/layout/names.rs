@@ -18,6 +18,9 @@ use super::connection::Owner;
 /// The longest name of most kinds, in bytes.
 pub const NAME_MAX: usize = 32;
 
+/// The most leading segments of cache keys that settings may have stepped over.
+pub const SKIPS_MAX: u32 = 64;
+
 /// The number of what has no name: a key without a separator.
 pub const NONE: u32 = 0;
 /// The number of names that may not be labels (too long, empty, or not of printable ASCII), and of several at once.

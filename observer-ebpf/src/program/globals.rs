@@ -21,8 +21,12 @@ globals! {
     THRESHOLD_LARGE: u64 = Thresholds::DEFAULT.large;
     THRESHOLD_HUGE: u64 = Thresholds::DEFAULT.huge;
 
-    /// The byte that ends the prefix of a cache key.
+    /// The byte that ends a segment of a cache key.
     KEY_SEPARATOR: u32 = b':' as u32;
+    /// How many segments a prefix has.
+    KEY_SEGMENTS: u32 = 1;
+    /// How many entries `KEY_SKIPS` has.
+    KEY_SKIPS_COUNT: u32 = 0;
 
     /// 1 where there are spare programs: see `calls/spares.rs`.
     HAS_SPARES: u32 = 0;

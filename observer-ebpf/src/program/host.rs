@@ -8,7 +8,7 @@ use observer_ebpf::layout::losses::Unread;
 use observer_ebpf::stream::bytes::{Bytes, HEADER_MAX, Host, Scratch};
 
 use crate::calls::buffers::{Buffers, buffers_refill};
-use crate::globals::{KEY_SEPARATOR, thresholds};
+use crate::globals::thresholds;
 use crate::{clock, events};
 
 /// Runs `iteration` until it returns false, and at most `limit` times; tells whether it did return false.
@@ -89,10 +89,5 @@ impl Host for Buffers {
     #[inline(always)]
     fn oversized(&mut self, size: u64, first: u32, last: u32) {
         events::oversized(self.index(), self.direction(), size, first, last);
-    }
-
-    #[inline(always)]
-    fn separator(&self) -> u8 {
-        KEY_SEPARATOR.load() as u8
     }
 }

@@ -9,6 +9,7 @@
 
 mod addresses;
 mod assembly;
+mod backlog;
 mod calls;
 mod clock;
 mod events;

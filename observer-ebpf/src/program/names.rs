@@ -6,11 +6,15 @@ use aya_ebpf::helpers::generated::{bpf_map_lookup_elem, bpf_map_update_elem};
 use aya_ebpf::macros::btf_map;
 use observer_ebpf::layout::Role;
 use observer_ebpf::layout::connection::{AF_UNIX, Connection, UNIX_PATH_MAX};
-use observer_ebpf::layout::names::{CROWDED, CountKey, KeyCounts, Name, Namespace, Prefixes, ServiceKey};
-use observer_ebpf::stream::names::Names;
+use observer_ebpf::layout::names::{
+    CROWDED, CountKey, KeyCounts, Name, Namespace, OTHER, Prefixes, SKIPS_MAX, ServiceKey,
+};
+use observer_ebpf::stream::names::{Keys, Names};
+use observer_ebpf::stream::prefix::{LastPrefix, Text, number_of};
 
 use crate::assembly;
 use crate::calls::buffers::Buffers;
+use crate::globals::{KEY_SEGMENTS, KEY_SEPARATOR, KEY_SKIPS_COUNT};
 use crate::maps::{CONTROL, UNIX_PATHS};
 
 /// Numbers of processes and the servers that they have to do with. The agent removes those of processes that are gone.
@@ -26,6 +30,10 @@ static SERVICE_KEYS: PerCpuArray<ServiceKey, 1> = PerCpuArray::new();
 /// Numbers of prefixes of cache keys. Its size is how many are told apart.
 #[btf_map]
 static PREFIXES: HashMap<Name, u64, 1> = HashMap::new();
+
+/// Leading segments of cache keys that are stepped over. Written by the agent, before the programs are attached.
+#[btf_map]
+static KEY_SKIPS: HashMap<Name, u64, { SKIPS_MAX as usize }> = HashMap::new();
 
 /// Numbers that may be given to prefixes.
 #[btf_map]
@@ -53,7 +61,7 @@ fn known(map: *mut core::ffi::c_void, name: &Name) -> Option<u32> {
 }
 
 /// The number of a prefix, a new one if it has none; [`CROWDED`] if there is no place for it.
-#[inline(never)]
+#[inline(always)]
 fn prefix(name: &Name) -> u32 {
     let map = (&raw const PREFIXES).cast_mut().cast();
     if let Some(number) = known(map, name) {
@@ -185,5 +193,48 @@ impl Names<Prefixes> for Buffers {
         }
         let key = CountKey { service: connection.service, name: number };
         key.service != 0 && count_keys(&key, counts)
+    }
+}
+
+/// [`number_of`] a key: a function that the verifier checks on its own, wherever keys come from.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn key_prefix(
+    text: *mut Text,
+    last: *mut LastPrefix,
+    buffers: *mut Buffers,
+    length: u32,
+    is_whole: u32,
+) -> u32 {
+    // SAFETY: null, or within entries of maps that nothing else uses while the direction is locked.
+    let (text, last, buffers) = unsafe { (text.as_ref(), last.as_mut(), buffers.as_mut()) };
+    let (Some(text), Some(last), Some(buffers)) = (text, last, buffers) else { return OTHER };
+    number_of(text, last, length, is_whole != 0, buffers)
+}
+
+impl Keys for Buffers {
+    #[inline(always)]
+    fn separator(&self) -> u8 {
+        KEY_SEPARATOR.load() as u8
+    }
+
+    #[inline(always)]
+    fn segments(&self) -> u32 {
+        KEY_SEGMENTS.load()
+    }
+
+    #[inline(always)]
+    fn has_skips(&self) -> bool {
+        KEY_SKIPS_COUNT.load() != 0
+    }
+
+    #[inline(always)]
+    fn is_skipped(&mut self, name: &Name) -> bool {
+        known((&raw const KEY_SKIPS).cast_mut().cast(), name).is_some()
+    }
+
+    #[inline(always)]
+    fn prefix(&mut self, text: &Text, last: &mut LastPrefix, length: u32, is_whole: bool) -> u32 {
+        key_prefix(core::ptr::from_ref(text).cast_mut(), last, self, length, u32::from(is_whole))
     }
 }

@@ -249,12 +249,12 @@ macro_rules! protocols {
 
         /// What the bytes of a call offer to all parsers.
         pub trait Call:
-            Names<Prefixes> + Runs<Session> + Runs<Frames> $(+ Runs<$module::$parser> + Looks<$module::$parser>)*
+            Keys + Runs<Session> + Runs<Frames> $(+ Runs<$module::$parser> + Looks<$module::$parser>)*
         {
         }
 
         impl<S> Call for S where
-            S: Names<Prefixes> + Runs<Session> + Runs<Frames> $(+ Runs<$module::$parser> + Looks<$module::$parser>)*
+            S: Keys + Runs<Session> + Runs<Frames> $(+ Runs<$module::$parser> + Looks<$module::$parser>)*
         {
         }
     };

@@ -1,6 +1,7 @@
 //! Where a parser's bytes come from: the buffers of one call, seen through a window; and what else a parser asks of
 //! whoever runs it.
 
+use super::queue::Backlog;
 use crate::layout::control::Thresholds;
 use crate::layout::losses::Unread;
 
@@ -64,7 +65,7 @@ pub trait Bytes {
 }
 
 /// What a parser asks of whoever runs it, besides the bytes.
-pub trait Host: Bytes {
+pub trait Host: Bytes + Backlog {
     /// When a message is oversized.
     fn thresholds(&self) -> Thresholds;
 
@@ -77,9 +78,6 @@ pub trait Host: Bytes {
     /// Notes a message of `size` payload bytes so far, which has just reached the thresholds of the categories from
     /// `first` to `last`.
     fn oversized(&mut self, size: u64, first: u32, last: u32);
-
-    /// The byte that ends the prefix of a cache key.
-    fn separator(&self) -> u8;
 }
 
 /// Whether the call's bytes have all been dealt with.

@@ -1,9 +1,9 @@
 //! Keys that were looked up, counted by their prefix: those of one prefix that follow on one another are handed on
 //! together.
 
-use super::names::Names;
+use super::names::Keys;
 use crate::layout::connection::Connection;
-use crate::layout::names::{KeyCounts, Prefixes};
+use crate::layout::names::KeyCounts;
 
 /// Keys of one prefix that a reply has found, or not.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +56,7 @@ impl Lookups {
 
     /// Adds keys to those of the same prefix before them.
     #[inline(always)]
-    pub(crate) fn add<S: Names<Prefixes>, C: LookupCounters>(
+    pub(crate) fn add<S: Keys, C: LookupCounters>(
         &mut self,
         found: Found,
         source: &mut S,
@@ -77,7 +77,7 @@ impl Lookups {
 
     /// Hands on what was added.
     #[inline(always)]
-    pub(crate) fn settle<S: Names<Prefixes>, C: LookupCounters>(
+    pub(crate) fn settle<S: Keys, C: LookupCounters>(
         &mut self,
         source: &mut S,
         connection: &mut Connection,

@@ -8,15 +8,39 @@
 //!   └────────┴────────┴─────────┴─────────┴─────┘
 //! ```
 //!
-//! A unit is a reply, or a key of a command that looks up several. When there is no room, a command joins the last run if
-//! it is the same, whose prefix is then another one, and whose latencies are not told if it was sent later. Others go
-//! into a run of unknown ones, of which only their number is known: replies behind them match again.
+//! A unit is a reply, or a key of a command that looks up several. Like commands that follow on one another are one run.
+//! A queue has room for a few runs, which is enough but for deep pipelines of unlike commands. What comes when it is full
+//! goes to a [`Backlog`], outside of the connection's state, until all of it has been answered (`queue/beyond.rs`).
+//!
+//! When there is no room there either, a command joins the last run if it is the same, whose prefix is then another one,
+//! and whose latencies are not told if it was sent later. Others go into a run of unknown ones, of which only their number
+//! is known: replies behind them match again.
+
+mod beyond;
 
 use super::bytes::hide_field;
-use crate::layout::names::OTHER;
 
-/// Runs that are kept.
+/// Runs that a queue has room for.
 pub(crate) const RUNS: u32 = 64;
+
+/// Where runs are kept for which a queue has no room, by the connection's id and their number. Beyond the most entries
+/// that it has, which all connections share, the oldest are forgotten.
+pub trait Backlog {
+    /// [`Queue::push_beyond`]: in the kernel a function of its own.
+    fn push_beyond(&mut self, queue: &mut Queue, id: u64) -> bool;
+
+    /// [`Queue::fetch`]: in the kernel a function of its own.
+    fn fetch(&mut self, queue: &mut Queue, id: u64, who: u32) -> bool;
+
+    /// Keeps a run, in place of one of the same number. False if that cannot be.
+    fn keep(&mut self, id: u64, number: u32, run: [u64; 2]) -> bool;
+
+    /// A run that was kept.
+    fn kept(&mut self, id: u64, number: u32) -> Option<[u64; 2]>;
+
+    /// Forgets a run.
+    fn forget(&mut self, id: u64, number: u32);
+}
 
 /// The run is of keys of the command before it.
 pub(crate) const KEYS: u8 = 1;
@@ -30,6 +54,7 @@ pub(crate) const ALONE: u8 = 8;
 pub(crate) const SUMMED: u8 = 16;
 /// The run is of keys of several prefixes.
 pub(crate) const MIXED: u8 = 64;
+// The others, 32 and 128, are the protocols' own.
 
 /// Equal commands.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +78,15 @@ impl Run {
     #[inline(always)]
     pub(crate) const fn has(&self, flag: u8) -> bool {
         self.flags & flag != 0
+    }
+
+    /// Whether commands like these may be in one run with it.
+    #[inline(always)]
+    const fn is_like(&self, other: &Self) -> bool {
+        self.code == other.code
+            && self.prefix == other.prefix
+            && (self.flags | TIMELESS) == (other.flags | TIMELESS)
+            && !other.has(ALONE)
     }
 }
 
@@ -86,7 +120,7 @@ pub(crate) const ELEMENTS: u32 = 1;
 /// The runs.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub(crate) struct Queue {
+pub struct Queue {
     runs: [Run; RUNS as usize],
     /// Runs so far. Written by the client's direction, as is `sent`.
     tail: u32,
@@ -94,10 +128,29 @@ pub(crate) struct Queue {
     sent: u32,
     /// [`REPLIES`] and [`ELEMENTS`]. Written by the server's direction, as is what follows.
     readers: [Reader; 2],
+    /// The run that a reader has asked for.
+    fetched: Run,
     /// A [`Transaction`]. While there is one, its commands are kept: the second reader is at the first of them.
     transaction: u8,
-    reserved: [u8; 7],
+    /// 1 if runs may be in the backlog. Written by the client's direction, as is what follows.
+    has_beyond: u8,
+    /// 1 while new ones go there.
+    goes_beyond: u8,
+    /// 1 while none may go there.
+    is_pinned: u8,
+    reserved: [u8; 4],
+    /// The numbers of the runs in the backlog, from the lower half on to before the upper half: both change at once.
+    beyond: u64,
+    /// The run to be pushed, with how many units it has instead of its end.
+    pushed: Run,
+    /// The last run, while that is in the backlog.
+    newest: Run,
+    /// The number of the last run of those that were there before, with [`IS_ONE`]; 0 if it is not needed any more.
+    before: u64,
 }
+
+/// That there is a number in the lower half.
+const IS_ONE: u64 = 1 << 32;
 
 impl Queue {
     pub(crate) const START: Self = Self {
@@ -105,8 +158,16 @@ impl Queue {
         tail: 0,
         sent: 0,
         readers: [Reader { run: 0, done: 0 }; 2],
+        fetched: Run::BLANK,
         transaction: Transaction::None as u8,
-        reserved: [0; 7],
+        has_beyond: 0,
+        goes_beyond: 0,
+        is_pinned: 0,
+        reserved: [0; 4],
+        beyond: 0,
+        pushed: Run::BLANK,
+        newest: Run::BLANK,
+        before: 0,
     };
 
     /// Nothing has been sent.
@@ -116,67 +177,47 @@ impl Queue {
         self.sent = 0;
         self.readers = [Reader { run: 0, done: 0 }; 2];
         self.transaction = Transaction::None as u8;
+        self.has_beyond = 0;
+        self.goes_beyond = 0;
+        self.is_pinned = 0;
+        self.beyond = 0;
+        self.before = 0;
     }
 
-    /// How many runs there is room for.
+    /// Has all runs stay in the queue, or not.
     #[inline(always)]
-    fn room(&self) -> u32 {
+    pub(crate) fn pin(&mut self, is_pinned: bool) {
+        self.is_pinned = u8::from(is_pinned);
+    }
+
+    /// How many runs are still needed.
+    #[inline(always)]
+    fn waiting(&self) -> u32 {
         let kept = usize::from(self.transaction != Transaction::None as u8);
         let reader = &self.readers[kept & 1];
-        RUNS.saturating_sub(self.tail.wrapping_sub(reader.run))
+        self.tail.wrapping_sub(reader.run)
     }
 
     /// Adds `units` to the last run, if they are like it, or in one more. Tells whether they can be matched.
     #[inline(always)]
-    pub(crate) fn push(&mut self, units: u32, run: Run) -> bool {
-        let tail = self.tail;
-        let end = self.sent.wrapping_add(units);
-        let last = &mut self.runs[(tail.wrapping_sub(1) & (RUNS - 1)) as usize];
-        let same = last.code == run.code
-            && last.prefix == run.prefix
-            && (last.flags | TIMELESS) == (run.flags | TIMELESS)
-            && !run.has(ALONE)
-            && tail != 0;
-        if same && last.start_ns == run.start_ns {
-            last.end = end;
-            self.sent = end;
-            return true;
-        }
-        let room = self.room();
-        let last = &mut self.runs[(tail.wrapping_sub(1) & (RUNS - 1)) as usize];
-        if run.has(KEYS) && last.has(KEYS) && (room <= 1 || run.has(SUMMED)) {
-            last.prefix = OTHER as u16;
-            last.flags |= MIXED;
-            last.end = end;
-            self.sent = end;
-            return true;
-        }
-        if room > 1 {
-            self.append(Run { end, ..run });
-            return true;
-        }
-        if last.code == run.code && (last.flags | TIMELESS) == TIMELESS && !run.has(ALONE) && tail != 0 {
-            // Without room for another time, or another prefix.
-            if last.start_ns != run.start_ns {
-                last.flags |= TIMELESS;
+    pub(crate) fn push<B: Backlog>(&mut self, units: u32, run: Run, id: u64, backlog: &mut B) -> bool {
+        if self.has_beyond == 0 {
+            let tail = self.tail;
+            let end = self.sent.wrapping_add(units);
+            let last = &mut self.runs[(tail.wrapping_sub(1) & (RUNS - 1)) as usize];
+            if last.is_like(&run) && last.start_ns == run.start_ns && tail != 0 {
+                last.end = end;
+                self.sent = end;
+                return true;
             }
-            if last.prefix != run.prefix {
-                last.prefix = OTHER as u16;
+            let is_one_of_a_sum = run.has(SUMMED) && last.has(KEYS);
+            if !is_one_of_a_sum && self.waiting() < RUNS - 1 {
+                self.append(Run { end, ..run });
+                return true;
             }
-            last.end = end;
-            self.sent = end;
-            return true;
         }
-        if run.has(KEYS) {
-            return false;
-        }
-        if last.has(UNKNOWN) && tail != 0 {
-            last.end = end;
-            self.sent = end;
-        } else {
-            self.append(Run { end, flags: UNKNOWN, code: 0, ..run });
-        }
-        false
+        self.pushed = Run { end: units, ..run };
+        backlog.push_beyond(self, id)
     }
 
     #[inline(always)]
@@ -190,8 +231,12 @@ impl Queue {
 
     /// The run that the next unit is in, keys or not.
     #[inline(always)]
-    pub(crate) fn next(&mut self, who: u32) -> Option<&Run> {
+    pub(crate) fn next<B: Backlog>(&mut self, who: u32, id: u64, backlog: &mut B) -> Option<Run> {
+        // Looked at first: what is added later may be in the backlog.
         let tail = hide_field(&self.tail);
+        if hide_field(&self.has_beyond) != 0 {
+            return if backlog.fetch(self, id, who) { Some(hide_field(&self.fetched)) } else { None };
+        }
         let reader = &mut self.readers[who as usize & 1];
         let mut run = reader.run;
         if run == tail {
@@ -204,10 +249,10 @@ impl Queue {
             }
             reader.run = run;
         }
-        Some(&self.runs[(run & (RUNS - 1)) as usize])
+        Some(self.runs[(run & (RUNS - 1)) as usize])
     }
 
-    /// A run by its number, from 0 on, while none of them is answered.
+    /// A run by its number, from 0 on, while none of them is answered and all are in the queue.
     #[inline(always)]
     pub(crate) fn run_mut(&mut self, number: u32) -> Option<&mut Run> {
         if number < hide_field(&self.tail) {
@@ -263,7 +308,14 @@ impl Queue {
         let tail = hide_field(&self.tail);
         if tail != self.readers[0].run {
             let last = tail.wrapping_sub(1);
-            self.readers[0] = Reader { run: last, done: self.runs[(last & (RUNS - 1)) as usize].end };
+            let end = self.runs[(last & (RUNS - 1)) as usize].end;
+            // Nothing joins a run in the backlog once all is answered.
+            let is_beyond = self.is_beyond(last);
+            self.readers[0] = if is_beyond {
+                Reader { run: tail, done: hide_field(&self.sent) }
+            } else {
+                Reader { run: last, done: end }
+            };
         }
         self.transaction = Transaction::None as u8;
     }

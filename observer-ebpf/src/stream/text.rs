@@ -1,8 +1,7 @@
-//! What is made of texts of a few words of eight bytes: numbers, lines and key prefixes, without a loop over their
+//! What is made of texts of a few words of eight bytes: numbers and lines, without a loop over their
 //! bytes.
 
 use super::bytes::low_bytes;
-use crate::layout::names::NAME_MAX;
 
 /// A byte in each place of a word.
 #[inline(always)]
@@ -11,6 +10,7 @@ pub(crate) const fn everywhere(byte: u8) -> u64 {
 }
 
 const HIGH: u64 = everywhere(0x80);
+const LOW: u64 = everywhere(0x7F);
 
 /// Where `byte` is first in `word`; 8 if nowhere.
 #[inline(always)]
@@ -88,46 +88,18 @@ pub(crate) const fn words(text: &str) -> (u64, u64) {
     (lo, hi)
 }
 
-/// What a key's first bytes tell of its prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Prefix {
-    /// There is no separator among them.
-    Without,
-    /// It is too long, empty, or not printable.
-    Other,
-    /// It has this length, and is in the first of the words.
-    Is(u32),
+/// The bytes of a word that are `byte`: the highest bit of each.
+#[inline(always)]
+pub(crate) const fn equals_of(word: u64, byte: u8) -> u64 {
+    let difference = word ^ everywhere(byte);
+    !(((difference & LOW) + LOW) | difference) & HIGH
 }
 
-/// The prefix of a key of which `text` has the first 33 bytes, with zeroes behind.
+/// The bytes of a word that are digits: the highest bit of each.
 #[inline(always)]
-pub(crate) fn prefix(text: &[u64; 5], separator: u8) -> Prefix {
-    let mut length = NAME_MAX as u32 + 1;
-    let mut clean = true;
-    if text[4] as u8 == separator {
-        length = NAME_MAX as u32;
-    }
-    let mut at = 3;
-    loop {
-        let found = find(text[at], separator);
-        if found < 8 {
-            length = 8 * at as u32 + found;
-        }
-        if at == 0 {
-            break;
-        }
-        at -= 1;
-    }
-    if length > NAME_MAX as u32 {
-        return Prefix::Without;
-    }
-    let mut at = 0;
-    while at < 4 {
-        let inside = within(length, at as u32);
-        clean &= is_printable(text[at], inside);
-        at += 1;
-    }
-    if clean && length > 0 { Prefix::Is(length) } else { Prefix::Other }
+pub(crate) const fn digits_of(word: u64) -> u64 {
+    let value = word ^ everywhere(b'0');
+    !(((value & LOW) + everywhere(0x7F - 9)) | value) & HIGH
 }
 
 /// How many of the first `length` bytes are in word number `word`.
@@ -139,7 +111,7 @@ pub(crate) const fn within(length: u32, word: u32) -> u32 {
 
 /// Whether the first `length` bytes of a word are printable ASCII.
 #[inline(always)]
-const fn is_printable(word: u64, length: u32) -> bool {
+pub(crate) const fn is_printable(word: u64, length: u32) -> bool {
     let mask = low_bytes(u64::MAX, length);
     let word = (word & mask) | (everywhere(b' ') & !mask);
     let zero = word ^ everywhere(0x7F);

@@ -117,10 +117,10 @@ impl Observed {
         self.oversized[direction as usize].append(&mut source.oversized);
         // One look at each byte for a head, or two for frames that are tried first, and a few to begin with.
         // A line of a Redis server's is looked at again for each run of keys that nothing comes to, of which so many
-        // are kept (`RUNS` in protocols/redis/queue.rs).
+        // are kept (`RUNS` in stream/queue.rs, `MOST` in stream/queue/beyond.rs).
         let is_answer = direction as u8 != self.role.request_direction() as u8;
         let is_redis = self.protocol() == Protocol::Redis;
-        let again = if is_answer && is_redis { 2 * 64 } else { 0 };
+        let again = if is_answer && is_redis { 2 * (64 + 4096) } else { 0 };
         // An empty line to a Redis server goes through three subprograms.
         let each = if is_redis { 3 } else { 2 };
         let bound = each * length.min(ITERATIONS_MAX + 1) + 16 + again;

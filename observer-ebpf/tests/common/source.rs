@@ -14,8 +14,10 @@ use observer_ebpf::protocols::redis::{self, Redis};
 use observer_ebpf::protocols::websocket::frames::{self, Frames};
 use observer_ebpf::protocols::websocket::{self, WebSocket};
 use observer_ebpf::stream::bytes::{Bytes, Host, Scratch};
-use observer_ebpf::stream::names::Names;
+use observer_ebpf::stream::names::{self, Names};
 use observer_ebpf::stream::parser::{Parser, StreamId};
+use observer_ebpf::stream::prefix::{LastPrefix, Text, number_of};
+use observer_ebpf::stream::queue::{Backlog, Queue};
 use observer_ebpf::stream::session::{self, Session};
 use observer_ebpf::stream::subprograms::{Looks, Runs};
 
@@ -32,6 +34,13 @@ pub(crate) struct Keys {
     /// How many there is room for.
     pub(crate) most_prefixes: usize,
     pub(crate) most_counts: usize,
+    /// How many segments a prefix has, and which ones are stepped over besides those that always are.
+    pub(crate) segments: u32,
+    pub(crate) skips: Vec<&'static str>,
+    /// Commands in flight that a connection has no room for, by its id and their number.
+    pub(crate) backlog: BTreeMap<(u64, u32), [u64; 2]>,
+    /// How many of them there is room for.
+    pub(crate) most_kept: usize,
 }
 
 impl Default for Keys {
@@ -42,6 +51,10 @@ impl Default for Keys {
             epoch: 0,
             most_prefixes: 100,
             most_counts: 65_536,
+            segments: 1,
+            skips: Vec::new(),
+            backlog: BTreeMap::new(),
+            most_kept: 32_768,
         }
     }
 }
@@ -194,9 +207,53 @@ impl Host for Buffers<'_> {
         assert!(first <= last && last < Thresholds::ALL, "categories from {first} to {last}");
         self.oversized.extend((first..=last).map(|category| (size, category)));
     }
+}
 
+impl Backlog for Buffers<'_> {
+    fn push_beyond(&mut self, queue: &mut Queue, id: u64) -> bool {
+        queue.push_beyond(id, self)
+    }
+
+    fn fetch(&mut self, queue: &mut Queue, id: u64, who: u32) -> bool {
+        queue.fetch(id, who, self)
+    }
+
+    fn keep(&mut self, id: u64, number: u32, run: [u64; 2]) -> bool {
+        let is_kept = self.keys.backlog.len() < self.keys.most_kept;
+        if is_kept {
+            self.keys.backlog.insert((id, number), run);
+        }
+        is_kept
+    }
+
+    fn kept(&mut self, id: u64, number: u32) -> Option<[u64; 2]> {
+        self.keys.backlog.get(&(id, number)).copied()
+    }
+
+    fn forget(&mut self, id: u64, number: u32) {
+        self.keys.backlog.remove(&(id, number));
+    }
+}
+
+impl names::Keys for Buffers<'_> {
     fn separator(&self) -> u8 {
         b':'
+    }
+
+    fn segments(&self) -> u32 {
+        self.keys.segments
+    }
+
+    fn has_skips(&self) -> bool {
+        !self.keys.skips.is_empty()
+    }
+
+    fn is_skipped(&mut self, name: &Name) -> bool {
+        self.keys.skips.iter().any(|skip| skip.as_bytes() == &name.bytes[..name.length as usize])
+    }
+
+    fn prefix(&mut self, text: &Text, last: &mut LastPrefix, length: u32, is_whole: bool) -> u32 {
+        number_of(text, last, length, is_whole, self)
     }
 }
 

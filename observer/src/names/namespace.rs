@@ -6,7 +6,7 @@ use std::ops::AddAssign;
 use std::rc::Rc;
 
 use aya::maps::{MapData, MapError, Stack};
-use observer_ebpf::layout::names::{CROWDED, CountKey, FIRST, LAST, NONE, Name};
+use observer_ebpf::layout::names::{CROWDED, CountKey, FIRST, LAST, NAME_MAX, NONE, Name};
 
 use super::places::Places;
 use super::services::{Place, Services};
@@ -21,11 +21,12 @@ pub trait Counts: Copy + Default + AddAssign + std::fmt::Debug + 'static {
 }
 
 macro_rules! pod {
-    ($($name:ident $type:ty;)*) => {
+    ($($(#[$doc:meta])* $name:ident $type:ty;)*) => {
         $(
+            $(#[$doc])*
             #[derive(Clone, Copy)]
             #[repr(transparent)]
-            struct $name($type);
+            pub struct $name($type);
 
             // SAFETY: integers only, without padding.
             unsafe impl aya::Pod for $name {}
@@ -34,8 +35,20 @@ macro_rules! pod {
 }
 
 pod! {
+    /// [`Name`] as a map's key.
     NameKey Name;
+    /// [`CountKey`] as a map's key.
     Key CountKey;
+}
+
+impl NameKey {
+    /// The name of the first bytes of a text, at most [`NAME_MAX`].
+    pub fn of(text: &str) -> Self {
+        let length = text.len().min(NAME_MAX);
+        let mut bytes = [0; NAME_MAX];
+        bytes[..length].copy_from_slice(&text.as_bytes()[..length]);
+        Self(Name { bytes, length: length as u64 })
+    }
 }
 
 /// What a namespace's counts are in its map.

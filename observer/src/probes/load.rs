@@ -35,6 +35,7 @@ pub(super) fn create(
 ) -> Result<Ebpf, Error> {
     let slots = capacity(settings.max_connections);
     let separator = u32::from(settings.key_separator);
+    let skips = settings.key_skips.len() as u32;
     let pid_namespace = namespaces::pid_number();
     let (requests, calls): (Vec<&ProgramSpec>, Vec<&ProgramSpec>) =
         specs.iter().filter(|spec| spec.data_path.is_some()).partition(|spec| spec.for_requests);
@@ -50,6 +51,8 @@ pub(super) fn create(
         .override_global("THRESHOLD_LARGE", &settings.thresholds.large, true)
         .override_global("THRESHOLD_HUGE", &settings.thresholds.huge, true)
         .override_global("KEY_SEPARATOR", &separator, true)
+        .override_global("KEY_SEGMENTS", &settings.key_segments, true)
+        .override_global("KEY_SKIPS_COUNT", &skips, true)
         .override_global("HAS_SPARES", &has_spares, true)
         .override_global("PID_NAMESPACE", &pid_namespace, true)
         .map_max_entries("BUFFERS", calls.len() as u32)

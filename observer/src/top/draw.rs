@@ -131,12 +131,13 @@ fn sum(overview: &Overview, number: impl Fn(&Process) -> u64) -> u64 {
 
 /// Sessions of Postgres and Redis by state.
 fn sessions(overview: &Overview) -> Line<'static> {
-    const STATES: [(&str, &str); 5] = [
+    const STATES: [(&str, &str); 6] = [
         ("active", "active"),
         ("idle", "idle"),
         ("idle_in_transaction", "in transaction"),
         ("waiting", "waiting"),
         ("replication", "replication"),
+        ("blocked", "blocked"),
     ];
     let states = STATES.map(|(state, name)| (name, sum(overview, |process| process.in_state(state))));
     let all = states.iter().map(|&(_, number)| number).sum();

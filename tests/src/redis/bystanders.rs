@@ -36,7 +36,7 @@ impl Bystanders {
         let label = self.server.target().label();
         let client = View::client(&self.clients.process, &label);
         client.expect(agent, &self.truth, View::tally)?;
-        client.expect(agent, &Sessions { active: 1.0, idle: 2.0 }, View::sessions)?;
+        client.expect(agent, &Sessions { active: 0.0, idle: 2.0, blocked: 1.0 }, View::sessions)?;
         agent.get("/healthz")?;
         agent.get("/readyz")?;
         agent.json("/status")?;

@@ -7,9 +7,9 @@ use super::work::Prefixes;
 use crate::agent::Agent;
 use crate::websocket::own_name;
 
-/// So many sessions that wait and that do not.
-pub const fn sessions(active: u32, idle: u32) -> Sessions {
-    Sessions { active: active as f64, idle: idle as f64 }
+/// So many sessions that are blocked and idle.
+pub const fn sessions(blocked: u32, idle: u32) -> Sessions {
+    Sessions { active: 0.0, idle: idle as f64, blocked: blocked as f64 }
 }
 
 /// The server and the agent say of these sessions what they are.

@@ -24,6 +24,8 @@ pub struct Sessions {
     pub active: f64,
     /// None is.
     pub idle: f64,
+    /// One is that waits by its nature.
+    pub blocked: f64,
 }
 
 impl Server {
@@ -34,7 +36,7 @@ impl Server {
         for line in list.lines().filter(|line| self.comes_over(line)) {
             let flags = line.split(' ').find_map(|field| field.strip_prefix("flags=")).context("no flags")?;
             if flags.contains('b') {
-                sessions.active += 1.0;
+                sessions.blocked += 1.0;
             } else {
                 sessions.idle += 1.0;
             }
@@ -116,6 +118,7 @@ impl View {
         Sessions {
             active: self.sum(metrics, "redis_connections_active", &[]),
             idle: self.sum(metrics, "redis_connections_idle", &[]),
+            blocked: self.sum(metrics, "observer_redis_connections_blocked", &[]),
         }
     }
 

@@ -6,10 +6,10 @@ use super::{DATA_MAX, Memcached};
 use crate::layout::buckets::add;
 use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
-use crate::layout::names::{NONE, OTHER, Prefixes};
+use crate::layout::names::{NONE, OTHER};
 use crate::layout::{Side, Zeroes};
 use crate::stream::bytes::{Bytes, Host, hide_field, pass};
-use crate::stream::names::Names;
+use crate::stream::names::Keys;
 use crate::stream::prefix::LastPrefix;
 use crate::stream::queue::{ALONE, KEYS, Run};
 use crate::stream::text::words;
@@ -137,7 +137,7 @@ impl Commands {
 
     /// A call begins.
     #[inline(always)]
-    pub(super) fn refresh<S: Names<Prefixes>>(&mut self, source: &S) {
+    pub(super) fn refresh<S: Keys>(&mut self, source: &S) {
         self.last.refresh(source);
     }
 
@@ -186,7 +186,7 @@ impl Commands {
 impl Memcached {
     /// Takes what is in reach of a call of the client's: goes at least one byte further.
     #[inline(always)]
-    pub(super) fn take_command<S: Names<Prefixes>>(
+    pub(super) fn take_command<S: Keys>(
         &mut self,
         source: &mut S,
         connection: &mut Connection,
@@ -208,7 +208,7 @@ impl Memcached {
         if commands.word.index == 0 {
             commands.begin()?;
         } else if commands.word.length() > 0 {
-            self.take_argument(source)?;
+            self.take_argument(source, connection)?;
         }
         if end == End::Line {
             self.end_line(source, connection);
@@ -219,7 +219,7 @@ impl Memcached {
 
     /// The word in progress is not the first of its line.
     #[inline(always)]
-    fn take_argument<S: Names<Prefixes>>(&mut self, source: &mut S) -> Result<(), Desync> {
+    fn take_argument<S: Keys>(&mut self, source: &mut S, connection: &Connection) -> Result<(), Desync> {
         let commands = &mut self.commands;
         let code = hide_field(&commands.command);
         let index = hide_field(&commands.word.index);
@@ -231,7 +231,7 @@ impl Memcached {
         };
         if is_key {
             let number = commands.word.prefix_number(&mut commands.last, source);
-            self.take_key(code, number, source);
+            self.take_key(code, number, source, connection);
             return Ok(());
         }
         match shape {
@@ -255,7 +255,7 @@ impl Memcached {
 
     /// A key of a command that may have several: one alone is in its command's run, several are runs of their own.
     #[inline(always)]
-    fn take_key<S: Names<Prefixes>>(&mut self, code: u8, number: u32, source: &mut S) {
+    fn take_key<S: Keys>(&mut self, code: u8, number: u32, source: &mut S, connection: &Connection) {
         let commands = &mut self.commands;
         let before = commands.number as u16;
         commands.number = number;
@@ -268,10 +268,13 @@ impl Memcached {
         if commands.keys == 2 {
             let command = Run { start_ns, end: 0, prefix: before, code, flags: ALONE };
             self.asked = self.asked.wrapping_add(1);
-            commands.keyless = u8::from(!(self.queue.push(1, command) && self.queue.push(1, keys(before))));
+            let is_kept = self.queue.push(1, command, connection.id, source)
+                && self.queue.push(1, keys(before), connection.id, source);
+            commands.keyless = u8::from(!is_kept);
         }
         if commands.keyless == 0 {
-            commands.keyless = u8::from(!self.queue.push(1, keys(number as u16)));
+            let is_kept = self.queue.push(1, keys(number as u16), connection.id, source);
+            commands.keyless = u8::from(!is_kept);
         }
     }
 
@@ -307,7 +310,8 @@ impl Memcached {
         let prefix = if is_anyones { OTHER } else { commands.number } as u16;
         let flags = if is_quiet { MAY_BE_SILENT } else { 0 };
         self.asked = self.asked.wrapping_add(1);
-        let is_kept = self.queue.push(1, Run { start_ns: source.now_ns(), end: 0, prefix, code, flags });
+        let run = Run { start_ns: source.now_ns(), end: 0, prefix, code, flags };
+        let is_kept = self.queue.push(1, run, connection.id, source);
         self.unmatched |= u8::from(is_quiet && !is_kept);
     }
 }

@@ -2,11 +2,11 @@
 
 use crate::layout::Zeroes;
 use crate::layout::losses::Desync;
-use crate::layout::names::{NONE, OTHER, Prefixes};
+use crate::layout::names::{NONE, OTHER};
 use crate::stream::bytes::{Bytes, ITERATIONS_MAX, Scratch, hide_field, is_done, low_bytes, low_of_two};
-use crate::stream::names::Names;
-use crate::stream::prefix::LastPrefix;
-use crate::stream::text::{Prefix, find, find_in_two, number, prefix};
+use crate::stream::names::Keys;
+use crate::stream::prefix::{LastPrefix, Text, UNDECIDED};
+use crate::stream::text::{find, find_in_two, number};
 
 /// What ends a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,9 +26,9 @@ const KEPT: u32 = 48;
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(super) struct Word {
-    /// Its first 48 bytes and those that were taken with them, zeroes behind. Eight words, so that a masked place is in
-    /// bounds.
-    text: [u64; 8],
+    /// Its first 48 bytes and those that were taken with them, zeroes behind. It has eight words, so that a masked place
+    /// is in bounds.
+    text: Text,
     /// How many bytes of it there have been.
     length: u32,
     /// How many words of the line there are before it.
@@ -49,7 +49,7 @@ unsafe impl Zeroes for Word {}
 
 impl Word {
     pub(super) const NONE: Self =
-        Self { text: [0; 8], length: 0, index: 0, separated: 0, end: 0, newline: 0, taken: 0 };
+        Self { text: Text::NONE, length: 0, index: 0, separated: 0, end: 0, newline: 0, taken: 0 };
 
     /// Whether the next byte is a line's first.
     #[inline(always)]
@@ -76,9 +76,9 @@ impl Word {
         let (lo, hi) = low_of_two(lo, hi, taken);
         if length < KEPT {
             let place = (length >> 3) as usize & 7;
-            self.text[place] |= lo << (8 * inside);
+            self.text.words[place] |= lo << (8 * inside);
             if inside == 0 {
-                self.text[(place + 1) & 7] = hi;
+                self.text.words[(place + 1) & 7] = hi;
             }
         } else if find(lo, separator) < 8 || find(hi, separator) < 8 {
             self.separated = 1;
@@ -101,7 +101,7 @@ impl Word {
     #[inline(always)]
     fn drop_return(&mut self) {
         let last = self.length.wrapping_sub(1);
-        let word = &mut self.text[(last >> 3) as usize & 7];
+        let word = &mut self.text.words[(last >> 3) as usize & 7];
         let bits = 8 * (last & 7);
         if last < KEPT && (*word >> bits) as u8 == b'\r' {
             *word = low_bytes(*word, last & 7);
@@ -126,55 +126,50 @@ impl Word {
     /// Its first 16 bytes, zeroes behind.
     #[inline(always)]
     pub(super) const fn start(&self) -> (u64, u64) {
-        (self.text[0], self.text[1])
+        (self.text.words[0], self.text.words[1])
     }
 
     /// Whether there is a separator behind what a prefix is looked for in.
     #[inline(always)]
     fn is_separated(&self, separator: u8) -> bool {
-        let [.., behind, next, last, _] = self.text;
-        self.separated != 0
-            || find(behind, separator) < 8
-            || find(next, separator) < 8
-            || find(last, separator) < 8
+        let [.., next, last] = self.text.words;
+        self.separated != 0 || find(next, separator) < 8 || find(last, separator) < 8
     }
 
     /// The number of its prefix, as a key.
     #[inline(always)]
-    pub(super) fn prefix_number<S: Names<Prefixes>>(&self, last: &mut LastPrefix, source: &mut S) -> u32 {
-        let [first, second, third, fourth, fifth, ..] = self.text;
-        let text = [first, second, third, fourth, fifth];
-        match prefix(&text, source.separator()) {
-            Prefix::Without if self.is_separated(source.separator()) => OTHER,
-            Prefix::Without => NONE,
-            Prefix::Other => OTHER,
-            Prefix::Is(length) => last.number(&text, length, source),
+    pub(super) fn prefix_number<S: Keys>(&self, last: &mut LastPrefix, source: &mut S) -> u32 {
+        let seen = self.length.min(KEPT);
+        match source.prefix(&self.text, last, seen, seen == self.length) {
+            UNDECIDED if self.is_separated(source.separator()) => OTHER,
+            UNDECIDED => NONE,
+            number => number,
         }
     }
 
     /// Keeps the first `kept` bytes of a line until more come: fewer than any command's name and the blank behind it.
     #[inline(always)]
     pub(super) fn keep(&mut self, first: u64, kept: u32) {
-        self.text[0] = low_bytes(first, kept);
+        self.text.words[0] = low_bytes(first, kept);
         self.length = kept;
     }
 
     /// The number that it spells, if it does.
     #[inline(always)]
     pub(super) const fn number(&self) -> Option<u64> {
-        number(self.text[0], self.text[1], self.length)
+        number(self.text.words[0], self.text.words[1], self.length)
     }
 
     /// Whether it is these at most 16 bytes.
     #[inline(always)]
     pub(super) const fn is(&self, (lo, hi): (u64, u64)) -> bool {
-        self.text[0] == lo && self.text[1] == hi && self.length <= 16
+        self.text.words[0] == lo && self.text.words[1] == hi && self.length <= 16
     }
 
     /// Its first byte; 0 if it has none.
     #[inline(always)]
     pub(super) const fn first(&self) -> u8 {
-        self.text[0] as u8
+        self.text.words[0] as u8
     }
 }
 

@@ -26,12 +26,11 @@ use self::commands::Commands;
 use self::replies::Replies;
 use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
-use crate::layout::names::Prefixes;
 use crate::layout::{Direction, Role, Side, Zeroes as _};
 use crate::protocols::Protocol;
 use crate::protocols::redis::is_type;
 use crate::stream::bytes::{Bytes, ITERATIONS_MAX, is_done};
-use crate::stream::names::Names;
+use crate::stream::names::Keys;
 use crate::stream::parser::{Opening, Outcome, Parse, Parser, StreamId};
 use crate::stream::queue::Queue;
 use crate::stream::subprograms::{Looks, Runs, Subprograms};
@@ -120,7 +119,7 @@ impl Memcached {
 
     /// Runs through the bytes of a call of the client's, or of the server's.
     #[inline(always)]
-    fn run_call<const SERVER: bool, S: Runs<Self> + Looks<Self> + Names<Prefixes>>(
+    fn run_call<const SERVER: bool, S: Runs<Self> + Looks<Self> + Keys>(
         &mut self,
         stream: StreamId,
         source: &mut S,
@@ -183,6 +182,7 @@ impl Memcached {
         let Ok(available) = source.window(0) else { return Outcome::became(Protocol::Unknown) };
         let (lo, hi) = source.words(0);
         if replies::is_first(lo, hi, available) {
+            self.queue.pin(false);
             Outcome::CONFIRMED
         } else if is_type(lo as u8) && self.hand_over(source, connection) {
             Outcome::became(Protocol::Redis)
@@ -193,7 +193,7 @@ impl Memcached {
 
     /// Runs a subprogram.
     #[inline(always)]
-    pub fn run_subprogram<S: Runs<Self> + Looks<Self> + Names<Prefixes>>(
+    pub fn run_subprogram<S: Runs<Self> + Looks<Self> + Keys>(
         &mut self,
         subprogram: Subprogram,
         stream: StreamId,
@@ -222,6 +222,8 @@ impl Parser for Memcached {
         self.reset(0);
         self.commands.keep(opening.first, opening.kept);
         self.tentative = u8::from(opening.tentative);
+        // Redis may go on with what is there.
+        self.queue.pin(opening.tentative);
         connection.pending = self.tentative;
     }
 
@@ -288,7 +290,7 @@ impl Parser for Memcached {
     fn carry_over(_before: &Connection, _next: &mut Connection) {}
 }
 
-impl<S: Runs<Self> + Looks<Self> + Names<Prefixes>> Parse<S> for Memcached {
+impl<S: Runs<Self> + Looks<Self> + Keys> Parse<S> for Memcached {
     #[inline(always)]
     fn run(&mut self, stream: StreamId, source: &mut S, connection: &mut Connection) -> Outcome {
         Outcome::from_code(source.run(Subprogram::Call, self, stream, connection))

@@ -9,11 +9,10 @@ use super::{DATA_MAX, Memcached};
 use crate::layout::buckets::observe;
 use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
-use crate::layout::names::Prefixes;
 use crate::layout::{Side, Zeroes};
 use crate::stream::bytes::{Bytes, Host, low_of_two, pass};
 use crate::stream::lookups::{Found, LookupCounters, Lookups};
-use crate::stream::names::Names;
+use crate::stream::names::Keys;
 use crate::stream::prefix::LastPrefix;
 use crate::stream::queue::{Run, TIMELESS};
 use crate::stream::subprograms::Looks;
@@ -146,13 +145,13 @@ impl Replies {
 
     /// A call begins.
     #[inline(always)]
-    pub(super) fn refresh<S: Names<Prefixes>>(&mut self, source: &S) {
+    pub(super) fn refresh<S: Keys>(&mut self, source: &S) {
         self.last.refresh(source);
     }
 
     /// A word is over.
     #[inline(always)]
-    fn take_word<S: Names<Prefixes>>(&mut self, source: &mut S) -> Result<(), Desync> {
+    fn take_word<S: Keys>(&mut self, source: &mut S) -> Result<(), Desync> {
         let index = self.word.index;
         if index == 0 {
             let (lo, hi) = self.word.start();
@@ -193,7 +192,7 @@ impl Memcached {
     /// Takes what is in reach of a call of the server's, or holds a line that is over against its command: goes at least
     /// one byte further, or one run.
     #[inline(always)]
-    pub(super) fn take_reply<S: Names<Prefixes>>(
+    pub(super) fn take_reply<S: Keys>(
         &mut self,
         source: &mut S,
         connection: &mut Connection,
@@ -225,7 +224,7 @@ impl Memcached {
 
     /// Hands on what was counted.
     #[inline(always)]
-    pub(super) fn settle<S: Names<Prefixes>>(&mut self, source: &mut S, connection: &mut Connection) {
+    pub(super) fn settle<S: Keys>(&mut self, source: &mut S, connection: &mut Connection) {
         self.replies.lookups.settle(source, connection, counters);
     }
 

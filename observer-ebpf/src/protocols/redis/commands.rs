@@ -11,11 +11,10 @@ use crate::layout::Zeroes;
 use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
 
-use crate::layout::names::Prefixes;
 use crate::stream::bytes::{Bytes, ITERATIONS_MAX, is_done, low_bytes, pass};
 use crate::stream::carry::Carry;
-use crate::stream::names::Names;
-use crate::stream::prefix::LastPrefix;
+use crate::stream::names::Keys;
+use crate::stream::prefix::{LastPrefix, Text};
 use crate::stream::text::{find_in_two, within};
 
 /// The longest name, number or option that is looked at.
@@ -77,7 +76,7 @@ enum Wanted {
 pub(super) struct Commands {
     carry: Carry,
     /// The first bytes of what is looked at, zeroes behind.
-    text: [u64; 5],
+    text: Text,
     last: LastPrefix,
     /// The number of the prefix of the key that was seen last.
     number: u32,
@@ -105,9 +104,11 @@ pub(super) struct Commands {
     keyless: u8,
     /// A [`Wanted`].
     replies: u8,
-    /// 1 behind `CLIENT REPLY`.
+    /// 1 behind `CLIENT REPLY`; 2 if the command has no reply because of what it says.
     client_reply: u8,
-    reserved: [u8; 5],
+    /// [`BLOCKING`](super::BLOCKING) if an option of the command makes it one that waits; 1 behind its options.
+    blocks: u8,
+    reserved: [u8; 4],
 }
 
 // SAFETY: of integers only, without padding.
@@ -117,7 +118,7 @@ impl Commands {
     /// All zeroes.
     pub(super) const START: Self = Self {
         carry: Carry::EMPTY,
-        text: [0; 5],
+        text: Text::NONE,
         last: LastPrefix::NONE,
         number: 0,
         skip: 0,
@@ -134,7 +135,8 @@ impl Commands {
         keyless: 0,
         replies: Wanted::All as u8,
         client_reply: 0,
-        reserved: [0; 5],
+        blocks: 0,
+        reserved: [0; 4],
     };
 
     #[inline(always)]
@@ -160,7 +162,7 @@ impl Commands {
 
     /// A call begins.
     #[inline(always)]
-    pub(super) fn refresh<S: Names<Prefixes>>(&mut self, source: &S) {
+    pub(super) fn refresh<S: Keys>(&mut self, source: &S) {
         self.last.refresh(source);
     }
 
@@ -219,14 +221,16 @@ macro_rules! gather {
         let wanted = u32::from($stream.wanted);
         if $stream.text_length == 0 && $available >= wanted {
             let (first, second) = $source.words($at);
-            $stream.text[0] = low_bytes(first, within(wanted, 0));
-            $stream.text[1] = low_bytes(second, within(wanted, 1));
+            $stream.text.words[0] = low_bytes(first, within(wanted, 0));
+            $stream.text.words[1] = low_bytes(second, within(wanted, 1));
             if wanted > 16 {
-                let (third, fourth) = $source.words($at + 16);
-                $stream.text[2] = low_bytes(third, within(wanted, 2));
-                $stream.text[3] = low_bytes(fourth, within(wanted, 3));
-                let (fifth, _) = $source.words($at + 32);
-                $stream.text[4] = low_bytes(fifth, within(wanted, 4));
+                let mut place = 2;
+                while place < 8 {
+                    let (first, second) = $source.words($at + 8 * place);
+                    $stream.text.words[place as usize] = low_bytes(first, within(wanted, place));
+                    $stream.text.words[place as usize + 1] = low_bytes(second, within(wanted, place + 1));
+                    place += 2;
+                }
             }
             $stream.text_length = wanted as u8;
             wanted
@@ -243,7 +247,7 @@ impl Commands {
     #[inline(always)]
     fn add(&mut self, byte: u8) {
         let length = u32::from(self.text_length);
-        if let Some(word) = self.text.get_mut((length >> 3) as usize) {
+        if let Some(word) = self.text.words.get_mut((length >> 3) as usize) {
             *word |= u64::from(byte) << (8 * (length & 7));
             self.text_length += 1;
         }
@@ -257,12 +261,13 @@ impl Commands {
         self.lives = 0;
         self.keyless = 0;
         self.client_reply = 0;
+        self.blocks = 0;
     }
 
     /// Starts to look at `wanted` bytes.
     #[inline(always)]
     fn look_at(&mut self, field: CommandField, wanted: u32) {
-        self.text = [0; 5];
+        self.text = Text::NONE;
         self.text_length = 0;
         self.wanted = wanted as u8;
         self.look = field as u8;
@@ -273,11 +278,7 @@ impl Redis {
     /// Takes a command of which all is in reach, or what is not looked at, and goes at least one byte further; or asks for
     /// another subprogram.
     #[inline(always)]
-    pub(super) fn plain_command<S: Names<Prefixes>>(
-        &mut self,
-        source: &mut S,
-        connection: &mut Connection,
-    ) -> u32 {
+    pub(super) fn plain_command<S: Keys>(&mut self, source: &mut S, connection: &mut Connection) -> u32 {
         let at = source.position();
         let left = source.end().saturating_sub(at);
         if left == 0 {
@@ -303,7 +304,7 @@ impl Redis {
 
     /// Takes what is in reach: an argument's bytes, or a header. Goes at least one byte further.
     #[inline(always)]
-    pub(super) fn command<S: Names<Prefixes>>(&mut self, source: &mut S, connection: &mut Connection) -> u32 {
+    pub(super) fn command<S: Keys>(&mut self, source: &mut S, connection: &mut Connection) -> u32 {
         let at = source.position();
         let Ok(available) = source.window(at) else { return Desync::code(Some(Desync::Unread)) };
         let commands = &mut self.commands;

@@ -26,11 +26,25 @@ const INLINE: [Pattern; 9] = [
     Pattern::word(b"GET "),
 ];
 
+/// What a server says to a connection that it does not take, or not yet, before it has read anything: that there are too
+/// many (`maxclients`), that it runs in protected mode, that it loads its data.
+const REFUSALS: [Pattern; 3] =
+    [Pattern::text(b"-ERR max"), Pattern::text(b"-DENIED "), Pattern::text(b"-LOADING")];
+
+/// Whether 16 bytes that a server starts with, or as many as there are, are not the start of something else than they
+/// seem: servers of POP3 begin with `-ERR`, too.
+#[inline(always)]
+pub(super) const fn may_be_refusal(lo: u64, hi: u64, available: u32) -> bool {
+    const MAX: u64 = u64::from_le_bytes(*b"-ERR max");
+    const NUMBER: u64 = u64::from_le_bytes(*b" number ");
+    lo != MAX || hi == NUMBER || available < 16
+}
+
 impl Recognise for Redis {
     #[inline(always)]
     fn recognise(start: Start, side: Side) -> Match {
         if matches!(side, Side::Server) {
-            return Match::No;
+            return if start.one_of(&REFUSALS) == Match::Yes { Match::Maybe } else { Match::No };
         }
         match (start.one_of(&ARRAYS), start.one_of(&INLINE)) {
             (Match::Yes, _) => Match::Yes,

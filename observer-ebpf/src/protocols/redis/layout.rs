@@ -126,6 +126,7 @@ named! {
     Busykey "BUSYKEY",
     Clusterdown "CLUSTERDOWN",
     Crossslot "CROSSSLOT",
+    Denied "DENIED",
     Execabort "EXECABORT",
     Inprog "INPROG",
     Loading "LOADING",
@@ -141,6 +142,7 @@ named! {
     Oom "OOM",
     Readonly "READONLY",
     Tryagain "TRYAGAIN",
+    Unblocked "UNBLOCKED",
     Unkillable "UNKILLABLE",
     Wrongpass "WRONGPASS",
     Wrongtype "WRONGTYPE",
@@ -226,7 +228,11 @@ pub struct Counters {
     /// A [`State`].
     pub state: u8,
     /// Zero.
-    pub reserved: [u8; 7],
+    pub reserved: [u8; 3],
+    /// Of [`Counters::asked`], commands that wait by their nature (`BLPOP` and its kin, `XREAD` with `BLOCK`, `WAIT`).
+    pub waits_asked: u16,
+    /// Of [`Counters::answered`], likewise.
+    pub waits_answered: u16,
 }
 
 const _: () = assert!(
@@ -261,7 +267,9 @@ impl Counters {
         answered: 0,
         counted: 0,
         state: State::None as u8,
-        reserved: [0; 7],
+        reserved: [0; 3],
+        waits_asked: 0,
+        waits_answered: 0,
     };
 
     /// Whether a count may overflow soon.
@@ -270,9 +278,14 @@ impl Counters {
         self.counted > u32::MAX / 2
     }
 
-    /// Whether a command is unanswered, in a session that answers commands.
+    /// Whether a command is unanswered, in a session that answers commands, and none that is waits by its nature.
     pub const fn is_active(&self) -> bool {
-        self.asked != self.answered && self.state == State::Session as u8
+        self.asked != self.answered && self.state == State::Session as u8 && !self.is_blocked()
+    }
+
+    /// Whether a command is unanswered that waits by its nature.
+    pub const fn is_blocked(&self) -> bool {
+        self.waits_asked != self.waits_answered && self.state == State::Session as u8
     }
 }
 

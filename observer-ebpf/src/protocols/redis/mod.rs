@@ -26,11 +26,10 @@ use self::replies::Replies;
 pub(in crate::protocols) use self::replies::is_type;
 use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
-use crate::layout::names::Prefixes;
 use crate::layout::{Direction, Role, Side, Zeroes as _};
 use crate::protocols::Protocol;
 use crate::stream::bytes::{Bytes, ITERATIONS_MAX, is_done, pass};
-use crate::stream::names::Names;
+use crate::stream::names::Keys;
 use crate::stream::parser::{Opening, Outcome, Parse, Parser, StreamId};
 use crate::stream::queue::Queue;
 use crate::stream::subprograms::{Looks, Runs, Subprograms};
@@ -41,6 +40,11 @@ const AT_ONCE: u32 = 4;
 
 /// The longest bulk string: `proto-max-bulk-len` as it is unless changed.
 const LENGTH_MAX: u64 = 512 << 20;
+
+/// Of a [`Run`](crate::stream::queue::Run): its commands are not answered before something happens.
+const BLOCKING: u8 = 32;
+/// Of one: what follows is no longer commands and replies, once they have been accepted.
+const TURNS: u8 = 128;
 
 /// The most elements of an aggregate.
 const COUNT_MAX: u64 = 1 << 31;
@@ -60,9 +64,11 @@ pub struct Redis {
     unmatched: u8,
     /// 1 if it is a replica's connection, or a monitor's.
     ignored: u8,
-    /// 1 while only inline commands have been seen, and no reply to them.
+    /// 1 while only inline commands have been seen, and no reply to them; or a server's first words.
     tentative: u8,
-    reserved: [u8; 3],
+    /// 1 while it has subscribed to channels or patterns, and 2 to channels of shards, in RESP2.
+    subscriptions: u8,
+    reserved: [u8; 2],
 }
 
 const _: () = assert!(align_of::<Redis>() == 8 && size_of::<Redis>().is_multiple_of(8));
@@ -77,7 +83,8 @@ impl Redis {
         unmatched: 0,
         ignored: 0,
         tentative: 0,
-        reserved: [0; 3],
+        subscriptions: 0,
+        reserved: [0; 2],
     };
 
     #[inline(always)]
@@ -88,11 +95,20 @@ impl Redis {
         self.unmatched = 0;
         self.ignored = 0;
         self.tentative = 0;
+        self.subscriptions = 0;
+    }
+
+    /// From here on the connection is a replica's, or a monitor's.
+    #[inline(always)]
+    fn turn(&mut self, connection: &mut Connection) {
+        self.ignored = 1;
+        self.lost = [0; 2];
+        connection.details.redis_mut().state = State::Ignored as u8;
     }
 
     /// Runs through the bytes of a call of the client's, or of the server's.
     #[inline(always)]
-    fn run_call<const SERVER: bool, S: Runs<Self> + Looks<Self> + Names<Prefixes>>(
+    fn run_call<const SERVER: bool, S: Runs<Self> + Looks<Self> + Keys>(
         &mut self,
         stream: StreamId,
         source: &mut S,
@@ -104,7 +120,10 @@ impl Redis {
         let side = if SERVER { Side::Server } else { Side::Client };
         if SERVER && self.tentative != 0 {
             self.tentative = 0;
-            let is_reply = source.window(0).is_ok() && is_type(source.words(0).0 as u8);
+            let is_reply = source.window(0).is_ok_and(|available| {
+                let (lo, hi) = source.words(0);
+                is_type(lo as u8) && detect::may_be_refusal(lo, hi, available)
+            });
             return if is_reply { Outcome::CONFIRMED } else { Outcome::became(Protocol::Unknown) };
         }
         let mut resynced = false;
@@ -136,6 +155,11 @@ impl Redis {
         }
         if code == 0 && finished {
             return if resynced { Outcome::RESYNCED } else { Outcome::SAME };
+        }
+        if SERVER && self.turns_next(source, connection) {
+            // What a replica is sent before and with the answer is no reply: empty lines, a length that is none.
+            self.turn(connection);
+            return Outcome::RESYNCED;
         }
         if !SERVER && self.is_tentative() {
             return Outcome::became(Protocol::Unknown);
@@ -173,7 +197,7 @@ impl Redis {
 
     /// Runs a subprogram.
     #[inline(always)]
-    pub fn run_subprogram<S: Runs<Self> + Looks<Self> + Names<Prefixes>>(
+    pub fn run_subprogram<S: Runs<Self> + Looks<Self> + Keys>(
         &mut self,
         subprogram: Subprogram,
         stream: StreamId,
@@ -249,7 +273,9 @@ impl Parser for Redis {
     #[inline(always)]
     fn start(&mut self, opening: Opening, _role: Role, connection: &mut Connection) {
         self.reset(0);
-        if opening.before != Protocol::Memcached {
+        if opening.before == Protocol::Memcached {
+            self.queue.pin(false);
+        } else {
             self.queue.reset();
         }
         self.commands.keep(opening.first, 0, opening.kept);
@@ -268,10 +294,11 @@ impl Parser for Redis {
 
     #[inline(always)]
     fn is_between(&self, side: Side) -> bool {
-        match side {
-            Side::Client => self.commands.is_between(),
-            Side::Server => self.replies.is_between(),
-        }
+        self.ignored != 0
+            || match side {
+                Side::Client => self.commands.is_between(),
+                Side::Server => self.replies.is_between(),
+            }
     }
 
     #[inline(always)]
@@ -331,12 +358,13 @@ impl Parser for Redis {
         let (before, next) = (before.details.redis(), next.details.redis_mut());
         next.state = before.state;
         next.asked = before.asked.wrapping_sub(before.answered);
+        next.waits_asked = before.waits_asked.wrapping_sub(before.waits_answered);
     }
 
     const GOES_ON_FROM: Option<Protocol> = Some(Protocol::Memcached);
 }
 
-impl<S: Runs<Self> + Looks<Self> + Names<Prefixes>> Parse<S> for Redis {
+impl<S: Runs<Self> + Looks<Self> + Keys> Parse<S> for Redis {
     #[inline(always)]
     fn run(&mut self, stream: StreamId, source: &mut S, connection: &mut Connection) -> Outcome {
         let call = match stream.side {

@@ -16,11 +16,10 @@ use crate::layout::Zeroes;
 use crate::layout::buckets::{add, observe};
 use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
-use crate::layout::names::Prefixes;
 use crate::stream::bytes::{Bytes, hide_field, pass};
 use crate::stream::carry::Carry;
 use crate::stream::lookups::{Found, LookupCounters, Lookups};
-use crate::stream::names::Names;
+use crate::stream::names::Keys;
 use crate::stream::queue::{ELEMENTS, KEYS, REPLIES};
 use crate::stream::text::find_in_two;
 
@@ -60,8 +59,9 @@ enum Elements {
     Published = 3,
     /// A push is that, too, where there is RESP3.
     Pushed = 4,
-    /// The answer to the end of a subscription: how many are left comes last.
+    /// The answer to the end of a subscription: how many are left comes last, of channels and patterns or of shards'.
     Unsubscribed = 5,
+    ShardUnsubscribed = 6,
 }
 
 /// The server's stream.
@@ -168,13 +168,13 @@ impl Redis {
     /// Takes a plain reply of which all is in reach, or what is not looked at, and goes at least one byte further; or asks
     /// for another subprogram.
     #[inline(always)]
-    pub(super) fn plain_reply<S: Names<Prefixes>>(
-        &mut self,
-        source: &mut S,
-        connection: &mut Connection,
-    ) -> u32 {
+    pub(super) fn plain_reply<S: Keys>(&mut self, source: &mut S, connection: &mut Connection) -> u32 {
         let at = source.position();
         if source.end().saturating_sub(at) == 0 {
+            return 0;
+        }
+        if self.ignored != 0 {
+            source.go_to(source.end());
             return 0;
         }
         if let Some(skip) = self.replies.unread() {
@@ -241,7 +241,7 @@ impl Redis {
 
     /// A line is there: a value's, which may be a reply, an element, or neither.
     #[inline(always)]
-    pub(super) fn take_line<S: Names<Prefixes>>(
+    pub(super) fn take_line<S: Keys>(
         &mut self,
         source: &mut S,
         connection: &mut Connection,
@@ -250,7 +250,7 @@ impl Redis {
         let who = if self.replies.outer > 0 { ELEMENTS } else { REPLIES };
         let mut run = None;
         if self.replies.left == 0 {
-            run = self.queue.next(who).copied();
+            run = self.queue.next(who, connection.id, source);
             if let Some(run) = run
                 && (run.has(KEYS) || (who == ELEMENTS && is_refused_inside(run.code)))
             {
@@ -288,13 +288,13 @@ impl Redis {
 
     /// Counts keys.
     #[inline(always)]
-    fn count<S: Names<Prefixes>>(&mut self, found: Found, source: &mut S, connection: &mut Connection) {
+    fn count<S: Keys>(&mut self, found: Found, source: &mut S, connection: &mut Connection) {
         self.replies.lookups.add(found, source, connection, counters);
     }
 
     /// Hands on what was counted.
     #[inline(always)]
-    pub(super) fn settle<S: Names<Prefixes>>(&mut self, source: &mut S, connection: &mut Connection) {
+    pub(super) fn settle<S: Keys>(&mut self, source: &mut S, connection: &mut Connection) {
         self.replies.lookups.settle(source, connection, counters);
     }
 }

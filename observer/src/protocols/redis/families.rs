@@ -21,6 +21,11 @@ families! {
     FAMILIES:
     ACTIVE = gauge("redis_connections_active", LABELS, "Redis connections with an unanswered command.");
     IDLE = gauge("redis_connections_idle", LABELS, "Redis connections without an unanswered command.");
+    BLOCKED = gauge(
+        "observer_redis_connections_blocked",
+        LABELS,
+        "Redis connections with an unanswered command that waits by its nature, such as BLPOP.",
+    );
     HITS = counter(
         "redis_cache_hits_total",
         keys::LABELS,
@@ -103,6 +108,7 @@ pub fn fill(families: &mut Families, view: &View) {
 fn fill_server(families: &mut Families, labels: [&str; 4], totals: &Totals) {
     families.of(&ACTIVE).push(labels, Value::Gauge(totals.open.active as f64));
     families.of(&IDLE).push(labels, Value::Gauge(totals.open.idle as f64));
+    families.of(&BLOCKED).push(labels, Value::Gauge(totals.open.blocked as f64));
     let [process, container, role, server] = labels;
     totals.keys.fill(families, [&HITS, &MISSES], labels);
     families.of(&GETS).observe(labels, &totals.gets, seconds(totals.get_ns));
@@ -153,7 +159,7 @@ mod tests {
             get_ns: 20_050_000,
             ttl_ms: 1_500,
             writes_without_ttl: 3,
-            open: Open { active: 1, idle: 2 },
+            open: Open { active: 1, idle: 2, blocked: 3 },
             ..Totals::default()
         };
         totals.commands[Command::Get as usize] = 2;
@@ -182,6 +188,7 @@ mod tests {
         for row in [
             "redis_connections_active{} 1",
             "redis_connections_idle{} 2",
+            "observer_redis_connections_blocked{} 3",
             "redis_cache_hits_total{,cache_key_prefix=\"none\"} 1",
             "redis_cache_hits_total{,cache_key_prefix=\"other\"} 6",
             "redis_cache_hits_total{,cache_key_prefix=\"user\"} 12",

@@ -60,6 +60,8 @@ pub struct Open {
     pub active: u64,
     /// None is.
     pub idle: u64,
+    /// One is that waits by its nature.
+    pub blocked: u64,
 }
 
 impl Default for Totals {
@@ -123,7 +125,7 @@ impl super::Totals for Totals {
             writes_without_ttl,
             unmatched,
             info,
-            open: Open { active, idle },
+            open: Open { active, idle, blocked },
         } = other;
         self.keys.add_all(keys);
         add_all(&mut self.gets, gets);
@@ -141,6 +143,7 @@ impl super::Totals for Totals {
         self.info = self.info.newest(*info);
         self.open.active += active;
         self.open.idle += idle;
+        self.open.blocked += blocked;
     }
 
     fn add_keys(&mut self, _server: &Rc<str>, prefix: &Rc<str>, counts: KeyCounts) {
@@ -155,6 +158,10 @@ impl Open {
             return;
         }
         let counters = connection.redis();
+        if counters.is_blocked() {
+            self.blocked += 1;
+            return;
+        }
         if counters.is_active() {
             self.active += 1;
             return;
@@ -213,22 +220,24 @@ mod tests {
     }
 
     #[test]
-    fn sessions_are_active_or_idle() {
+    fn sessions_are_active_blocked_or_idle() {
         let mut open = Open::default();
-        let mut add = |state: State, asked: u32, answered: u32| {
+        let mut add = |state: State, [asked, answered]: [u32; 2], [waits, over]: [u16; 2]| {
             let mut connection = session();
             let counters = connection.details.redis_mut();
             (counters.state, counters.asked, counters.answered) = (state as u8, asked, answered);
+            (counters.waits_asked, counters.waits_answered) = (waits, over);
             open.add(&connection);
-            open
+            [open.active, open.idle, open.blocked]
         };
-        assert_eq!(add(State::Session, 2, 1), Open { active: 1, idle: 0 });
-        assert_eq!(add(State::Session, u32::MAX, u32::MAX), Open { active: 1, idle: 1 });
-        assert_eq!(add(State::Subscribed, 0, 0), Open { active: 1, idle: 2 });
-        assert_eq!(add(State::Ignored, 2, 1), Open { active: 1, idle: 3 });
+        assert_eq!(add(State::Session, [2, 1], [7, 7]), [1, 0, 0]);
+        assert_eq!(add(State::Session, [u32::MAX, u32::MAX], [0, 0]), [1, 1, 0]);
+        assert_eq!(add(State::Subscribed, [0, 0], [0, 0]), [1, 2, 0]);
+        assert_eq!(add(State::Ignored, [2, 1], [1, 0]), [1, 3, 0]);
+        assert_eq!(add(State::Session, [0, u32::MAX], [0, u16::MAX]), [1, 3, 1]);
         let mut gone = session();
         gone.phase = Phase::Closed as u8;
         open.add(&gone);
-        assert_eq!(open, Open { active: 1, idle: 3 });
+        assert_eq!(open, Open { active: 1, idle: 3, blocked: 1 });
     }
 }

@@ -78,6 +78,7 @@ const TABLES = {
       number("idle", state("idle")),
       number("in transaction", state("idle_in_transaction")),
       number("waiting", state("waiting")),
+      number("blocked", state("blocked")),
       number("sent B/s", (row) => row.bytes_per_second.sent),
       number("received B/s", (row) => row.bytes_per_second.received),
       number("sent msg/s", (row) => row.messages_per_second.sent),

@@ -5,7 +5,7 @@ use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
 use crate::layout::names::CROWDED;
 use crate::protocols::memcached::Memcached;
-use crate::stream::bytes::hide_field;
+use crate::stream::bytes::{Host, hide_field};
 use crate::stream::lookups::Found;
 use crate::stream::queue::{KEYS, MIXED, REPLIES, Run};
 
@@ -24,8 +24,8 @@ fn may_be_of(run: &Run, number: u32) -> bool {
 impl Memcached {
     /// The reply to a command of several keys begins.
     #[inline(always)]
-    pub(super) fn begin_keys(&mut self, connection: &mut Connection) {
-        let is_kept = self.queue.next(REPLIES).is_some_and(|next| next.has(KEYS));
+    pub(super) fn begin_keys<S: Host>(&mut self, source: &mut S, connection: &mut Connection) {
+        let is_kept = self.queue.next(REPLIES, connection.id, source).is_some_and(|next| next.has(KEYS));
         self.replies.in_keys = if is_kept { KEPT } else { NOT_KEPT };
         if !is_kept {
             let counters = counters(connection);

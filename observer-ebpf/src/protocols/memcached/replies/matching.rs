@@ -3,13 +3,12 @@
 use super::{ERRORS, GETS, Kind, Kinds, SETS, Taken, UNFINISHED, VALUE, count_latency, counters};
 use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
-use crate::layout::names::Prefixes;
 use crate::protocols::memcached::Memcached;
 use crate::protocols::memcached::commands::{MAY_BE_SILENT, Shape, is_classic_write, is_meta, shape};
 use crate::protocols::memcached::layout::Command;
 use crate::stream::bytes::hide_field;
 use crate::stream::lookups::Found;
-use crate::stream::names::Names;
+use crate::stream::names::Keys;
 use crate::stream::queue::{ALONE, KEYS, REPLIES, Run, UNKNOWN};
 
 /// What `mg` is answered with where the key was found, and where not.
@@ -51,16 +50,16 @@ fn may_answer(kind: u8, code: u8) -> bool {
 impl Memcached {
     /// Holds a line against the next command, or keys of it.
     #[inline(always)]
-    pub(super) fn match_line<S: Names<Prefixes>>(
+    pub(super) fn match_line<S: Keys>(
         &mut self,
         source: &mut S,
         connection: &mut Connection,
     ) -> Result<(), Desync> {
         // It goes through memory: of an `Option` the compiler may leave words unset, which the verifier refuses to have
         // copied.
-        let is_there = match self.queue.next(REPLIES) {
+        let is_there = match self.queue.next(REPLIES, connection.id, source) {
             Some(next) => {
-                self.replies.next = *next;
+                self.replies.next = next;
                 true
             }
             None => false,
@@ -80,7 +79,7 @@ impl Memcached {
             } else if run.has(MAY_BE_SILENT) {
                 self.take_line_behind_quiet(&run)?
             } else {
-                self.take_line(&run, connection)?
+                self.take_line(&run, source, connection)?
             }
         };
         self.replies.is_over = u8::from(taken.again);
@@ -101,7 +100,12 @@ impl Memcached {
 
     /// A line of the reply to the next command.
     #[inline(always)]
-    fn take_line(&mut self, run: &Run, connection: &mut Connection) -> Result<Taken, Desync> {
+    fn take_line<S: Keys>(
+        &mut self,
+        run: &Run,
+        source: &mut S,
+        connection: &mut Connection,
+    ) -> Result<Taken, Desync> {
         let kind = hide_field(&self.replies.kind);
         let is_error = ERRORS.has(kind);
         if run.has(UNKNOWN) {
@@ -120,7 +124,7 @@ impl Memcached {
             }
             Shape::Keys(_) if run.has(ALONE) && (VALUE.has(kind) || kind == Kind::End as u8) => {
                 self.answer(1);
-                self.begin_keys(connection);
+                self.begin_keys(source, connection);
                 return Ok(Taken::AGAIN);
             }
             Shape::Keys(_) if kind == Kind::End as u8 => {

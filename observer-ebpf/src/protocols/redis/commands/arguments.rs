@@ -1,18 +1,20 @@
 //! What is made of a command's arguments.
 
-use super::kinds::{Argument, Kind, argument, is_subscription, unit_of};
+use super::kinds::{Argument, Kind, argument, is_subscription, run_flags, unit_of};
 use super::{CommandField, SCAN_MAX, Unit, WORD_MAX, Wanted};
+use crate::layout::Side;
 use crate::layout::buckets::{add, bucket};
 use crate::layout::connection::Connection;
-use crate::layout::names::{NONE, OTHER, Prefixes};
+use crate::layout::names::{NONE, OTHER};
+use crate::protocols::redis::BLOCKING;
 use crate::protocols::redis::Redis;
-use crate::protocols::redis::layout::{Command, SIZE_BOUNDS, State, TTL_BOUNDS};
+use crate::protocols::redis::layout::{Command, SIZE_BOUNDS, TTL_BOUNDS};
 use crate::protocols::redis::text;
 use crate::stream::bytes::{Host, hide_field, low_bytes};
-use crate::stream::names::Names;
-use crate::stream::prefix::KEY_MAX;
-use crate::stream::queue::{ALONE, KEYS, Run, SUMMED};
-use crate::stream::text::{Prefix, number, prefix, words};
+use crate::stream::names::Keys;
+use crate::stream::prefix::{KEY_MAX, UNDECIDED};
+use crate::stream::queue::{KEYS, Run, SUMMED};
+use crate::stream::text::{number, words};
 
 impl Redis {
     /// An argument of `length` bytes comes next. True if it is of no interest.
@@ -50,13 +52,13 @@ impl Redis {
 
     /// All of an argument has been seen that is looked at.
     #[inline(always)]
-    pub(in crate::protocols::redis) fn end_look<S: Names<Prefixes>>(
+    pub(in crate::protocols::redis) fn end_look<S: Keys>(
         &mut self,
         source: &mut S,
         connection: &mut Connection,
     ) {
         let commands = &mut self.commands;
-        let [first, second, ..] = commands.text;
+        let [first, second, ..] = commands.text.words;
         let length = u32::from(commands.text_length);
         let look = commands.look;
         commands.look = CommandField::Over as u8;
@@ -83,7 +85,7 @@ impl Redis {
         if commands.pushed == 0 && (last || is_key || (is_name && !Kind::of(code).waits())) {
             self.push(code, args, source, connection);
         } else if is_key {
-            self.push_keys(code, 1, source);
+            self.push_keys(code, 1, source, connection);
         }
         if last {
             self.end_command(connection);
@@ -92,24 +94,19 @@ impl Redis {
 
     /// A key, or its start, is in the text. False if more of it has to be looked at.
     #[inline(always)]
-    fn end_key<S: Names<Prefixes>>(&mut self, look: u8, source: &mut S) -> bool {
+    fn end_key<S: Keys>(&mut self, look: u8, source: &mut S) -> bool {
         let commands = &mut self.commands;
         let number = if look == CommandField::Scan as u8 {
             if commands.wanted != 0 { OTHER } else { NONE }
         } else {
-            match prefix(&commands.text, source.separator()) {
-                Prefix::Without if commands.skip > 2 => {
-                    if commands.skip <= SCAN_MAX {
-                        commands.look = CommandField::Scan as u8;
-                        commands.wanted = 0;
-                        return false;
-                    }
-                    OTHER
-                }
-                Prefix::Without => NONE,
-                Prefix::Other => OTHER,
-                Prefix::Is(length) => commands.last.number(&commands.text, length, source),
+            let length = u32::from(commands.text_length);
+            let number = source.prefix(&commands.text, &mut commands.last, length, commands.skip <= 2);
+            if number == UNDECIDED && commands.skip <= SCAN_MAX {
+                commands.look = CommandField::Scan as u8;
+                commands.wanted = 0;
+                return false;
             }
+            if number == UNDECIDED { OTHER } else { number }
         };
         self.commands.number = number;
         true
@@ -117,14 +114,20 @@ impl Redis {
 
     /// Keys of the command that was queued last.
     #[inline(always)]
-    pub(super) fn push_keys<S: Host>(&mut self, code: u8, units: u32, source: &mut S) {
+    pub(super) fn push_keys<S: Host>(
+        &mut self,
+        code: u8,
+        units: u32,
+        source: &mut S,
+        connection: &Connection,
+    ) {
         if self.commands.keyless != 0 {
             return;
         }
         let prefix = self.commands.number as u16;
         let flags = if code == Command::Exists as u8 { KEYS | SUMMED } else { KEYS };
         let run = Run { start_ns: source.now_ns(), end: 0, prefix, code, flags };
-        if !self.queue.push(units, run) {
+        if !self.queue.push(units, run, connection.id, source) {
             self.commands.keyless = 1;
         }
     }
@@ -149,6 +152,9 @@ impl Redis {
         const ON: u64 = words("on").0;
         const OFF: u64 = words("off").0;
         const SKIP: u64 = words("skip").0;
+        const ACK: u64 = words("ack").0;
+        const BLOCK: u64 = words("block").0;
+        const STREAMS: u64 = words("streams").0;
         let commands = &mut self.commands;
         let code = commands.command;
         let option = if length <= 8 { low_bytes(lo | 0x2020_2020_2020_2020, length) } else { 0 };
@@ -168,6 +174,27 @@ impl Redis {
                         commands.replies = Wanted::NotNext as u8;
                     }
                 }
+            }
+            return;
+        }
+        if code == Command::Replconf as u8 {
+            if option == ACK {
+                // It has no reply. Only a replica says so: one first seen in the middle is known by that.
+                commands.client_reply = 2;
+                if self.lost[Side::Server as usize] != 0 {
+                    self.turn(connection);
+                }
+            }
+            return;
+        }
+        if code == Command::Xread as u8 || code == Command::Xreadgroup as u8 {
+            // `GROUP`, and the names of a group and a consumer, come before the other's options.
+            if commands.blocks == 0 && (code == Command::Xread as u8 || commands.index > 3) {
+                commands.blocks = match option {
+                    BLOCK => BLOCKING,
+                    STREAMS => 1,
+                    _ => 0,
+                };
             }
             return;
         }
@@ -212,12 +239,6 @@ impl Redis {
         count_command(code, connection);
         let commands = &mut self.commands;
         commands.pushed = 1;
-        let kind = Kind::of(code);
-        if kind.is_left_alone() {
-            self.ignored = 1;
-            connection.details.redis_mut().state = State::Ignored as u8;
-            return;
-        }
         let said = commands.client_reply == 2;
         if !said && commands.replies == Wanted::NotNext as u8 {
             commands.replies = Wanted::All as u8;
@@ -230,7 +251,8 @@ impl Redis {
         }
         // One reply for each channel.
         let units = if is_subscription(code) && args > 0 { args } else { 1 };
-        self.await_reply(code, units, if kind.is_alone() { ALONE } else { 0 }, source, connection);
+        let flags = run_flags(code) | (commands.blocks & BLOCKING);
+        self.await_reply(code, units, flags, source, connection);
     }
 
     /// Waits for the reply to a command, or for one to each of its channels.
@@ -245,9 +267,13 @@ impl Redis {
     ) {
         let prefix = self.commands.number as u16;
         let run = Run { start_ns: source.now_ns(), end: 0, prefix, code, flags };
+        let is_kept = self.queue.push(units, run, connection.id, source);
         let counters = connection.details.redis_mut();
         counters.asked = counters.asked.wrapping_add(units);
-        self.commands.keyless = u8::from(!self.queue.push(units, run));
+        self.commands.keyless = u8::from(!is_kept);
+        if flags & BLOCKING != 0 && is_kept {
+            counters.waits_asked = counters.waits_asked.wrapping_add(1);
+        }
     }
 }
 

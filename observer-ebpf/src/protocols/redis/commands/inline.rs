@@ -7,15 +7,15 @@ use super::kinds::{Argument, Kind, argument};
 use super::{CommandField, WORD_MAX};
 use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
-use crate::layout::names::{NONE, OTHER, Prefixes};
+use crate::layout::names::{NONE, OTHER};
 use crate::protocols::redis::Redis;
 use crate::protocols::redis::layout::Command;
 use crate::protocols::redis::text;
 use crate::stream::bytes::hide_field;
 use crate::stream::carry::Carry;
-use crate::stream::names::Names;
-use crate::stream::prefix::KEY_MAX;
-use crate::stream::text::{Prefix, find_in_two, prefix};
+use crate::stream::names::Keys;
+use crate::stream::prefix::{KEY_MAX, UNDECIDED};
+use crate::stream::text::find_in_two;
 
 impl Redis {
     /// A line comes that is no array's: an inline command.
@@ -27,7 +27,7 @@ impl Redis {
         commands.look_at(CommandField::InlineName, WORD_MAX);
         // Bytes that are kept are of the name, or else were told not to be of one.
         let kept = u32::from(commands.carried);
-        (commands.text[0], commands.text[1]) = (commands.carry.bytes[0], commands.carry.bytes[1]);
+        (commands.text.words[0], commands.text.words[1]) = (commands.carry.bytes[0], commands.carry.bytes[1]);
         commands.text_length = kept as u8;
         commands.carry = Carry::EMPTY;
         commands.carried = 0;
@@ -35,7 +35,7 @@ impl Redis {
 
     /// Bytes of an inline command.
     #[inline(always)]
-    pub(in crate::protocols::redis) fn read_inline<S: Names<Prefixes>>(
+    pub(in crate::protocols::redis) fn read_inline<S: Keys>(
         &mut self,
         source: &mut S,
         connection: &mut Connection,
@@ -56,7 +56,7 @@ impl Redis {
     }
 
     #[inline(always)]
-    fn read_inline_byte<S: Names<Prefixes>>(
+    fn read_inline_byte<S: Keys>(
         &mut self,
         byte: u8,
         source: &mut S,
@@ -101,7 +101,7 @@ impl Redis {
                 }
                 return Ok(());
             }
-            let [first, second, ..] = commands.text;
+            let [first, second, ..] = commands.text.words;
             let named = length <= WORD_MAX;
             commands.begin(if named { text::command(first, second, length) } else { Command::Other as u8 });
             commands.look_at(CommandField::InlineBlank, 0);
@@ -119,41 +119,38 @@ impl Redis {
 
     /// An argument that is looked at is over.
     #[inline(always)]
-    fn end_inline_word<S: Names<Prefixes>>(&mut self, source: &mut S, connection: &mut Connection) {
+    fn end_inline_word<S: Keys>(&mut self, source: &mut S, connection: &mut Connection) {
         let commands = &mut self.commands;
         let (code, index) = (hide_field(&commands.command), hide_field(&commands.index));
         let length = commands.skip;
         commands.skip = 0;
-        let quoted = matches!(commands.text[0] as u8, b'"' | b'\'');
+        let quoted = matches!(commands.text.words[0] as u8, b'"' | b'\'');
         let argument = argument(code, index);
         if argument == Argument::Key {
-            let number = match prefix(&commands.text, source.separator()) {
-                _ if quoted => OTHER,
-                Prefix::Without if commands.wanted != 0 => OTHER,
-                Prefix::Without => NONE,
-                Prefix::Other => OTHER,
-                Prefix::Is(length) => commands.last.number(&commands.text, length, source),
-            };
-            self.commands.number = number;
+            let seen = u32::from(commands.text_length);
+            let number = source.prefix(&commands.text, &mut commands.last, seen, seen == length);
+            let undecided = if commands.wanted != 0 { OTHER } else { NONE };
+            let number = if number == UNDECIDED { undecided } else { number };
+            self.commands.number = if quoted { OTHER } else { number };
             if self.commands.pushed == 0 {
                 self.push(code, 1, source, connection);
             }
             if Kind::of(code).finds_many() {
-                self.push_keys(code, 1, source);
+                self.push_keys(code, 1, source, connection);
             }
         } else if argument == Argument::Value {
             if !quoted {
                 count_value(connection, length);
             }
         } else if length <= WORD_MAX {
-            let [first, second, ..] = commands.text;
+            let [first, second, ..] = commands.text.words;
             self.end_word(first, second, length, source, connection);
         }
     }
 
     /// An inline command is complete.
     #[inline(always)]
-    fn end_inline<S: Names<Prefixes>>(&mut self, source: &mut S, connection: &mut Connection) {
+    fn end_inline<S: Keys>(&mut self, source: &mut S, connection: &mut Connection) {
         let commands = &mut self.commands;
         commands.look = CommandField::Over as u8;
         commands.skip = 0;

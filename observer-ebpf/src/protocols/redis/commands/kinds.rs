@@ -5,6 +5,8 @@
 
 use super::Unit;
 use crate::protocols::redis::layout::{COMMANDS, Command};
+use crate::protocols::redis::{BLOCKING, TURNS};
+use crate::stream::queue::ALONE;
 
 /// As many entries as a code's low seven bits can tell apart, so that no index is out of bounds.
 const ENTRIES: usize = 128;
@@ -79,6 +81,8 @@ const fn is_word(code: u8, index: u32) -> bool {
     (code == Command::Set as u8 && index > 2)
         || (code == Command::Getex as u8 && index > 1)
         || (code == Command::Client as u8 && index <= 2)
+        || (code == Command::Replconf as u8 && index == 1)
+        || may_block(code)
         || (index == 2 && second_argument(code) as u8 != Unit::None as u8)
 }
 
@@ -119,16 +123,12 @@ const FINDS_ONE: u8 = 1 << 0;
 const FINDS_MANY: u8 = 1 << 1;
 /// The command goes into the queue with an argument rather than with its name.
 const WAITS: u8 = 1 << 2;
-/// What follows is no longer commands and replies.
-const LEFT_ALONE: u8 = 1 << 3;
-/// The command is answered once for each of its channels.
-const SUBSCRIPTION: u8 = 1 << 4;
 /// The reply says no more than whether a key was found, and how long the command took.
-const PLAINLY_ANSWERED: u8 = 1 << 5;
+const PLAINLY_ANSWERED: u8 = 1 << 3;
 /// The command writes as many values as it has keys.
-const SETS_MANY: u8 = 1 << 6;
+const SETS_MANY: u8 = 1 << 4;
 /// The command writes one value, and may do so without a time to live.
-const SETS_ONE: u8 = 1 << 7;
+const SETS_ONE: u8 = 1 << 5;
 
 /// By [`Command`]: the flags above.
 static FLAGS: [u8; ENTRIES] = {
@@ -149,17 +149,11 @@ const fn flags_of(code: u8) -> u8 {
     if is_many(code) {
         flags |= FINDS_MANY;
     }
-    if code == Command::Client as u8 {
+    if code == Command::Client as u8 || code == Command::Replconf as u8 || may_block(code) {
         flags |= WAITS;
     }
-    if leaves(code) {
-        flags |= LEFT_ALONE;
-    }
-    if is_subscription(code) {
-        flags |= SUBSCRIPTION;
-    }
     let special = code == Command::Exec as u8 || code == Command::Reset as u8 || code == Command::Info as u8;
-    if !(special || is_many(code) || leaves(code) || is_subscription(code)) {
+    if !special && run_flags_of(code) == 0 {
         flags |= PLAINLY_ANSWERED;
     }
     if sets_many(code) {
@@ -185,11 +179,57 @@ const fn is_many(code: u8) -> bool {
     code == Command::Mget as u8 || code == Command::Exists as u8
 }
 
-const fn leaves(code: u8) -> bool {
-    code == Command::Monitor as u8
-        || code == Command::Sync as u8
-        || code == Command::Psync as u8
-        || code == Command::Replconf as u8
+/// Whether what follows is no longer commands and replies, once the command has been accepted.
+const fn turns(code: u8) -> bool {
+    code == Command::Monitor as u8 || code == Command::Sync as u8 || code == Command::Psync as u8
+}
+
+/// Whether the command is one that is not answered before something happens, or a time is over.
+const fn blocks(code: u8) -> bool {
+    code == Command::Blmove as u8
+        || code == Command::Blmpop as u8
+        || code == Command::Blpop as u8
+        || code == Command::Brpop as u8
+        || code == Command::Brpoplpush as u8
+        || code == Command::Bzmpop as u8
+        || code == Command::Bzpopmax as u8
+        || code == Command::Bzpopmin as u8
+        || code == Command::Wait as u8
+}
+
+/// Whether it is such a one with the option `BLOCK`.
+const fn may_block(code: u8) -> bool {
+    code == Command::Xread as u8 || code == Command::Xreadgroup as u8
+}
+
+/// By [`Command`]: flags of the [`Run`](crate::stream::queue::Run)s of a command.
+static RUN_FLAGS: [u8; ENTRIES] = {
+    let mut flags = [0; ENTRIES];
+    let mut at = 0;
+    while at < COMMANDS {
+        flags[at] = run_flags_of(at as u8);
+        at += 1;
+    }
+    flags
+};
+
+const fn run_flags_of(code: u8) -> u8 {
+    if turns(code) {
+        ALONE | TURNS
+    } else if is_subscription(code) || is_many(code) {
+        // It may need more than one reply, or one that is matched key by key.
+        ALONE
+    } else if blocks(code) {
+        BLOCKING
+    } else {
+        0
+    }
+}
+
+/// The flags of a command's runs.
+#[inline(always)]
+pub(super) fn run_flags(code: u8) -> u8 {
+    RUN_FLAGS[usize::from(code) % ENTRIES]
 }
 
 /// Whether a command is answered once for each of its channels.
@@ -239,18 +279,6 @@ impl Kind {
         self.0 & WAITS != 0
     }
 
-    /// Whether what follows is no longer commands and replies.
-    #[inline(always)]
-    pub(super) const fn is_left_alone(self) -> bool {
-        self.0 & LEFT_ALONE != 0
-    }
-
-    /// Whether a command may need more than one reply, or one that is matched key by key.
-    #[inline(always)]
-    pub(super) const fn is_alone(self) -> bool {
-        self.0 & (SUBSCRIPTION | FINDS_MANY) != 0
-    }
-
     /// Whether a reply says no more than whether a key was found, and how long the command took.
     #[inline(always)]
     pub(in crate::protocols::redis) const fn is_plainly_answered(self) -> bool {
@@ -283,12 +311,12 @@ static PLAIN_WORDS: [u8; ENTRIES] = {
 };
 
 const fn plain_words_of(code: u8) -> u8 {
-    let special = is_many(code)
-        || is_subscription(code)
-        || leaves(code)
+    let special = run_flags_of(code) != 0
         || sets_many(code)
         || second_argument(code) as u8 != Unit::None as u8
-        || code == Command::Client as u8;
+        || code == Command::Client as u8
+        || code == Command::Replconf as u8
+        || may_block(code);
     if special {
         0
     } else if code == Command::Getex as u8 {

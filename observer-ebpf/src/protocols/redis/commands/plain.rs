@@ -9,13 +9,13 @@ use super::Wanted;
 use super::arguments::{count_command, count_value, count_without_life};
 use super::kinds::{Kind, plain_words};
 use crate::layout::connection::Connection;
-use crate::layout::names::{NONE, OTHER, Prefixes};
+use crate::layout::names::NONE;
 use crate::protocols::redis::text;
 use crate::protocols::redis::{Header, LENGTH_MAX, Redis};
 use crate::stream::bytes::{Bytes, hide_field, low_bytes};
-use crate::stream::names::Names;
-use crate::stream::prefix::KEY_MAX;
-use crate::stream::text::{Prefix, prefix, within};
+use crate::stream::names::Keys;
+use crate::stream::prefix::{KEY_MAX, UNDECIDED};
+use crate::stream::text::within;
 
 /// How a plain command starts: counts of one digit.
 const SHAPE: u64 = u64::from_le_bytes(*b"*\0\r\n$\0\r\n");
@@ -62,7 +62,7 @@ impl Redis {
     /// Takes the command that starts at `at`, with `available` bytes of the window, if it is a plain one. If not,
     /// nothing has been done that counts.
     #[inline(always)]
-    pub(super) fn take_plain_command<S: Names<Prefixes>>(
+    pub(super) fn take_plain_command<S: Keys>(
         &mut self,
         source: &mut S,
         connection: &mut Connection,
@@ -126,7 +126,7 @@ impl Redis {
 
     /// The number of a key's prefix, if enough of the key is in reach to tell.
     #[inline(always)]
-    fn prefix_of<S: Names<Prefixes>>(&mut self, key: Bulk, source: &mut S, reach: u32) -> Option<u32> {
+    fn prefix_of<S: Keys>(&mut self, key: Bulk, source: &mut S, reach: u32) -> Option<u32> {
         let wanted = if key.length < KEY_MAX { key.length } else { KEY_MAX };
         if key.at + wanted > reach {
             return None;
@@ -137,18 +137,16 @@ impl Redis {
         let (first, second) = source.words(key.at);
         // Two words at a time, which is what there are registers for.
         let commands = &mut self.commands;
-        commands.text[0] = low_bytes(first, within(wanted, 0));
-        commands.text[1] = low_bytes(second, within(wanted, 1));
-        let (third, fourth) = source.words(key.at + 16);
-        commands.text[2] = low_bytes(third, within(wanted, 2));
-        commands.text[3] = low_bytes(fourth, within(wanted, 3));
-        let (fifth, _) = source.words(key.at + 32);
-        commands.text[4] = low_bytes(fifth, within(wanted, 4));
-        match prefix(&commands.text, source.separator()) {
-            Prefix::Without if key.length > KEY_MAX => None,
-            Prefix::Without => Some(NONE),
-            Prefix::Other => Some(OTHER),
-            Prefix::Is(length) => Some(commands.last.number(&commands.text, length, source)),
+        commands.text.words[0] = low_bytes(first, within(wanted, 0));
+        commands.text.words[1] = low_bytes(second, within(wanted, 1));
+        let mut place = 2;
+        while place < 8 {
+            let (first, second) = source.words(key.at + 8 * place);
+            commands.text.words[place as usize] = low_bytes(first, within(wanted, place));
+            commands.text.words[place as usize + 1] = low_bytes(second, within(wanted, place + 1));
+            place += 2;
         }
+        let number = source.prefix(&commands.text, &mut commands.last, wanted, key.length == wanted);
+        if number == UNDECIDED { None } else { Some(number) }
     }
 }

@@ -4,9 +4,9 @@ use super::line::{Line, is_bulk};
 use super::{Elements, ReplyField, count_latency};
 use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
-use crate::protocols::redis::Redis;
 use crate::protocols::redis::commands::{finds_one, is_subscription};
 use crate::protocols::redis::layout::{Command, State};
+use crate::protocols::redis::{BLOCKING, Redis, TURNS};
 use crate::stream::bytes::{Host, hide_field};
 use crate::stream::lookups::Found;
 use crate::stream::queue::{ELEMENTS, KEYS, REPLIES, Run, TIMELESS, Transaction, UNKNOWN};
@@ -19,6 +19,16 @@ pub(super) const fn is_refused_inside(code: u8) -> bool {
 }
 
 impl Redis {
+    /// Whether what comes next is the answer to a command that makes the connection another thing, if it is accepted.
+    #[inline(always)]
+    pub(in crate::protocols::redis) fn turns_next<S: Host>(
+        &mut self,
+        source: &mut S,
+        connection: &Connection,
+    ) -> bool {
+        self.queue.next(REPLIES, connection.id, source).is_some_and(|run| run.has(TURNS))
+    }
+
     /// A value, which may be a reply, an element, or neither. `run` is of the command that it may answer.
     #[inline(always)]
     pub(super) fn take_value<S: Host>(
@@ -38,11 +48,18 @@ impl Redis {
         }
         if replies.left > 0 {
             replies.left = replies.left - 1 + elements;
-            return Ok(self.take_element(line, connection));
+            return Ok(self.take_element(line, source, connection));
         }
         replies.elements = Elements::Any as u8;
         replies.left = elements;
         let is_error = line.kind == b'-' || line.kind == b'!';
+        // Through memory: else the code of a run that is not there is looked at ("R5 !read_ok").
+        let code = hide_field(&run.map_or(Command::Other as u8, |run| run.code));
+        let answers_subscription = is_subscription(code);
+        if line.kind == b'>' && !(replies.outer > 0 && answers_subscription) {
+            replies.elements = Elements::Pushed as u8;
+            return Ok(Found::NONE);
+        }
         if replies.outer > 0 {
             replies.outer -= 1;
             if is_error {
@@ -52,18 +69,24 @@ impl Redis {
             if run.code == Command::Exec as u8 {
                 return Ok(Found::NONE);
             }
-            self.queue.advance(ELEMENTS, 1);
+            let units = if answers_subscription { self.queue.left(ELEMENTS, &run) } else { 1 };
+            self.queue.advance(ELEMENTS, units);
             if is_error || run.has(UNKNOWN) {
                 return Ok(Found::NONE);
             }
-            return self.take_keys(line, &run, ELEMENTS, connection);
+            if run.has(TURNS) {
+                self.turn(connection);
+                return Ok(Found::NONE);
+            }
+            if answers_subscription {
+                let elements = if line.kind == b'>' { Elements::Pushed } else { Elements::Published };
+                self.replies.elements = elements as u8;
+                return Ok(Found::NONE);
+            }
+            return self.take_keys(line, &run, ELEMENTS, source, connection);
         }
         if self.queue.is_in(Transaction::Executed) {
             self.queue.go_to(Transaction::None);
-        }
-        if line.kind == b'>' {
-            self.replies.elements = Elements::Pushed as u8;
-            return Ok(Found::NONE);
         }
         let subscribed = connection.details.redis().state == State::Subscribed as u8;
         let Some(run) = run else {
@@ -71,9 +94,14 @@ impl Redis {
                 self.replies.elements = Elements::Published as u8;
                 return Ok(Found::NONE);
             }
+            if is_error && connection.details.redis().asked == 0 {
+                // The server's first words: it does not take the connection.
+                self.take_error(line, connection);
+                return Ok(Found::NONE);
+            }
             return Err(Desync::Header);
         };
-        if line.kind == b'*' && (subscribed || is_subscription(run.code)) {
+        if line.kind == b'*' && (subscribed || answers_subscription) {
             // What it is, and which command it answers if any, is told by its first element.
             self.replies.elements = Elements::Published as u8;
             return Ok(Found::NONE);
@@ -81,18 +109,18 @@ impl Redis {
         if !self.take_reply(line, &run, is_error, source, connection) {
             return Ok(Found::NONE);
         }
-        self.take_keys(line, &run, REPLIES, connection)
+        self.take_keys(line, &run, REPLIES, source, connection)
     }
 
     /// A value inside a reply.
     #[inline(always)]
-    fn take_element(&mut self, line: &Line, connection: &mut Connection) -> Found {
+    fn take_element<S: Host>(&mut self, line: &Line, source: &mut S, connection: &mut Connection) -> Found {
         let replies = &mut self.replies;
         let kind = hide_field(&replies.elements);
         if kind == Elements::Keys as u8 || kind == Elements::KeysOfElement as u8 {
             let who = if kind == Elements::Keys as u8 { REPLIES } else { ELEMENTS };
             let found = line.kind == b'$' && !line.is_nil();
-            if let Some(run) = self.queue.next(who).copied()
+            if let Some(run) = self.queue.next(who, connection.id, source)
                 && run.has(KEYS)
             {
                 self.queue.advance(who, 1);
@@ -105,8 +133,12 @@ impl Redis {
             } else {
                 replies.elements = Elements::Any as u8;
             }
-        } else if kind == Elements::Unsubscribed as u8 && replies.left == 0 && line.is_zero() {
-            connection.details.redis_mut().state = State::Session as u8;
+        } else if kind >= Elements::Unsubscribed as u8 && replies.left == 0 && line.is_zero() {
+            // None is left of these. The session takes other commands again once there is none of either.
+            self.subscriptions &= !(1 << ((kind - Elements::Unsubscribed as u8) & 1));
+            if self.subscriptions == 0 {
+                connection.details.redis_mut().state = State::Session as u8;
+            }
         }
         Found::NONE
     }
@@ -126,11 +158,13 @@ impl Redis {
         if queued {
             self.queue.begin_transaction();
         }
-        // One error answers all channels.
-        let units = if is_error && is_subscription(code) { self.queue.left(REPLIES, run) } else { 1 };
+        // One error answers all channels, and so does one word that they wait for `EXEC`.
+        let is_one = !(is_error || queued) || !is_subscription(code);
+        let units = if is_one { 1 } else { self.queue.left(REPLIES, run) };
         self.queue.advance(REPLIES, units);
         let counters = connection.details.redis_mut();
         counters.answered = counters.answered.wrapping_add(units);
+        counters.waits_answered = counters.waits_answered.wrapping_add(u16::from(run.has(BLOCKING)));
         if is_error {
             self.take_error(line, connection);
         }
@@ -153,7 +187,13 @@ impl Redis {
         let counters = connection.details.redis_mut();
         if code == Command::Reset as u8 && !is_error {
             counters.state = State::Session as u8;
+            self.subscriptions = 0;
         }
+        if run.has(TURNS) && !is_error {
+            self.turn(connection);
+            return false;
+        }
+        let counters = connection.details.redis_mut();
         if run.has(UNKNOWN) {
             counters.unmatched = counters.unmatched.wrapping_add(1);
             return false;
@@ -171,11 +211,12 @@ impl Redis {
 
     /// Tells which keys a reply, of what command it may be, has found.
     #[inline(always)]
-    fn take_keys(
+    fn take_keys<S: Host>(
         &mut self,
         line: &Line,
         run: &Run,
         who: u32,
+        source: &mut S,
         connection: &mut Connection,
     ) -> Result<Found, Desync> {
         let code = run.code;
@@ -191,7 +232,7 @@ impl Redis {
             if line.kind != if many { b'*' } else { b':' } {
                 return Err(Desync::Header);
             }
-            let Some(keys) = self.queue.next(who).copied().filter(|run| run.has(KEYS)) else {
+            let Some(keys) = self.queue.next(who, connection.id, source).filter(|run| run.has(KEYS)) else {
                 let counters = connection.details.redis_mut();
                 counters.unmatched = counters.unmatched.wrapping_add(1);
                 return Ok(Found::NONE);

@@ -2,12 +2,11 @@
 
 use super::count_latency;
 use crate::layout::connection::Connection;
-use crate::layout::names::Prefixes;
 use crate::protocols::redis::commands::Kind;
 use crate::protocols::redis::layout::{Command, State};
-use crate::protocols::redis::{Header, LENGTH_MAX, Redis};
+use crate::protocols::redis::{BLOCKING, Header, LENGTH_MAX, Redis};
 use crate::stream::lookups::Found;
-use crate::stream::names::Names;
+use crate::stream::names::Keys;
 use crate::stream::queue::{ALONE, KEYS, REPLIES, TIMELESS, Transaction, UNKNOWN};
 use crate::stream::text::find_in_two;
 
@@ -20,7 +19,7 @@ impl Redis {
     /// Takes the reply that starts at `at`, with `available` bytes of the window, if it is a plain one. If not,
     /// nothing has been done.
     #[inline(always)]
-    pub(super) fn take_plain<S: Names<Prefixes>>(
+    pub(super) fn take_plain<S: Keys>(
         &mut self,
         source: &mut S,
         connection: &mut Connection,
@@ -30,10 +29,10 @@ impl Redis {
         if !self.queue.is_in(Transaction::None) || connection.details.redis().state != State::Session as u8 {
             return false;
         }
-        let Some(run) = self.queue.next(REPLIES).copied() else { return false };
+        let Some(run) = self.queue.next(REPLIES, connection.id, source) else { return false };
         let code = run.code;
         let command = Kind::of(code);
-        if run.flags & (KEYS | UNKNOWN | TIMELESS | ALONE) != 0 || !command.is_plainly_answered() {
+        if run.flags & (KEYS | UNKNOWN | TIMELESS | ALONE | BLOCKING) != 0 || !command.is_plainly_answered() {
             return false;
         }
         let finds = command.finds_one();

@@ -28,6 +28,7 @@ impl Redis {
         // Some of them are answered, and it is not known which: those that come are waited for.
         self.queue.clear();
         counters.answered = counters.asked;
+        counters.waits_answered = counters.waits_asked;
         false
     }
 }

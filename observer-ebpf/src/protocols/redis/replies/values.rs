@@ -3,9 +3,9 @@
 use super::line::Line;
 use super::{Elements, ReplyField, count_error};
 use crate::layout::connection::Connection;
-use crate::protocols::redis::Redis;
 use crate::protocols::redis::commands::is_subscription;
 use crate::protocols::redis::layout::{Command, State};
+use crate::protocols::redis::{Redis, text};
 use crate::stream::bytes::{Host, hide_field, low_of_two};
 use crate::stream::queue::REPLIES;
 use crate::stream::text::{find_in_two, words};
@@ -37,6 +37,7 @@ impl Redis {
         } else if replies.is(ReplyField::Word) {
             if replies.text_length == 0 && reach >= wanted {
                 (replies.text[0], replies.text[1]) = low_of_two(lo, hi, wanted);
+                replies.text_length = wanted as u8;
                 taken = wanted;
                 over = true;
             } else {
@@ -50,19 +51,13 @@ impl Redis {
         source.go_to(source.position() + taken);
         if over {
             self.replies.look = ReplyField::Over as u8;
-            self.end_value(connection);
+            self.end_value(source, connection);
         }
     }
 
     /// A value's first 16 bytes are in the text.
     #[inline(always)]
-    fn end_value(&mut self, connection: &mut Connection) {
-        const SUBSCRIBE: (u64, u64) = words("subscribe");
-        const PSUBSCRIBE: (u64, u64) = words("psubscribe");
-        const SSUBSCRIBE: (u64, u64) = words("ssubscribe");
-        const UNSUBSCRIBE: (u64, u64) = words("unsubscribe");
-        const PUNSUBSCRIBE: (u64, u64) = words("punsubscribe");
-        const SUNSUBSCRIBE: (u64, u64) = words("sunsubscribe");
+    fn end_value<S: Host>(&mut self, source: &mut S, connection: &mut Connection) {
         const PONG: (u64, u64) = words("pong");
         let kind = hide_field(&self.replies.elements);
         let [lo, hi] = self.replies.text;
@@ -72,26 +67,31 @@ impl Redis {
         }
         self.replies.elements = Elements::Any as u8;
         let pushed = kind == Elements::Pushed as u8;
-        let word = (lo, hi);
-        let begins = word == SUBSCRIBE || word == PSUBSCRIBE || word == SSUBSCRIBE;
-        let ends = word == UNSUBSCRIBE || word == PUNSUBSCRIBE || word == SUNSUBSCRIBE;
-        if !(begins || ends || (word == PONG && !pushed)) {
+        // It says which command it answers, if it answers any: a server also ends subscriptions of itself.
+        let said = text::command(lo, hi, u32::from(self.replies.text_length));
+        let code = hide_field(&if (lo, hi) == PONG && !pushed { Command::Ping as u8 } else { said });
+        let counters = connection.details.redis_mut();
+        if is_subscription(code) {
+            let of_shard = code == Command::Ssubscribe as u8 || code == Command::Sunsubscribe as u8;
+            let begins = code == Command::Subscribe as u8
+                || code == Command::Psubscribe as u8
+                || code == Command::Ssubscribe as u8;
+            if begins && !pushed {
+                self.subscriptions |= 1 << u8::from(of_shard);
+                counters.state = State::Subscribed as u8;
+            } else if !pushed {
+                let ended = if of_shard { Elements::ShardUnsubscribed } else { Elements::Unsubscribed };
+                self.replies.elements = ended as u8;
+            }
+        } else if (lo, hi) != PONG || pushed {
             return;
         }
-        let counters = connection.details.redis_mut();
-        if begins && !pushed {
-            counters.state = State::Subscribed as u8;
-        }
-        if ends && !pushed {
-            self.replies.elements = Elements::Unsubscribed as u8;
-        }
-        if let Some(run) = self.queue.next(REPLIES).copied() {
-            let answers =
-                if begins || ends { is_subscription(run.code) } else { run.code == Command::Ping as u8 };
-            if answers {
-                self.queue.advance(REPLIES, 1);
-                counters.answered = counters.answered.wrapping_add(1);
-            }
+        if let Some(run) = self.queue.next(REPLIES, connection.id, source)
+            && run.code == code
+        {
+            self.queue.advance(REPLIES, 1);
+            let counters = connection.details.redis_mut();
+            counters.answered = counters.answered.wrapping_add(1);
         }
     }
 
