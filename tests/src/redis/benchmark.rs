@@ -52,6 +52,7 @@ impl Benchmark {
     }
 
     /// Has it speak MPTCP.
+    #[must_use]
     pub fn over_mptcp(self) -> Self {
         Self { over_mptcp: true, ..self }
     }
