@@ -1,5 +1,7 @@
 //! From the kernel's word on a process to what operators call it: its name, its number, its container.
 
+mod container;
+
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -8,12 +10,14 @@ use std::rc::Rc;
 
 use observer_ebpf::layout::connection::Owner;
 
+use self::container::container_of;
+
 /// What operators call a process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Identity {
     /// Its leader's name (`/proc/PID/comm`) when it first used one of its connections.
     pub name: String,
-    /// Its container's 12-character id; empty outside one.
+    /// Its container's 12-character id, or its name where its control group has no id; empty outside one.
     pub container: String,
     /// Thread-group id in the agent's pid namespace; 0 outside.
     pub pid: u32,
@@ -112,58 +116,14 @@ fn started(stat: &str) -> Option<u64> {
     rest.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
-/// The container's id in `/proc/PID/cgroup`, as Docker, containerd, CRI-O and Podman name control groups: 64
-/// hexadecimal digits, alone or between a prefix and `.scope`. Of containers within one another, the innermost. Version
-/// 1 has a line for each of its hierarchies, not all of which go as deep; below another root than the host's, paths
-/// start with `/..`.
-fn container_of(cgroups: &str) -> Option<String> {
-    let ids = cgroups.lines().filter_map(|line| {
-        let path = line.splitn(3, ':').nth(2)?;
-        let found = path.split('/').enumerate().filter_map(|(depth, part)| Some((depth, id(part)?)));
-        found.last()
-    });
-    ids.max_by_key(|&(depth, _)| depth).map(|(_, id)| id[..12].to_owned())
-}
-
-/// The id in a part of a path.
-fn id(part: &str) -> Option<&str> {
-    let part = part.strip_suffix(".scope").unwrap_or(part);
-    let (prefix, id) = part.rsplit_once(['-', ':']).unwrap_or(("", part));
-    let is_id = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    // `crio-conmon-…` and `libpod-conmon-…` hold what watches over the container.
-    (is_id && !prefix.ends_with("conmon")).then_some(id)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{container_of, started};
-
-    const ID: &str = "4f1c2d3e4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0";
+    use super::started;
 
     #[test]
     fn start_time_is_found_behind_any_name() {
         let stat = "42 (a) b (c)) S 1 42 42 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 98765 1 2";
         assert_eq!(started(stat), Some(98765));
         assert_eq!(started(""), None);
-    }
-
-    #[test]
-    fn containers_are_told_by_their_cgroup() {
-        for path in [
-            format!("0::/system.slice/docker-{ID}.scope"),
-            format!("12:memory:/docker/{ID}\n0::/"),
-            format!("0::/kubepods.slice/kubepods-pod1.slice/cri-containerd-{ID}.scope"),
-            format!("0::/kubepods/besteffort/pod1/{ID}"),
-            format!("0::/kubepods.slice/crio-{ID}.scope/container"),
-            format!("0::/system.slice/containerd.service/kubepods-pod1.slice:cri-containerd:{ID}"),
-            format!("0::/machine.slice/libpod-{ID}.scope"),
-        ] {
-            assert_eq!(container_of(&path).as_deref(), Some(&ID[..12]), "{path}");
-        }
-        for path in
-            ["0::/", "0::/user.slice/user-0.slice/session-1.scope", "", "\n::\n", "0::/docker-é.scope"]
-        {
-            assert_eq!(container_of(path), None, "{path}");
-        }
     }
 }
