@@ -118,12 +118,33 @@ fn started(stat: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::started;
+    use std::path::Path;
+
+    use observer_ebpf::layout::connection::Owner;
+
+    use super::{Processes, started};
 
     #[test]
     fn start_time_is_found_behind_any_name() {
         let stat = "42 (a) b (c)) S 1 42 42 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 98765 1 2";
         assert_eq!(started(stat), Some(98765));
         assert_eq!(started(""), None);
+    }
+
+    #[test]
+    fn a_name_is_text_whatever_its_bytes_are() {
+        let mut processes = Processes::new(Path::new("/nonexistent"));
+        // `prctl` cuts names at 15 bytes, be it inside a character; and any bytes will do.
+        for (tgid, comm, name) in [
+            (1, *b"abcdefghijklmn\xc3\0", "abcdefghijklmn\u{fffd}"),
+            (2, *b"abcdefghijk\xf0\x9f\x98\0\0", "abcdefghijk\u{fffd}"),
+            (3, *b"a\"b\\c\nd\r\t\x01e\0\0\0\0\0", "a\"b\\c\nd\r\t\u{1}e"),
+            (4, *b"\xff\xfe\0late\0\0\0\0\0\0\0\0\0", "\u{fffd}\u{fffd}"),
+            (5, [0; 16], ""),
+            (6, [b'x'; 16], "xxxxxxxxxxxxxxxx"),
+        ] {
+            let owner = Owner { start_ns: 1, tgid, exec_id: 1 };
+            assert_eq!(processes.identify(owner, comm).name, name);
+        }
     }
 }
