@@ -1,14 +1,13 @@
 //! The agent: collects from the maps, and answers from what it has collected.
 
+mod bury;
 mod shown;
 
 pub use shown::Status;
 
-use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::path::Path;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use observer_ebpf::layout::connection::{AF_UNIX, Connection, Owner, Phase, UnixPath};
@@ -28,7 +27,7 @@ use crate::metrics::encode::{Format, encode};
 use crate::metrics::fold::Folder;
 use crate::metrics::{self, Everything};
 use crate::probes::Probes;
-use crate::process::{self, Processes};
+use crate::process::Processes;
 use crate::protocols::redis::ask::Answer;
 use crate::protocols::redis::info::{self, InfoPoll};
 use crate::protocols::websocket::{self, minute::Excess};
@@ -38,8 +37,6 @@ use crate::web::Counts;
 const PASS_EVERY: Duration = Duration::from_millis(250);
 /// Passes that a socket must have been missed in to be gone: it may have come to be during one.
 const PASSES_MISSED: u32 = 2;
-/// Processes that are gone and wait to be shown, at most: where nobody scrapes, they are forgotten unseen.
-const DEAD_KEPT: usize = 10_000;
 /// How often sockets are looked for that nothing announces: idle UNIX connections, and accepted ones that
 /// nobody has used.
 const ADOPT_EVERY: Duration = Duration::from_secs(30);
@@ -71,18 +68,22 @@ pub struct Agent {
     ownerless_left: usize,
     collects: [u64; COLLECT_BOUNDS.len() + 1],
     collect_seconds: f64,
-    dead: HashSet<Rc<process::Identity>>,
+    /// When it was last looked at what is kept no longer.
+    last_bury: Instant,
     started: Instant,
+    /// The same in seconds since 1970.
+    created: f64,
 }
 
 impl Agent {
     /// Takes over what was loaded, and collects once.
     pub fn new(probes: Probes, config: &Config) -> io::Result<Self> {
         let processes = Processes::new(Path::new("/proc"));
+        let now_ns = events::monotonic_now_ns();
         let mut agent = Self {
             probes,
-            ledger: Ledger::new(processes, config.hints(), config.limits, events::monotonic_now_ns()),
-            folder: Folder::new(config.max_series),
+            ledger: Ledger::new(processes, config.hints(), config.limits, config.retention, now_ns),
+            folder: Folder::new(config.max_series, events::wall_clock(now_ns)),
             events: Events::default(),
             in_use: Vec::new(),
             messages_per_minute: config.limits.messages_per_minute,
@@ -96,8 +97,9 @@ impl Agent {
             ownerless_left: 0,
             collects: [0; COLLECT_BOUNDS.len() + 1],
             collect_seconds: 0.0,
-            dead: HashSet::new(),
+            last_bury: Instant::now(),
             started: Instant::now(),
+            created: events::wall_clock(now_ns),
         };
         agent.adopt();
         agent.collect()?;
@@ -122,13 +124,7 @@ impl Agent {
         }
         self.ownerless_left = if looked { self.ownerless } else { self.ownerless_left.min(self.ownerless) };
         self.sample()?;
-        if self.ledger.members() > DEAD_KEPT {
-            let dead = self.ledger.dead();
-            if dead.len() > DEAD_KEPT {
-                log::warn!("{} processes are gone that no scrape has shown: forgotten", dead.len());
-                self.forget(&dead);
-            }
-        }
+        self.bury();
         Ok(())
     }
 
@@ -246,7 +242,7 @@ impl Agent {
             if connection.phase == Phase::Free as u8 || !self.ledger.observe(index, &connection, now_ns) {
                 continue;
             }
-            self.name_server(index, &connection);
+            self.name_server(index, &connection, now_ns);
             if seen_since.is_some_and(|oldest| connection.pass < oldest) {
                 unseen.push((index, connection));
                 continue;
@@ -265,7 +261,7 @@ impl Agent {
 
     fn hand_back(&mut self, index: u32, connection: &Connection, now_ns: u64) {
         if self.ledger.observe(index, connection, now_ns) {
-            self.name_server(index, connection);
+            self.name_server(index, connection, now_ns);
         }
         if let Some(excess) = self.ledger.close(index, connection, now_ns) {
             self.note_high_rate(index, connection, excess, now_ns);
@@ -350,10 +346,11 @@ impl Agent {
     }
 
     /// Tells the ledger the server's end where it needs it.
-    fn name_server(&mut self, index: u32, connection: &Connection) {
+    fn name_server(&mut self, index: u32, connection: &Connection, now_ns: u64) {
         if self.ledger.needs_server(index, connection) {
             let path = self.path(index, connection.family);
-            self.ledger.name_server(index, address::server(connection, path.as_ref()));
+            let server = address::server(connection, path.as_ref());
+            self.ledger.name_server(index, connection, &server, now_ns);
         }
     }
 
@@ -373,13 +370,9 @@ impl Agent {
         sum
     }
 
-    /// Collects, and encodes everything as `/metrics` shows it, with what its HTTP server counts. Processes that are gone
-    /// are shown once more, with all they did, and then forgotten.
+    /// Collects, and encodes everything as `/metrics` shows it, with what its HTTP server counts.
     pub fn scrape(&mut self, format: Format, web: &Counts) -> anyhow::Result<Vec<u8>> {
-        let dead = std::mem::take(&mut self.dead);
-        self.forget(&dead);
         self.collect_all()?;
-        let dead = self.ledger.dead();
         let mut view = self.ledger.view(self.connections(), events::monotonic_now_ns());
         self.probes.names.fill(&mut view);
         info::complete(&mut view.redis_info, &self.redis_polls);
@@ -400,6 +393,9 @@ impl Agent {
         };
         let everything = Everything {
             view: &view,
+            lives: self.ledger.lives(),
+            created: self.created,
+            now: events::wall_clock(events::monotonic_now_ns()),
             node: self.ledger.node(),
             redis_polls: &self.redis_polls,
             busiest: &busiest,
@@ -407,17 +403,7 @@ impl Agent {
             web,
         };
         let families = metrics::families(&everything, &mut self.folder);
-        let text = encode(format, &families, &prometheus::gather())?;
-        self.dead = dead;
-        Ok(text)
-    }
-
-    /// Forgets processes that are gone, with all they did.
-    fn forget(&mut self, dead: &HashSet<Rc<process::Identity>>) {
-        self.ledger.forget_dead(dead);
-        if let Err(error) = self.probes.names.forget_dead(dead, &self.ledger) {
-            log::warn!("cannot remove what was counted for processes that are gone: {error}");
-        }
+        Ok(encode(format, &families, &prometheus::gather())?)
     }
 
     /// The rings by which the kernel half wakes the agent: events, and connections that are gone.

@@ -14,6 +14,8 @@ use serde::Deserialize;
 
 use crate::address::Hints;
 use crate::ledger::Limits;
+use crate::ledger::lives::Retention;
+use crate::metrics::family::SECOND_NS;
 use crate::protocols::redis::ask::Server;
 
 /// Where HTTP is served, and an agent looked for, if nothing else is said.
@@ -61,9 +63,14 @@ pub struct Flags {
     /// Connections tracked at once; more are counted as untracked. Takes 1.2 kB of kernel memory for each [default: 65536]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4_194_304))]
     pub max_connections: Option<u32>,
-    /// Series of each metric family; more are added up under process="other" [default: 1000]
+    /// Series of each metric family; past that the longest unused go first, and those in use are added up under
+    /// process="other" [default: 1000]
     #[arg(long, value_name = "N")]
     pub max_series: Option<usize>,
+    /// Seconds that the rows of a name stay after its last process has ended, and go on counting if another one comes
+    /// [default: 3600]
+    #[arg(long, value_name = "SECONDS")]
+    pub series_retention: Option<u64>,
     /// The busiest flows, exported as series; 0 for none [default: 20]
     #[arg(long, value_name = "N")]
     pub flow_series: Option<usize>,
@@ -227,6 +234,8 @@ pub struct Config {
     pub max_connections: u32,
     /// Series of a metric family.
     pub max_series: usize,
+    /// What is kept of processes that have ended.
+    pub retention: Retention,
     /// Flows exported as series.
     pub flow_series: usize,
     /// What ends a segment of a key.
@@ -281,6 +290,8 @@ impl Config {
         let listen = [flags.listen, file.listen].into_iter().find(|addresses| !addresses.is_empty());
         let redis_info = [flags.redis_info, file.redis_info].into_iter().find(|urls| !urls.is_empty());
         let hints = || Hints(default_ports().collect());
+        let max_series = flags.max_series.or(file.max_series).unwrap_or(1_000);
+        let seconds = flags.series_retention.or(file.series_retention).unwrap_or(3_600);
         Ok(Self {
             listen: listen.unwrap_or_else(|| vec![DEFAULT_LISTEN]),
             web_config: flags.web_config.or(file.web_config),
@@ -291,7 +302,9 @@ impl Config {
                 .or(file.oversized)
                 .map_or(Thresholds::DEFAULT, |oversized| oversized.0),
             max_connections: flags.max_connections.or(file.max_connections).unwrap_or(65_536),
-            max_series: flags.max_series.or(file.max_series).unwrap_or(1_000),
+            max_series,
+            // As many as are shown at most, if each has one row of a family.
+            retention: Retention { names_ns: seconds.saturating_mul(SECOND_NS), unused: max_series },
             flow_series: flags.flow_series.or(file.flow_series).unwrap_or(20),
             redis_separator: flags
                 .redis_prefix_separator
@@ -354,6 +367,7 @@ fn read(path: &Path) -> Result<Flags, Error> {
 mod tests {
     use super::{Config, Error, Flags, Oversized, ProtocolPorts};
     use crate::ledger::Limits;
+    use crate::ledger::lives::Retention;
     use observer_ebpf::layout::control::Thresholds;
     use std::io::Write as _;
 
@@ -367,10 +381,11 @@ mod tests {
     fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
         let text = "listen = ['127.0.0.1:1', '[::1]:2']\nmax-series = 7\nlog-level = 'debug'\n\
             oversized = 'medium=1,large=2,huge=3'\nprotocol-ports = 'redis=1'\n\
-            message-rate-limit = 7\nspike-threshold = 9\n";
+            message-rate-limit = 7\nspike-threshold = 9\nseries-retention = 60\n";
         let flags = Flags { max_series: Some(8), spike_threshold: Some(10), ..Flags::default() };
         let config = from_file(text, flags).expect("it is right");
         assert_eq!(config.max_series, 8);
+        assert_eq!(config.retention, Retention { names_ns: 60_000_000_000, unused: 8 });
         assert_eq!(config.limits, Limits { messages_per_minute: 7, messages_per_second: 10 });
         assert_eq!(config.listen.len(), 2);
         assert_eq!(config.log_level, log::LevelFilter::Debug);

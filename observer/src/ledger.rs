@@ -5,10 +5,13 @@
 //! protocol is not settled) is added once it is settled, connection by connection; what cannot (WebSocket
 //! counters) is the sum of those that are gone and those that are there.
 
+mod keep;
+pub mod lives;
 mod once;
 mod ticks;
 mod view;
 
+use self::lives::{Lives, Retention};
 pub use ticks::Flow;
 pub use view::View;
 
@@ -21,16 +24,12 @@ use observer_ebpf::layout::{Protocol, Role};
 use crate::address::{self, Hints};
 use crate::connections;
 use crate::labels::{Group, Member};
-use crate::process::{Identity, OUTSIDE, Processes};
+use crate::process::{Identity, Processes};
 use crate::protocols::websocket::MessageSizes;
 use crate::protocols::websocket::minute::{Excess, Minute};
 use crate::protocols::websocket::node::Node;
 use crate::protocols::{self, Books, Seen};
 use crate::rates::{Sample, Ticks, Window};
-
-/// Members past which those outside the agent's pid namespace are forgotten once nothing of theirs is in use, for
-/// it is not known when they end.
-const OUTSIDE_KEPT: usize = 1_000;
 
 /// What the connections of a process, or of several of one name, have done, in one role.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -59,6 +58,8 @@ impl GroupTotals {
 struct Track {
     id: u64,
     identity: Option<Rc<Identity>>,
+    /// The role that its process is known to have on it, and to have rows in.
+    known: Option<Role>,
     opened: bool,
     closed: bool,
     connected: bool,
@@ -95,7 +96,10 @@ pub struct Ledger {
     totals: HashMap<Group, GroupTotals>,
     /// Sizes of WebSocket messages on connections that are gone.
     message_sizes: HashMap<Member, [MessageSizes; 2]>,
-    members: HashSet<Rc<Identity>>,
+    lives: Lives,
+    retention: Retention,
+    /// The servers' ends, each once.
+    servers: HashSet<Rc<str>>,
     ticks: Ticks,
     node: Node,
     message_rate_limit: u64,
@@ -112,7 +116,13 @@ pub struct Limits {
 
 impl Ledger {
     /// An empty book, begun `now_ns`.
-    pub fn new(processes: Processes, hints: Hints, limits: Limits, now_ns: u64) -> Self {
+    pub fn new(
+        processes: Processes,
+        hints: Hints,
+        limits: Limits,
+        retention: Retention,
+        now_ns: u64,
+    ) -> Self {
         Self {
             ticks: Ticks::new(now_ns),
             node: Node::new(limits.messages_per_second, now_ns),
@@ -122,7 +132,9 @@ impl Ledger {
             slots: Vec::new(),
             totals: HashMap::new(),
             message_sizes: HashMap::new(),
-            members: HashSet::new(),
+            lives: Lives::default(),
+            retention,
+            servers: HashSet::new(),
         }
     }
 
@@ -149,10 +161,16 @@ impl Ledger {
     }
 
     /// Takes note of the server's end.
-    pub fn name_server(&mut self, index: u32, server: String) {
-        if let Slot::Tracked(track) = self.slot(index) {
-            track.server = Some(server.into());
-        }
+    pub fn name_server(&mut self, index: u32, connection: &Connection, server: &str, now_ns: u64) {
+        let server = self.servers.get(server).cloned().unwrap_or_else(|| {
+            let server: Rc<str> = server.into();
+            self.servers.insert(Rc::clone(&server));
+            server
+        });
+        let Slot::Tracked(track) = self.slot(index) else { return };
+        track.server = Some(server);
+        track.known = None;
+        self.see(index, connection, now_ns);
     }
 
     /// Takes the last look at a slot whose connection is gone: from now on it may be used again. Tells if
@@ -190,51 +208,6 @@ impl Ledger {
         let mut sum = MessageSizes::default();
         self.message_sizes.values().flatten().for_each(|sizes| sum.merge(sizes));
         sum
-    }
-
-    /// Forgets processes that are gone, with all they did. To be called after a view of it was shown.
-    pub fn forget_dead(&mut self, dead: &HashSet<Rc<Identity>>) {
-        self.members.retain(|member| !dead.contains(member));
-        self.message_sizes.retain(|(identity, _), _| !dead.contains(identity));
-        let mut totals = std::mem::take(&mut self.totals);
-        let alive = self.alive();
-        totals.retain(|group, _| alive.has(group));
-        self.totals = totals;
-        self.processes.retain(|identity| !dead.contains(identity));
-    }
-
-    /// The names of processes that anything is held of.
-    pub fn alive(&self) -> Alive<'_> {
-        Alive(self.members.iter().map(|member| (member.name.as_str(), member.container.as_str())).collect())
-    }
-
-    /// Processes that are gone, and none of whose connections is in use.
-    pub fn dead(&self) -> HashSet<Rc<Identity>> {
-        let mut seen = HashSet::new();
-        let used: HashSet<&Rc<Identity>> = self
-            .slots
-            .iter()
-            .filter_map(|slot| match slot {
-                Slot::Tracked(track) => track.identity.as_ref(),
-                Slot::New | Slot::HandedBack(_) => None,
-            })
-            // Most are one of few, and where one is takes less to compare than what it is.
-            .filter(|identity| seen.insert(Rc::as_ptr(identity)))
-            .collect();
-        self.members
-            .iter()
-            .filter(|member| !used.contains(member))
-            .filter(|member| {
-                let is_crowd = member.start_ns == OUTSIDE && self.members.len() > OUTSIDE_KEPT;
-                is_crowd || !self.processes.is_alive(member.pid, member.start_ns)
-            })
-            .cloned()
-            .collect()
-    }
-
-    /// Processes that anything is held of.
-    pub fn members(&self) -> usize {
-        self.members.len()
     }
 
     /// Who a process is.
@@ -282,6 +255,7 @@ impl Track {
         Self {
             id: connection.id,
             identity: None,
+            known: None,
             opened: false,
             closed: false,
             connected: false,
@@ -296,17 +270,6 @@ impl Track {
     }
 }
 
-/// Names of processes, each with its container.
-#[derive(Debug)]
-pub struct Alive<'a>(HashSet<(&'a str, &'a str)>);
-
-impl Alive<'_> {
-    /// Whether a process of a group is among them.
-    pub fn has(&self, group: &Group) -> bool {
-        self.0.contains(&(group.process.as_str(), group.container.as_str()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -315,20 +278,22 @@ mod tests {
     use observer_ebpf::layout::{Protocol, Role};
     use observer_ebpf::protocols::redis::layout::{Command, State};
 
+    use super::lives::Retention;
     use super::{Ledger, Limits, View};
     use crate::address::Hints;
     use crate::process::Processes;
 
-    const SECOND: u64 = 1_000_000_000;
+    pub(super) const SECOND: u64 = 1_000_000_000;
 
-    fn ledger() -> Ledger {
+    pub(super) fn ledger() -> Ledger {
         let limits = Limits { messages_per_minute: 100, messages_per_second: 10_000 };
         let hints = Hints(vec![(Protocol::Redis, 6379)]);
-        Ledger::new(Processes::new(Path::new("/nonexistent")), hints, limits, 0)
+        let retention = Retention { names_ns: 3600 * SECOND, unused: 10 };
+        Ledger::new(Processes::new(Path::new("/nonexistent")), hints, limits, retention, 0)
     }
 
     /// A Redis server's end of a connection that has had `commands`.
-    fn session(id: u64, commands: u32) -> Connection {
+    pub(super) fn session(id: u64, commands: u32) -> Connection {
         // SAFETY: the layout is of integers only, of which all may be zero.
         let mut connection: Connection = unsafe { std::mem::zeroed() };
         connection.id = id;
@@ -349,7 +314,7 @@ mod tests {
     fn see(ledger: &mut Ledger, index: u32, connection: &Connection, now_ns: u64) {
         assert!(ledger.observe(index, connection, now_ns));
         if ledger.needs_server(index, connection) {
-            ledger.name_server(index, "10.0.0.7:6379".to_owned());
+            ledger.name_server(index, connection, "10.0.0.7:6379", now_ns);
         }
     }
 

@@ -21,6 +21,7 @@ use observer_ebpf::layout::names::KeyCounts;
 
 use self::namespace::{Counts, Namespace};
 use self::services::Services;
+use crate::ledger::lives::Lives;
 use crate::ledger::{Ledger, View};
 use crate::process::Identity;
 
@@ -56,17 +57,29 @@ impl Names {
         self.prefixes.free_places(now_ns)
     }
 
-    /// Takes note that processes are gone: what was counted for them stays with their group as long as `ledger` has any
-    /// process of it.
-    pub fn forget_dead(&mut self, dead: &HashSet<Rc<Identity>>, ledger: &Ledger) -> io::Result<()> {
-        let numbers = self.services.of(dead);
-        if !numbers.is_empty() {
-            self.prefixes.retire(&numbers, &self.services)?;
-            self.services.remove(&numbers)?;
+    /// Takes note that processes have ended: what was counted for them stays with their name. To be called after
+    /// [`Names::collect`].
+    ///
+    /// # Errors
+    ///
+    /// If a map cannot be written; what was counted is still there then.
+    pub fn retire(&mut self, ended: &HashSet<Rc<Identity>>) -> io::Result<()> {
+        let numbers = self.services.of(ended);
+        if numbers.is_empty() {
+            return Ok(());
         }
-        let alive = ledger.alive();
-        self.prefixes.retain_gone(|place| alive.has(&place.group));
-        Ok(())
+        self.prefixes.retire(&numbers, &self.services)?;
+        self.services.remove(&numbers)
+    }
+
+    /// Whether anything is counted for one of these processes.
+    pub fn count_for(&self, processes: &HashSet<Rc<Identity>>) -> bool {
+        !self.services.of(processes).is_empty()
+    }
+
+    /// Forgets what was counted for processes that are gone, where the rows of their name are kept no longer.
+    pub fn forget(&mut self, lives: &Lives) {
+        self.prefixes.retain_gone(|place| lives.has(&(place.group.clone(), Rc::clone(&place.server))));
     }
 
     /// Tells keys that processes have looked up, and whether they were found.

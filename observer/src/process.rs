@@ -1,5 +1,7 @@
 //! From the kernel's word on a process to what operators call it: its name, its number, its container.
 
+mod container;
+
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -8,12 +10,14 @@ use std::rc::Rc;
 
 use observer_ebpf::layout::connection::Owner;
 
+use self::container::container_of;
+
 /// What operators call a process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Identity {
     /// Its leader's name (`/proc/PID/comm`) when it first used one of its connections.
     pub name: String,
-    /// Its container's 12-character id; empty outside one.
+    /// Its container's 12-character id, or its name where its control group has no id; empty outside one.
     pub container: String,
     /// Thread-group id in the agent's pid namespace; 0 outside.
     pub pid: u32,
@@ -112,33 +116,13 @@ fn started(stat: &str) -> Option<u64> {
     rest.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
-/// The container's id in `/proc/PID/cgroup`, as Docker, containerd, CRI-O and Podman name control groups: 64
-/// hexadecimal digits, alone or between a prefix and `.scope`. Of containers within one another, the innermost. Version
-/// 1 has a line for each of its hierarchies, not all of which go as deep; below another root than the host's, paths
-/// start with `/..`.
-fn container_of(cgroups: &str) -> Option<String> {
-    let ids = cgroups.lines().filter_map(|line| {
-        let path = line.splitn(3, ':').nth(2)?;
-        let found = path.split('/').enumerate().filter_map(|(depth, part)| Some((depth, id(part)?)));
-        found.last()
-    });
-    ids.max_by_key(|&(depth, _)| depth).map(|(_, id)| id[..12].to_owned())
-}
-
-/// The id in a part of a path.
-fn id(part: &str) -> Option<&str> {
-    let part = part.strip_suffix(".scope").unwrap_or(part);
-    let (prefix, id) = part.rsplit_once(['-', ':']).unwrap_or(("", part));
-    let is_id = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    // `crio-conmon-…` and `libpod-conmon-…` hold what watches over the container.
-    (is_id && !prefix.ends_with("conmon")).then_some(id)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{container_of, started};
+    use std::path::Path;
 
-    const ID: &str = "4f1c2d3e4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0";
+    use observer_ebpf::layout::connection::Owner;
+
+    use super::{Processes, started};
 
     #[test]
     fn start_time_is_found_behind_any_name() {
@@ -148,22 +132,19 @@ mod tests {
     }
 
     #[test]
-    fn containers_are_told_by_their_cgroup() {
-        for path in [
-            format!("0::/system.slice/docker-{ID}.scope"),
-            format!("12:memory:/docker/{ID}\n0::/"),
-            format!("0::/kubepods.slice/kubepods-pod1.slice/cri-containerd-{ID}.scope"),
-            format!("0::/kubepods/besteffort/pod1/{ID}"),
-            format!("0::/kubepods.slice/crio-{ID}.scope/container"),
-            format!("0::/system.slice/containerd.service/kubepods-pod1.slice:cri-containerd:{ID}"),
-            format!("0::/machine.slice/libpod-{ID}.scope"),
+    fn a_name_is_text_whatever_its_bytes_are() {
+        let mut processes = Processes::new(Path::new("/nonexistent"));
+        // `prctl` cuts names at 15 bytes, be it inside a character; and any bytes will do.
+        for (tgid, comm, name) in [
+            (1, *b"abcdefghijklmn\xc3\0", "abcdefghijklmn\u{fffd}"),
+            (2, *b"abcdefghijk\xf0\x9f\x98\0\0", "abcdefghijk\u{fffd}"),
+            (3, *b"a\"b\\c\nd\r\t\x01e\0\0\0\0\0", "a\"b\\c\nd\r\t\u{1}e"),
+            (4, *b"\xff\xfe\0late\0\0\0\0\0\0\0\0\0", "\u{fffd}\u{fffd}"),
+            (5, [0; 16], ""),
+            (6, [b'x'; 16], "xxxxxxxxxxxxxxxx"),
         ] {
-            assert_eq!(container_of(&path).as_deref(), Some(&ID[..12]), "{path}");
-        }
-        for path in
-            ["0::/", "0::/user.slice/user-0.slice/session-1.scope", "", "\n::\n", "0::/docker-é.scope"]
-        {
-            assert_eq!(container_of(path), None, "{path}");
+            let owner = Owner { start_ns: 1, tgid, exec_id: 1 };
+            assert_eq!(processes.identify(owner, comm).name, name);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Containers by trees of `/proc`: `tests/proc/ENGINE-DRIVER-VERSION/PID/{cgroup,stat}`, written down in the form in
-//! which each engine names control groups (runc's `libcontainer/cgroups`, CRI-O's `cgmgr`, Podman's `libpod`), with the
-//! same two ids in all of them.
+//! which each engine names control groups (runc's `libcontainer/cgroups`, CRI-O's `cgmgr`, Podman's `libpod`, LXC's
+//! `cgroups/cgfsng.c`, systemd's `nspawn-cgroup.c` and `machined`, Nomad's `cgroupslib`), with the same two ids in all that
+//! have ids.
 
 use std::fs;
 use std::path::Path;
@@ -12,9 +13,11 @@ use observer_ebpf::layout::connection::Owner;
 const INNER: &str = "4f1c2d3e4b5a";
 const OUTER: &str = "9ab8c7d6e5f4";
 const NONE: &str = "";
+/// An allocation of Nomad's and its task.
+const TASK: &str = "4f1c2d3e.web";
 
 /// Each tree's processes, and their containers.
-const TREES: [(&str, &[(u32, &str)]); 15] = [
+const TREES: [(&str, &[(u32, &str)]); 30] = [
     // dockerd itself is a service.
     ("docker-cgroupfs-v1", &[(201, INNER), (202, NONE)]),
     ("docker-systemd-v1", &[(201, INNER)]),
@@ -29,6 +32,26 @@ const TREES: [(&str, &[(u32, &str)]); 15] = [
     ("crio-systemd-v1", &[(201, INNER), (202, NONE)]),
     ("crio-systemd-v2", &[(201, INNER), (202, NONE)]),
     ("podman-rootless-v2", &[(201, INNER), (202, NONE), (203, NONE)]),
+    // In a unit with a name of its own, and without systemd.
+    ("podman-split-v2", &[(201, INNER), (202, NONE)]),
+    ("podman-cgroupfs-v2", &[(201, INNER), (202, NONE)]),
+    // A monitor watches over a container from outside.
+    ("lxc-v1", &[(201, "web"), (202, NONE)]),
+    ("lxc-3.1-v1", &[(201, "web"), (202, NONE)]),
+    ("lxc-v2", &[(201, "web"), (202, "web"), (203, NONE)]),
+    ("lxc-unprivileged-v2", &[(201, "web")]),
+    ("proxmox-v2", &[(201, "101"), (202, NONE)]),
+    // A project's container, the daemon, and Docker in the container.
+    ("incus-v2", &[(201, "shop_web"), (202, NONE), (203, NONE), (204, INNER)]),
+    ("nspawn-v1", &[(201, "my-web")]),
+    ("nspawn-v2", &[(201, "my-web"), (202, NONE)]),
+    ("nspawn-unit-v2", &[(201, "web"), (202, NONE)]),
+    // Virtual machines register like containers.
+    ("libvirt-v2", &[(201, NONE)]),
+    // Docker's tasks have Docker's ids.
+    ("nomad-v1", &[(201, "4f1c2d3e"), (202, INNER)]),
+    ("nomad-1.3-v2", &[(201, TASK)]),
+    ("nomad-v2", &[(201, TASK), (202, "4f1c2d3e.web-sidecar"), (203, INNER), (204, NONE)]),
     // Containers within one, that is a node; on version 1 some hierarchies end at the node.
     ("kind-v1", &[(201, INNER), (202, OUTER)]),
     ("kind-v2", &[(201, INNER)]),

@@ -1,4 +1,4 @@
-//! Programs that are done, and still there: the agent forgets what a process did when the process ends.
+//! Programs that are done, and still there, with the connections that they had.
 
 use std::io::{PipeReader, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;

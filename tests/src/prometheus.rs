@@ -42,6 +42,21 @@ impl Prometheus {
         Served::start("prometheus", directory, &arguments).map(Self)
     }
 
+    /// Starts one that does nothing but scrape an agent once a second.
+    pub fn scraping(agent: &str) -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path();
+        let text = format!(
+            "scrape_configs: [{{job_name: observer, scrape_interval: 1s, static_configs: [{{targets: ['{agent}']}}]}}]\n"
+        );
+        fs::write(path.join("prometheus.yml"), text)?;
+        let arguments = [
+            format!("--config.file={}", path.join("prometheus.yml").display()),
+            format!("--storage.tsdb.path={}", path.join("data").display()),
+        ];
+        Served::start("prometheus", directory, &arguments).map(Self)
+    }
+
     /// The data that its API answers with.
     fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> anyhow::Result<Value> {
         let url = format!("http://{}/api/v1/{path}", self.0.address());

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::ensure;
 use observer_tests::agent::Agent;
@@ -26,12 +26,25 @@ fn traffic() -> anyhow::Result<[Puppet; 2]> {
     server.run("receive([one], 11 + 5008)")?;
     client.run("left, right = socket.socketpair(); send([left], 5); receive([right], 5)")?;
     client.run("run_child(lambda: (name_process('a\"b\\\\c\\nd'), send([left], 5)))")?;
+    // A name of 15 bytes, the last of which is the first half of a character.
+    client.run("run_child(lambda: (name_process('cut\\r\\t in half.\\xfc'), send([left], 5)))")?;
     Ok([client, server])
+}
+
+/// Values by name and labels.
+type Values = BTreeMap<String, String>;
+
+/// Seconds since 1970.
+fn now() -> anyhow::Result<f64> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64())
 }
 
 #[test]
 fn both_formats_hold_the_same_and_so_do_compressed_answers() -> anyhow::Result<()> {
+    // The agent's clock and this one may differ by how long it takes to look at them.
+    let begun = now()? - 0.1;
     let agent = Agent::start(&[])?;
+    let met = now()?;
     let _traffic = traffic()?;
     sleep(Duration::from_millis(1_500));
     let folder = Credentials::new()?;
@@ -47,7 +60,7 @@ fn both_formats_hold_the_same_and_so_do_compressed_answers() -> anyhow::Result<(
     // As Prometheus asks, of version 2.42.
     let accept = "Accept: application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;\
         q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
-    // The first is without what the processes that have ended did, which is shown once.
+    // The first is without what whoever asks does by it.
     fetch("first", &[&url("/metrics")])?;
     let headers = fetch("text", &[&url("/metrics")])?;
     assert!(headers.contains("content-type: text/plain; version=0.0.4"), "{headers}");
@@ -68,10 +81,24 @@ fn both_formats_hold_the_same_and_so_do_compressed_answers() -> anyhow::Result<(
         .args([folder.path("text"), folder.path("openmetrics")])
         .output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let [text, openmetrics]: [BTreeMap<String, String>; 2] = serde_json::from_slice(&output.stdout)?;
+    let (text, openmetrics, created): (Values, Values, BTreeMap<String, f64>) =
+        serde_json::from_slice(&output.stdout)?;
     let names: [Vec<&String>; 2] = [text.keys().collect(), openmetrics.keys().collect()];
     assert!(names[0].len() > 100, "{names:?}");
     assert_eq!(names[0], names[1]);
+    // As JSON has them, whose escapes are the same as both formats' for these.
+    for process in [r#"a\"b\\c\nd"#, r"cut\r\t in half.\ufffd"] {
+        let wanted =
+            format!(r#"observer_bytes_total{{"container": "", "direction": "sent", "process": "{process}""#);
+        assert!(names[0].iter().any(|name| name.starts_with(&wanted)), "{wanted}: {names:?}");
+    }
+    // Each counter and histogram says since when it counts, and nothing else does.
+    let during = begun..=now()?;
+    assert!(created.len() > 30, "{created:?}");
+    assert!(created.values().all(|time| during.contains(time)), "{during:?}: {created:?}");
+    let of_puppets = created.iter().filter(|(name, _)| name.contains("\"format-"));
+    assert!(of_puppets.clone().count() > 10, "{created:?}");
+    assert!(of_puppets.into_iter().all(|(_, &time)| time >= met - 0.1), "{met}: {created:?}");
     let of_puppets: Vec<&String> = text.keys().filter(|name| name.contains("\"format-")).collect();
     assert!(of_puppets.len() > 40, "{of_puppets:?}");
     for name in of_puppets {

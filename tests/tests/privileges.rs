@@ -99,7 +99,7 @@ fn expect_counts(agent: &Agent, before: &mut Puppet) -> anyhow::Result<()> {
         assert_eq!(bytes(&metrics, "priv-after", "sent"), 1400.0, "{}", metrics.text());
     }
     after.finish()?;
-    agent.wait_until("what is gone is forgotten", |metrics| bytes(metrics, "priv-after", "sent") == 0.0)?;
+    agent.wait_until("what has ended is forgotten", |metrics| bytes(metrics, "priv-after", "sent") == 0.0)?;
     Ok(())
 }
 
@@ -117,8 +117,9 @@ fn stop(agent: Agent) -> anyhow::Result<()> {
     held.expect_gone()
 }
 
-/// Asks a server for its memory by name, which is looked up on a thread of its own, after the programs are attached.
-const WITH_A_THREAD: [&str; 2] = ["--redis-info", "redis://localhost:1"];
+/// Asks a server for its memory by name, which is looked up on a thread of its own, after the programs are attached. And
+/// keeps nothing of names whose processes have all ended.
+const WITH_A_THREAD: [&str; 4] = ["--redis-info", "redis://localhost:1", "--series-retention", "0"];
 
 #[test]
 fn the_service_has_what_it_needs_and_keeps_nothing() -> anyhow::Result<()> {

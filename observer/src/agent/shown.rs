@@ -116,7 +116,7 @@ impl Agent {
             missing_members: &self.probes.missing_members,
             tracked_connections: self.probes.arena.tracked(),
             untracked_connections: losses.untracked,
-            processes: self.ledger.members(),
+            processes: self.ledger.living(),
             events_lost: losses.events_lost,
             missed_runs: self.probes.missed_runs(),
             handoffs_refused: losses.handoffs_refused,

@@ -1,8 +1,6 @@
 //! What the book adds once for a connection: that it connected, opened and closed, and bytes whose label can no longer
 //! change.
 
-use std::rc::Rc;
-
 use observer_ebpf::layout::connection::{Connection, FLAG_ADOPTED, FLAG_CONTINUATION, FLAG_CONTINUED, Phase};
 use observer_ebpf::layout::{Direction, Protocol, Role};
 
@@ -92,9 +90,10 @@ impl Ledger {
             if is_identified { None } else { Some(self.identify(connection.owner, connection.comm)) };
         let Slot::Tracked(track) = &mut self.slots[index as usize] else { return };
         if let Some(identity) = identity {
-            self.members.insert(Rc::clone(&identity));
             track.identity = Some(identity);
         }
+        self.see(index, connection, now_ns);
+        let Slot::Tracked(track) = &mut self.slots[index as usize] else { return };
         let Some(identity) = &track.identity else { return };
         let transition = Transition::of(connection, track, now_ns, last);
         if transition.is_any() {

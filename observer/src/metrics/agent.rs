@@ -63,7 +63,7 @@ families! {
     FOLDED = counter(
         "observer_series_folded_total",
         &["family"],
-        "Series added up under process=\"other\", past the limit of their family.",
+        "Series past the limit of their family: added up under process=\"other\", or left out if not in use.",
     );
 }
 

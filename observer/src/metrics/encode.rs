@@ -32,13 +32,17 @@ pub fn encode(
     families: &[Family],
     gathered: &[proto::MetricFamily],
 ) -> prometheus::Result<Vec<u8>> {
-    let mut all: Vec<proto::MetricFamily> =
-        families.iter().filter(|family| !family.rows.is_empty()).map(proto_of).collect();
+    let shown: Vec<&Family> = families.iter().filter(|family| !family.rows.is_empty()).collect();
+    let mut all: Vec<proto::MetricFamily> = shown.iter().map(|family| proto_of(family)).collect();
     all.extend_from_slice(gathered);
     let mut text = Vec::with_capacity(64 * 1024);
     match format {
         Format::Text => TextEncoder::new().encode(&all, &mut text)?,
-        Format::OpenMetrics => openmetrics::encode(&all, &mut text)?,
+        Format::OpenMetrics => {
+            let created: Vec<Vec<Option<f64>>> =
+                shown.iter().map(|family| family.rows.iter().map(|row| row.created).collect()).collect();
+            openmetrics::encode(&all, &created, &mut text)?;
+        }
     }
     Ok(text)
 }
@@ -57,7 +61,7 @@ fn proto_of(family: &Family) -> proto::MetricFamily {
         family
             .rows
             .iter()
-            .map(|(labels, value)| metric(description.labels, labels, value, description.kind))
+            .map(|row| metric(description.labels, &row.labels, &row.value, description.kind))
             .collect(),
     );
     encoded
@@ -124,5 +128,20 @@ mod tests {
             size_bytes_bucket{process=\"a\\\"b\\n\",le=\"+Inf\"} 4\n\
             size_bytes_sum{process=\"a\\\"b\\n\"} 20000003\nsize_bytes_count{process=\"a\\\"b\\n\"} 4\n";
         assert_eq!(text.ok(), Some(Ok(expected.to_owned())));
+    }
+
+    #[test]
+    fn names_are_text_in_both_formats() {
+        let mut family = Family::new(Description::counter("x_total", &["process"], "X."));
+        family.push(["cut\u{fffd}"], Value::Counter(1.0));
+        family.push(["a\"b\\c\nd\r"], Value::Counter(2.0));
+        for (format, head, end) in [
+            (Format::Text, "# HELP x_total X.\n# TYPE x_total counter\n", ""),
+            (Format::OpenMetrics, "# TYPE x counter\n# HELP x X.\n", "# EOF\n"),
+        ] {
+            let text = encode(format, std::slice::from_ref(&family), &[]).map(String::from_utf8);
+            let rows = "x_total{process=\"cut\u{fffd}\"} 1\nx_total{process=\"a\\\"b\\\\c\\nd\r\"} 2\n";
+            assert_eq!(text.ok(), Some(Ok(format!("{head}{rows}{end}"))));
+        }
     }
 }

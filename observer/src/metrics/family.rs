@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::fold::Folder;
+use crate::ledger::lives::ByLabels;
 
 /// What a row's number is.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +17,30 @@ pub enum Value {
 }
 
 impl Value {
+    /// Whether it has counted nothing.
+    pub fn is_zero(&self) -> bool {
+        match self {
+            Self::Counter(value) | Self::Gauge(value) => *value == 0.0,
+            Self::Histogram(counts, _) => counts.iter().all(|&count| count == 0),
+        }
+    }
+
+    /// What it has counted since it was `before`; `None` if it is less.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Option<Self> {
+        match (self, before) {
+            (Self::Counter(count), Self::Counter(before)) => {
+                (count >= before).then(|| Self::Counter(count - before))
+            }
+            (Self::Histogram(counts, sum), Self::Histogram(counts_before, before)) => {
+                let more = counts.iter().zip(counts_before).map(|(count, before)| count.checked_sub(*before));
+                let more: Option<Vec<u64>> = more.collect();
+                more.filter(|_| sum >= before).map(|more| Self::Histogram(more, sum - before))
+            }
+            (Self::Counter(_) | Self::Gauge(_) | Self::Histogram(..), _) => None,
+        }
+    }
+
     /// Adds another of the same kind.
     pub fn add(&mut self, other: &Self) {
         match (self, other) {
@@ -109,13 +134,24 @@ pub const fn seconds(nanoseconds: u64) -> f64 {
 /// Values of a family's labels.
 pub type Labels = Vec<String>;
 
+/// A row of a family.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// Its labels' values.
+    pub labels: Labels,
+    /// Its number.
+    pub value: Value,
+    /// Since when it counts, in seconds since 1970, where it is another time than the agent's start.
+    pub created: Option<f64>,
+}
+
 /// A family with its rows.
 #[derive(Clone, Debug)]
 pub struct Family {
     /// What it is.
     pub description: Description,
     /// Its rows; no two have the same labels.
-    pub rows: Vec<(Labels, Value)>,
+    pub rows: Vec<Row>,
 }
 
 impl Family {
@@ -127,7 +163,8 @@ impl Family {
     /// Adds a row.
     pub fn push<const N: usize>(&mut self, labels: [&str; N], value: Value) {
         debug_assert_eq!(labels.len(), self.description.labels.len(), "{}", self.description.name);
-        self.rows.push((labels.iter().map(|&label| label.to_owned()).collect(), value));
+        let labels = labels.iter().map(|&label| label.to_owned()).collect();
+        self.rows.push(Row { labels, value, created: None });
     }
 
     /// Adds a counter's row unless it is zero: a row appears with its first count.
@@ -171,11 +208,12 @@ impl Families {
         &mut self.families[place]
     }
 
-    /// Has `folder` keep the rows that are there now within its limit.
-    pub fn fold(&mut self, folder: &mut Folder) {
+    /// Has `folder` keep the rows that are there now within its limit, whose lives are these.
+    pub fn fold(&mut self, folder: &mut Folder, lives: &ByLabels<'_>, now: f64) {
         for family in &mut self.families {
-            folder.fold(family);
+            folder.fold(family, lives);
         }
+        folder.looked_at(now);
     }
 
     /// All of them, in the order of their lists.

@@ -46,8 +46,8 @@ pub fn fill(families: &mut Families, rows: &[Row]) {
 
 fn add<const N: usize>(family: &mut Family, labels: [&str; N], value: f64) {
     let value = Value::Gauge(value);
-    match family.rows.iter_mut().find(|(present, _)| present.iter().eq(labels.iter())) {
-        Some((_, sum)) => sum.add(&value),
+    match family.rows.iter_mut().find(|row| row.labels.iter().eq(labels.iter())) {
+        Some(row) => row.value.add(&value),
         None => family.push(labels, value),
     }
 }

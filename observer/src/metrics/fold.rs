@@ -1,11 +1,15 @@
-//! Bounds on series: rows past a family's limit are added up in one with `process="other"`.
+//! Bounds on series: a family has at most so many rows. Past that, rows of what is in use come first, those that have a
+//! place already before others; then rows of what is not in use any more, that which was used last first.
 //!
-//! Rows are admitted in the order in which they appear and stay while they are there. What a folded row
-//! counted is kept when it goes, so that the row they are folded into never decreases.
+//! What a row without a place counts is added up in one with `process="other"`: only what it counts from then on, so
+//! that this one neither jumps nor decreases. A row that gets a place again shows what it has counted besides.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::cmp::{Ordering, Reverse};
+use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::{HashMap, HashSet};
 
-use super::family::{Family, Kind, Labels, Value};
+use super::family::{Family, Kind, Labels, Row, Value};
+use crate::ledger::lives::{ByLabels, Life, Of};
 
 /// The `process` of rows that are folded.
 pub const OTHER: &str = "other";
@@ -14,83 +18,272 @@ pub const OTHER: &str = "other";
 /// nothing for the rest.
 const PROCESS_LABELS: [&str; 4] = ["process", "pid", "container", "server"];
 
+/// What is known of a row.
 #[derive(Debug, Default)]
-struct Admission {
-    admitted: HashSet<Labels>,
-    folded: HashMap<Labels, Value>,
-    gone: BTreeMap<Labels, Value>,
-    folded_ever: u64,
+struct Known {
+    /// What it had counted when it was last looked at, if it had no place then.
+    homeless: Option<Value>,
+    /// How much of what it counts has been added to the row of others.
+    elsewhere: Option<Value>,
+    /// Since when it shows the rest of that.
+    since: f64,
+}
+
+/// A family's rows.
+#[derive(Debug, Default)]
+struct Table {
+    rows: HashMap<Labels, Known>,
+    /// How many of them have no place.
+    homeless: usize,
+    /// What is added up, and since when; of levels, those of now.
+    others: BTreeMap<Labels, (Value, f64)>,
+    /// Series that were left without a place so far.
+    left_out: u64,
 }
 
 /// Keeps families within a limit.
 #[derive(Debug)]
 pub struct Folder {
     limit: usize,
-    families: BTreeMap<&'static str, Admission>,
+    /// When rows were last looked at, in seconds since 1970.
+    last: f64,
+    tables: BTreeMap<&'static str, Table>,
 }
 
 impl Folder {
-    /// At most `limit` rows a family, folded ones apart.
-    pub const fn new(limit: usize) -> Self {
-        Self { limit, families: BTreeMap::new() }
+    /// At most `limit` rows a family, folded ones apart. It begins at `now`, in seconds since 1970.
+    pub const fn new(limit: usize, now: f64) -> Self {
+        Self { limit, last: now, tables: BTreeMap::new() }
     }
 
-    /// Folds what is past the limit. A family without `process` is left alone.
-    pub fn fold(&mut self, family: &mut Family) {
+    /// Folds what is past the limit, of rows whose lives are these. A family without `process` is left alone.
+    pub fn fold(&mut self, family: &mut Family, lives: &ByLabels<'_>) {
         let names = family.description.labels;
         if !names.contains(&PROCESS_LABELS[0]) {
             return;
         }
-        let state = self.families.entry(family.description.name).or_default();
-        let present: HashSet<&Labels> = family.rows.iter().map(|(labels, _)| labels).collect();
-        state.admitted.retain(|labels| present.contains(labels));
-        let left: Vec<Labels> =
-            state.folded.keys().filter(|labels| !present.contains(labels)).cloned().collect();
-        for labels in left {
-            if let Some(value) = state.folded.remove(&labels)
-                && family.description.kind != Kind::Gauge
-            {
-                add(&mut state.gone, other(names, &labels), &value);
-            }
+        let columns = Columns::of(names);
+        let lives: Vec<Option<Life>> =
+            family.rows.iter().map(|row| lives.get(&columns.read(&row.labels))).collect();
+        for (row, life) in family.rows.iter_mut().zip(&lives) {
+            row.created = life.map(|life| life.created);
         }
+        let table = self.tables.entry(family.description.name).or_default();
+        table.forget_all_but(&family.rows);
+        if family.description.kind == Kind::Gauge {
+            table.others.clear();
+        }
+        if family.rows.len() <= self.limit && table.homeless == 0 {
+            table.know(&family.rows);
+        } else {
+            let placed = table.places(&family.rows, &lives, self.limit);
+            table.fold(family, &lives, &placed, self.last);
+        }
+        table.show_others(family);
+    }
 
-        let mut others = state.gone.clone();
-        family.rows.retain(|(labels, value)| {
-            if state.admitted.contains(labels) {
-                return true;
-            }
-            let is_folded = state.folded.contains_key(labels);
-            if !is_folded && state.admitted.len() < self.limit {
-                state.admitted.insert(labels.clone());
-                return true;
-            }
-            if !is_folded {
-                state.folded_ever += 1;
-            }
-            state.folded.insert(labels.clone(), value.clone());
-            add(&mut others, other(names, labels), value);
-            false
-        });
-        for (labels, value) in others {
-            match family.rows.iter_mut().find(|(present, _)| *present == labels) {
-                // A process may be called "other".
-                Some((_, present)) => present.add(&value),
-                None => family.rows.push((labels, value)),
-            }
+    /// Takes note that every family was looked at.
+    pub const fn looked_at(&mut self, now: f64) {
+        self.last = now;
+    }
+
+    /// Takes note that the rows of a family are kept no longer, as there were too many.
+    pub fn leave_out(&mut self, family: &Family) {
+        if family.description.labels.contains(&PROCESS_LABELS[0]) {
+            let table = self.tables.entry(family.description.name).or_default();
+            table.left_out += family.rows.len() as u64;
         }
     }
 
-    /// How many series of each family were folded so far.
+    /// How many series of each family were left without a place so far.
     pub fn folded(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.families.iter().map(|(&name, state)| (name, state.folded_ever)).filter(|&(_, count)| count > 0)
+        self.tables.iter().map(|(&name, table)| (name, table.left_out)).filter(|&(_, count)| count > 0)
     }
 }
 
-fn add(sums: &mut BTreeMap<Labels, Value>, labels: Labels, value: &Value) {
+impl Table {
+    /// Forgets rows that are not there any more.
+    fn forget_all_but(&mut self, rows: &[Row]) {
+        let known = rows.iter().filter(|row| self.rows.contains_key(&row.labels)).count();
+        if known < self.rows.len() {
+            let present: HashSet<&Labels> = rows.iter().map(|row| &row.labels).collect();
+            self.rows.retain(|labels, _| present.contains(labels));
+            self.homeless = self.rows.values().filter(|known| known.homeless.is_some()).count();
+        }
+    }
+
+    /// Takes note of rows that all have a place.
+    fn know(&mut self, rows: &[Row]) {
+        if self.rows.len() < rows.len() {
+            for row in rows {
+                if !self.rows.contains_key(&row.labels) {
+                    self.rows.insert(row.labels.clone(), Known::default());
+                }
+            }
+        }
+    }
+
+    /// Which rows get a place, of at most `limit`.
+    fn places(&self, rows: &[Row], lives: &[Option<Life>], limit: usize) -> Vec<bool> {
+        let mut order: Vec<(Rank, usize)> = rows
+            .iter()
+            .zip(lives)
+            .map(|(row, life)| {
+                let has_place = self.rows.get(&row.labels).is_some_and(|known| known.homeless.is_none());
+                Rank::of(has_place, life.as_ref())
+            })
+            .zip(0..)
+            .collect();
+        order.sort_by(|(one, at), (other, other_at)| {
+            one.order(other).then_with(|| rows[*at].labels.cmp(&rows[*other_at].labels))
+        });
+        let mut has_place = vec![false; rows.len()];
+        for (_, at) in order.into_iter().take(limit) {
+            has_place[at] = true;
+        }
+        has_place
+    }
+
+    /// Takes out the rows without a place, and adds up what they count. Rows were last looked at `last`.
+    fn fold(&mut self, family: &mut Family, lives: &[Option<Life>], placed: &[bool], last: f64) {
+        let Family { description, rows } = family;
+        let is_gauge = description.kind == Kind::Gauge;
+        for ((mut row, life), has_place) in std::mem::take(rows).into_iter().zip(lives).zip(placed) {
+            let is_new = !self.rows.contains_key(&row.labels);
+            if is_new {
+                self.rows.insert(row.labels.clone(), Known::default());
+            }
+            let Some(known) = self.rows.get_mut(&row.labels) else { continue };
+            if *has_place {
+                known.show(&mut row, last);
+                rows.push(row);
+                continue;
+            }
+            self.left_out += u64::from(known.homeless.is_none());
+            let is_used = life.is_none_or(|life| life.is_used);
+            if is_gauge {
+                known.homeless = Some(Value::Gauge(0.0));
+                if is_used {
+                    add(&mut self.others, other(description.labels, &row.labels), &row.value, last);
+                }
+                continue;
+            }
+            let more = known.fold(row.value, is_new);
+            if let Some(more) = more.filter(|more| is_used || !more.is_zero()) {
+                add(&mut self.others, other(description.labels, &row.labels), &more, last);
+            }
+        }
+        self.homeless = self.rows.values().filter(|known| known.homeless.is_some()).count();
+    }
+
+    /// Adds the rows that others are added up in.
+    fn show_others(&self, family: &mut Family) {
+        for (labels, (value, since)) in &self.others {
+            match family.rows.iter_mut().find(|row| row.labels == *labels) {
+                // A process may be called "other".
+                Some(row) => row.value.add(value),
+                None => family.rows.push(Row {
+                    labels: labels.clone(),
+                    value: value.clone(),
+                    created: Some(*since),
+                }),
+            }
+        }
+    }
+}
+
+impl Known {
+    /// Makes of a row what it shows in its own place.
+    fn show(&mut self, row: &mut Row, last: f64) {
+        if self.homeless.take().is_some() && self.elsewhere.is_some() {
+            self.since = last;
+        }
+        let Some(elsewhere) = &self.elsewhere else { return };
+        if let Some(rest) = row.value.since(elsewhere) {
+            row.value = rest;
+            row.created = Some(self.since);
+        } else {
+            // It has begun anew.
+            self.elsewhere = None;
+        }
+    }
+
+    /// Takes note of what the row has counted, which has no place. Returns how much of it is to be added to others.
+    fn fold(&mut self, value: Value, is_new: bool) -> Option<Value> {
+        let more = match self.homeless.take() {
+            Some(before) => value.since(&before).unwrap_or_else(|| value.clone()),
+            // Nobody has seen it.
+            None if is_new => value.clone(),
+            // What it had counted goes with its place.
+            None => value.since(&value)?,
+        };
+        self.homeless = Some(value);
+        match &mut self.elsewhere {
+            Some(elsewhere) => elsewhere.add(&more),
+            None if more.is_zero() => {}
+            None => self.elsewhere = Some(more.clone()),
+        }
+        Some(more)
+    }
+}
+
+/// Which rows come first.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Rank {
+    /// Those in use that have a place.
+    Placed,
+    /// Those in use that have none, the oldest first.
+    Used(f64),
+    /// Those not in use, the one that was last first.
+    Unused(Reverse<u64>),
+}
+
+impl Rank {
+    fn of(has_place: bool, life: Option<&Life>) -> Self {
+        match life {
+            Some(life) if !life.is_used => Self::Unused(Reverse(life.used_ns)),
+            _ if has_place => Self::Placed,
+            _ => Self::Used(life.map_or(0.0, |life| life.created)),
+        }
+    }
+
+    fn order(&self, other: &Self) -> Ordering {
+        let class = |rank: &Self| match rank {
+            Self::Placed => 0,
+            Self::Used(_) => 1,
+            Self::Unused(_) => 2,
+        };
+        match (self, other) {
+            (Self::Used(one), Self::Used(other)) => one.total_cmp(other),
+            (Self::Unused(one), Self::Unused(other)) => one.cmp(other),
+            _ => class(self).cmp(&class(other)),
+        }
+    }
+}
+
+/// Where a family's labels are that say what its rows are of.
+struct Columns([Option<usize>; 5]);
+
+impl Columns {
+    fn of(names: &[&str]) -> Self {
+        Self(
+            ["process", "container", "role", "server", "pid"]
+                .map(|label| names.iter().position(|&name| name == label)),
+        )
+    }
+
+    fn read<'a>(&self, labels: &'a Labels) -> Of<'a> {
+        let [process, container, role, server, pid] =
+            self.0.map(|column| column.and_then(|at| labels.get(at)).map_or("", String::as_str));
+        Of { process, container, role, server, pid }
+    }
+}
+
+fn add(sums: &mut BTreeMap<Labels, (Value, f64)>, labels: Labels, value: &Value, now: f64) {
     match sums.entry(labels) {
-        std::collections::btree_map::Entry::Occupied(mut sum) => sum.get_mut().add(value),
-        std::collections::btree_map::Entry::Vacant(place) => {
-            place.insert(value.clone());
+        Entry::Occupied(mut sum) => sum.get_mut().0.add(value),
+        Entry::Vacant(place) => {
+            place.insert((value.clone(), now));
         }
     }
 }
@@ -112,48 +305,4 @@ fn other(names: &[&str], labels: &Labels) -> Labels {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::Folder;
-    use crate::metrics::family::{Description, Family, Kind, Value};
-
-    const DESCRIPTION: Description =
-        Description { name: "x_total", help: "X.", kind: Kind::Counter, labels: &["process", "pid", "kind"] };
-
-    fn family(rows: &[(&str, &str, f64)]) -> Family {
-        let mut family = Family::new(DESCRIPTION);
-        for (process, pid, count) in rows {
-            family.push([process, pid, "k"], Value::Counter(*count));
-        }
-        family
-    }
-
-    fn folded(folder: &mut Folder, mut family: Family) -> Family {
-        folder.fold(&mut family);
-        family
-    }
-
-    fn value(family: &Family, process: &str) -> Option<f64> {
-        family.rows.iter().find(|(labels, _)| labels[0] == process).map(|(_, value)| match value {
-            Value::Counter(count) => *count,
-            Value::Gauge(_) | Value::Histogram(..) => f64::NAN,
-        })
-    }
-
-    #[test]
-    fn rows_past_the_limit_are_added_up_and_counted() {
-        let mut folder = Folder::new(1);
-        let rows = folded(&mut folder, family(&[("a", "1", 1.0), ("b", "2", 2.0), ("c", "3", 3.0)]));
-        assert_eq!((value(&rows, "a"), value(&rows, "other"), rows.rows.len()), (Some(1.0), Some(5.0), 2));
-        assert_eq!(folder.folded().collect::<Vec<_>>(), [("x_total", 2)]);
-    }
-
-    #[test]
-    fn what_a_folded_row_counted_stays_when_it_goes() {
-        let mut folder = Folder::new(1);
-        folded(&mut folder, family(&[("a", "1", 1.0), ("b", "2", 2.0)]));
-        let rows = folded(&mut folder, family(&[("a", "1", 1.0), ("c", "3", 4.0)]));
-        assert_eq!(value(&rows, "other"), Some(6.0));
-        let rows = folded(&mut folder, family(&[("c", "3", 5.0)]));
-        assert_eq!(value(&rows, "other"), Some(7.0), "once folded, a row stays folded");
-    }
-}
+mod tests;

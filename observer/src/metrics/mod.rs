@@ -17,6 +17,7 @@ use self::family::{Description, Families, Family};
 use self::fold::Folder;
 use crate::flows::Row;
 use crate::ledger::View;
+use crate::ledger::lives::Lives;
 use crate::protocols::redis::info::InfoPoll;
 use crate::protocols::websocket::node::Node;
 use crate::protocols::{self, redis};
@@ -30,6 +31,12 @@ pub const SERVER_LABELS: &[&str] = &["process", "container", "role", "server"];
 pub struct Everything<'a> {
     /// Connections, and what they did.
     pub view: &'a View,
+    /// What there are rows of, and since when.
+    pub lives: &'a Lives,
+    /// When the agent started to count, in seconds since 1970.
+    pub created: f64,
+    /// What time it is.
+    pub now: f64,
     /// The node's own rate.
     pub node: &'a Node,
     /// Servers that the agent asks itself.
@@ -51,17 +58,35 @@ pub fn descriptions() -> Vec<&'static [Description]> {
 
 /// All families with their rows, which `folder` keeps within its limit.
 pub fn families(everything: &Everything<'_>, folder: &mut Folder) -> Vec<Family> {
-    let Everything { view, node, redis_polls, busiest, facts, web } = everything;
+    let Everything { view, lives, created, now, node, redis_polls, busiest, facts, web } = everything;
     let mut families = Families::new(&descriptions());
     protocols::fill(&mut families, view);
     redis::families::fill_polls(&mut families, redis_polls);
     rates::fill(&mut families, view, node);
     connections::fill(&mut families, view);
-    families.fold(folder);
+    families.fold(folder, &lives.by_labels(), *now);
     // There are only so many of these.
     flows::fill(&mut families, busiest);
     agent::fill(&mut families, facts, view);
     agent::fill_folded(&mut families, folder);
     web::fill(&mut families, web);
-    families.into_vec()
+    let mut families = families.into_vec();
+    for row in families.iter_mut().flat_map(|family| &mut family.rows) {
+        row.created.get_or_insert(*created);
+    }
+    families
+}
+
+/// Takes note that the rows of `early` are kept no longer than that, for there were too many.
+pub fn leave_out(early: &View, node: &Node, folder: &mut Folder) {
+    if early.groups.is_empty() && early.message_sizes.is_empty() {
+        return;
+    }
+    let mut families = Families::new(&descriptions());
+    protocols::fill(&mut families, early);
+    rates::fill(&mut families, early, node);
+    connections::fill(&mut families, early);
+    for family in families.into_vec() {
+        folder.leave_out(&family);
+    }
 }

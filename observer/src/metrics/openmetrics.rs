@@ -12,9 +12,15 @@ use prometheus::proto::{Metric, MetricFamily, MetricType};
 /// The content type of what [`encode`] writes.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Encodes families, and the mark at the end that tells it from one that was cut off.
-pub(super) fn encode(families: &[MetricFamily], out: &mut impl Write) -> io::Result<()> {
-    for family in families {
+/// Encodes families, and the mark at the end that tells it from one that was cut off. `created` says of each family's
+/// rows since when they count, in seconds since 1970, of as many families and rows as are known.
+pub(super) fn encode(
+    families: &[MetricFamily],
+    created: &[Vec<Option<f64>>],
+    out: &mut impl Write,
+) -> io::Result<()> {
+    for (place, family) in families.iter().enumerate() {
+        let created = created.get(place).map_or(&[][..], Vec::as_slice);
         let sample = family.name();
         let (name, kind) = match (family.get_field_type(), sample.strip_suffix("_total")) {
             (MetricType::COUNTER, Some(name)) => (name, "counter"),
@@ -24,7 +30,7 @@ pub(super) fn encode(families: &[MetricFamily], out: &mut impl Write) -> io::Res
         };
         writeln!(out, "# TYPE {name} {kind}")?;
         writeln!(out, "# HELP {name} {}", Escaped(family.help()))?;
-        for metric in family.get_metric() {
+        for (row, metric) in family.get_metric().iter().enumerate() {
             match family.get_field_type() {
                 MetricType::COUNTER => {
                     writeln!(out, "{sample}{} {}", labels(metric), Number(metric.get_counter().get_value()))?;
@@ -36,9 +42,17 @@ pub(super) fn encode(families: &[MetricFamily], out: &mut impl Write) -> io::Res
                 // There are none.
                 MetricType::SUMMARY | MetricType::UNTYPED => {}
             }
+            if let ("counter" | "histogram", Some(Some(created))) = (kind, created.get(row)) {
+                writeln!(out, "{name}_created{} {}", labels(metric), Number(milliseconds(*created)))?;
+            }
         }
     }
     out.write_all(b"# EOF\n")
+}
+
+/// A time in seconds, to the millisecond, which is as exact as Prometheus takes it.
+fn milliseconds(seconds: f64) -> f64 {
+    (seconds * 1e3).round() / 1e3
 }
 
 fn histogram(name: &str, metric: &Metric, out: &mut impl Write) -> io::Result<()> {
@@ -179,6 +193,7 @@ mod tests {
             let mut family =
                 Family::new(Description { name, help: "A \"b\"\\.", kind, labels: &["process"] });
             family.push(["a\"b\n\\"], value);
+            family.rows[0].created = Some(1_700_000_000.123_456);
             families.push(family);
         }
         families.push(Family::new(Description { name: "none", help: "", kind: Kind::Gauge, labels: &[] }));
@@ -186,6 +201,7 @@ mod tests {
         let expected = r#"# TYPE hits counter
 # HELP hits A \"b\"\\.
 hits_total{process="a\"b\n\\"} 3
+hits_created{process="a\"b\n\\"} 1700000000.123
 # TYPE hits unknown
 # HELP hits A \"b\"\\.
 hits{process="a\"b\n\\"} 4.5
@@ -199,6 +215,7 @@ size_bytes_bucket{process="a\"b\n\\",le="1e+07"} 3
 size_bytes_bucket{process="a\"b\n\\",le="+Inf"} 4
 size_bytes_sum{process="a\"b\n\\"} 20000003
 size_bytes_count{process="a\"b\n\\"} 4
+size_bytes_created{process="a\"b\n\\"} 1700000000.123
 # EOF
 "#;
         assert_eq!(text.ok(), Some(Ok(expected.to_owned())));

@@ -111,9 +111,9 @@ mod tests {
         let rows = |name: &str| -> Vec<(String, f64)> {
             let family = families.iter().find(|family| family.description.name == name);
             let rows = family.into_iter().flat_map(|family| &family.rows);
-            rows.map(|(labels, value)| match value {
-                Value::Counter(value) | Value::Gauge(value) => (labels.join(" "), *value),
-                Value::Histogram(counts, _) => (labels.join(" "), counts.iter().sum::<u64>() as f64),
+            rows.map(|row| match &row.value {
+                Value::Counter(value) | Value::Gauge(value) => (row.labels.join(" "), *value),
+                Value::Histogram(counts, _) => (row.labels.join(" "), counts.iter().sum::<u64>() as f64),
             })
             .collect()
         };

@@ -51,6 +51,12 @@ pub trait Totals: Clone + Default {
     /// Adds all of another's.
     fn add_totals(&mut self, other: &Self);
 
+    /// Takes what was counted for a server out of it, where the server's end is a label.
+    #[must_use]
+    fn take_server(&mut self, _server: &str) -> Self {
+        Self::default()
+    }
+
     /// Adds keys found and not found at a server, which are counted by name and not in a connection's slot. Protocols
     /// that look up no keys have none.
     fn add_keys(&mut self, _server: &Rc<str>, _prefix: &Rc<str>, _counts: KeyCounts) {}
@@ -79,6 +85,10 @@ impl<T: Totals> Totals for ByServer<T> {
         for (server, totals) in other {
             self.entry(Rc::clone(server)).or_default().add_totals(totals);
         }
+    }
+
+    fn take_server(&mut self, server: &str) -> Self {
+        self.remove_entry(server).into_iter().collect()
     }
 
     fn add_keys(&mut self, server: &Rc<str>, prefix: &Rc<str>, counts: KeyCounts) {
@@ -136,6 +146,12 @@ macro_rules! books {
             /// Adds all of another's.
             pub fn merge(&mut self, other: &Self) {
                 $(self.$module.add_totals(&other.$module);)*
+            }
+
+            /// Takes what was counted for a server out of them.
+            #[must_use]
+            pub fn take_server(&mut self, server: &str) -> Self {
+                Self { $($module: self.$module.take_server(server),)* }
             }
         }
 
