@@ -51,9 +51,10 @@ pub trait Totals: Clone + Default {
     /// Adds all of another's.
     fn add_totals(&mut self, other: &Self);
 
-    /// Takes what was counted for a server out of it, where the server's end is a label.
+    /// Takes what was counted for a server out of it. To be implemented where the server's end is a label.
     #[must_use]
     fn take_server(&mut self, _server: &str) -> Self {
+        const { assert!(!Self::IS_TOLD_BY_SERVER, "what is told by server must be taken by it") };
         Self::default()
     }
 

@@ -170,6 +170,10 @@ impl super::Totals for Totals {
         }
     }
 
+    fn take_server(&mut self, server: &str) -> Self {
+        Self { servers: self.servers.remove_entry(server).into_iter().collect(), ..Self::default() }
+    }
+
     fn add_totals(&mut self, other: &Self) {
         let Self { http, streams, servers, closes, turned_away, minutes, high_rate, users } = other;
         self.http.add_totals(http);
