@@ -1,5 +1,6 @@
 //! What the agent sets before it loads the program, and what both write while it runs.
 
+use super::buckets::bucket;
 use super::names::NAMESPACES;
 
 /// Thresholds in bytes, ascending, of oversized messages.
@@ -21,7 +22,8 @@ impl Thresholds {
     /// How many thresholds a size has reached: 0 to [`Thresholds::ALL`].
     #[inline(always)]
     pub fn reached(&self, size: u64) -> u32 {
-        if size < self.medium { 0 } else { 1 + u32::from(size >= self.large) + u32::from(size >= self.huge) }
+        let Self { medium, large, huge } = *self;
+        bucket(&[medium, large, huge].map(|threshold| threshold.saturating_sub(1)), size) as u32
     }
 
     /// How many there are.

@@ -341,21 +341,22 @@ impl Frames {
         }
         let size = hide_field(&self.message_bytes);
         counters.unfinished = size;
-        let reached = source.thresholds().reached(size);
-        if reached == 0 {
+        let thresholds = source.thresholds();
+        if size < thresholds.medium {
             return;
         }
-        let starts = hide_field(&self.opcode) != Opcode::Continuation as u8;
-        let is_last = hide_field(&self.bits) & FIN != 0;
-        let before = if starts { 0 } else { hide_field(&counters.reached) };
+        // By arithmetic without branches, which the verifier would follow one by one: these are 0 or 1.
+        let is_last = u32::from(hide_field(&self.bits) / FIN);
+        let opcode = u32::from(hide_field(&self.opcode));
+        let starts = (opcode | opcode >> 1) & 1;
+        let reached = thresholds.reached(size);
+        let before = hide_field(&counters.reached) & starts.wrapping_sub(1);
         if reached > before {
-            let first = if starts && is_last { reached - 1 } else { before };
-            source.oversized(size, first, reached - 1);
+            let skipped = (reached - 1 - before) * (starts & is_last);
+            source.oversized(size, before + skipped, reached - 1);
         }
-        if before < Thresholds::ALL && (is_last || reached == Thresholds::ALL) {
-            add(&mut counters.oversized, reached as usize - 1);
-        }
-        counters.reached = if is_last { 0 } else { reached };
+        counters.count_oversized(reached, (is_last | is_all(reached)) & (is_all(before) ^ 1));
+        counters.reached = reached & is_last.wrapping_sub(1);
     }
 
     /// Ends the payload in progress, of a frame whose header was only now found to be one.
@@ -395,6 +396,13 @@ impl Frames {
             }
         }
     }
+}
+
+/// 1 if so many thresholds are all that there are, else 0.
+#[inline(always)]
+const fn is_all(reached: u32) -> u32 {
+    const { assert!(Thresholds::ALL == 3) };
+    reached & reached >> 1 & 1
 }
 
 /// Functions that the verifier checks each on its own.

@@ -4,9 +4,9 @@
 //! continues the connection in a fresh slot ([`StreamCounters::is_full`]), and the agent, whose totals are
 //! 64 bits wide, adds up both.
 
-use crate::layout::buckets::add;
 use crate::layout::control::Thresholds;
 use crate::protocols::http;
+use crate::stream::bytes::hide_field;
 
 /// Upper bounds, inclusive, of the size buckets; the last bucket is what lies above.
 pub static SIZE_BOUNDS: [u64; 6] = [100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
@@ -153,11 +153,25 @@ impl StreamCounters {
     /// Gives up the data message in progress, of which no more can be told: it counts in the category of its size so
     /// far.
     #[inline(always)]
-    pub(in crate::protocols) fn give_up(&mut self) {
-        if let Some(category) = self.unfinished_category() {
-            add(&mut self.oversized, category as usize);
-        }
-        self.forget_unfinished();
+    pub(super) fn give_up(&mut self) {
+        let reached = hide_field(&self.reached);
+        self.count_oversized(reached, (reached & 1) ^ (reached >> 1 & 1));
+        self.unfinished = 0;
+        self.reached = 0;
+    }
+
+    /// Counts a message that has reached so many thresholds, `times` over.
+    ///
+    /// By arithmetic: an index that is one less than a number may be checked and used in two registers, of which older
+    /// verifiers see no connection.
+    #[inline(always)]
+    pub(super) const fn count_oversized(&mut self, reached: u32, times: u32) {
+        const { assert!(Thresholds::ALL == 3) };
+        let (odd, above) = (reached & 1, reached >> 1 & 1);
+        let [medium, large, huge] = &mut self.oversized;
+        *medium = medium.wrapping_add(times & odd & (above ^ 1));
+        *large = large.wrapping_add(times & above & (odd ^ 1));
+        *huge = huge.wrapping_add(times & above & odd);
     }
 
     /// Takes over the data message in progress of a slot that this one continues.
@@ -165,12 +179,6 @@ impl StreamCounters {
     pub(super) const fn carry_over(&mut self, before: &Self) {
         self.unfinished = before.unfinished;
         self.reached = before.reached;
-    }
-
-    #[inline(always)]
-    const fn forget_unfinished(&mut self) {
-        self.unfinished = 0;
-        self.reached = 0;
     }
 }
 

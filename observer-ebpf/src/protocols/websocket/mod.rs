@@ -154,6 +154,20 @@ impl WebSocket {
         if self.known == known { Outcome::SAME } else { Outcome::CONFIRMED }
     }
 
+    /// Puts a stream out of sync. What it was in the middle of is given up.
+    #[inline(always)]
+    fn lose_stream(&mut self, stream: StreamId, connection: &mut Connection) {
+        if self.known != 0 {
+            self.streams[stream.side as usize] = Stream::LOST;
+            counters(stream, connection).give_up();
+        } else {
+            // It was no WebSocket after all: what was counted was not there.
+            self.streams = [Stream::LOST; 2];
+            self.matches = 0;
+            connection.details.clear();
+        }
+    }
+
     /// Runs a subprogram.
     #[inline(always)]
     pub fn run_subprogram<S: Runs<Frames>>(
@@ -255,7 +269,7 @@ impl Parser for WebSocket {
         let left = own.frames.payload_left();
         if own.is(Mode::Frames) {
             if left < bytes {
-                self.lose(stream.side, connection);
+                self.lose_stream(stream, connection);
                 return Outcome::lost(why);
             }
             own.frames.pass(bytes, counters(stream, connection));
@@ -271,16 +285,8 @@ impl Parser for WebSocket {
 
     #[inline(always)]
     fn lose(&mut self, side: Side, connection: &mut Connection) {
-        if self.known != 0 {
-            self.streams[side as usize] = Stream::LOST;
-            let direction = Role::from_u8(connection.role).direction_of(side);
-            counters(StreamId { direction, side }, connection).give_up();
-        } else {
-            // It was no WebSocket after all: what was counted was not there.
-            self.streams = [Stream::LOST; 2];
-            self.matches = 0;
-            connection.details.clear();
-        }
+        let direction = Role::from_u8(connection.role).direction_of(side);
+        self.lose_stream(StreamId { direction, side }, connection);
     }
 
     #[inline(always)]
@@ -352,7 +358,7 @@ impl WebSocket {
             desync = Desync::from_code(source.run(frames::Subprogram::Run, frames, stream, connection));
         }
         if let Some(desync) = desync {
-            self.lose(stream.side, connection);
+            self.lose_stream(stream, connection);
             return Outcome::lost(desync);
         }
         let outcome = self.end_call(stream.side);
