@@ -41,6 +41,11 @@ enum Step {
         cut: u8,
         deflate: bool,
     },
+    Proxy {
+        sent: bool,
+        second: bool,
+        cut: u8,
+    },
     Frame {
         sent: bool,
         first: u8,
@@ -57,6 +62,12 @@ enum Step {
         bytes: u32,
     },
 }
+
+/// What proxies put in front, of either version.
+const HEADERS: [&[u8]; 2] = [
+    b"PROXY TCP6 ::ffff:1.2.3.4 ::1 1 2\r\n",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0f\x01\x02\x03\x04\x05\x06\x07\x08\0\x01\0\x02\x04\0\0",
+];
 
 #[derive(Arbitrary, Debug)]
 struct Input {
@@ -102,6 +113,10 @@ fn run(input: &Input, poison: u8) -> Observed {
             }
             Step::Response { sent, cut, deflate } => {
                 call(&mut observed, *sent, &Handshake::new(*deflate).response, usize::from(*cut));
+            }
+            Step::Proxy { sent, second, cut } => {
+                let header = HEADERS[usize::from(*second)];
+                call(&mut observed, *sent, header, usize::from(*cut));
             }
             Step::Frame { sent, first, masked, length, cut } => {
                 let mut wire = common::Wire::new(*masked);

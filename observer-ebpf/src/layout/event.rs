@@ -21,6 +21,8 @@ pub struct Oversized {
     /// See `local`.
     pub remote: [u8; 16],
     /// See `local`.
+    pub client: [u8; 16],
+    /// See `local`.
     pub local_port: u16,
     /// See `local`.
     pub remote_port: u16,
@@ -32,8 +34,10 @@ pub struct Oversized {
     pub role: u8,
     /// The index of the connection, by which a UNIX path is found.
     pub index: u32,
+    /// See `local`.
+    pub client_port: u16,
     /// 0 medium, 1 large, 2 huge.
-    pub category: u32,
+    pub category: u16,
 }
 
-const _: () = assert!(size_of::<Oversized>() == 104);
+const _: () = assert!(size_of::<Oversized>() == 120);

@@ -27,12 +27,14 @@ pub fn oversized(index: u32, direction: u32, size: u64, category: u32) {
     event.comm = connection.comm;
     event.local = connection.local;
     event.remote = connection.remote;
+    event.client = connection.client;
     event.local_port = connection.local_port;
     event.remote_port = connection.remote_port;
     event.family = connection.family;
     event.direction = direction as u8;
     event.role = connection.role;
     event.index = index;
-    event.category = category;
+    event.client_port = connection.client_port;
+    event.category = category as u16;
     record.submit(0);
 }

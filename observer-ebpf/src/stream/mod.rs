@@ -7,6 +7,7 @@ pub(crate) mod lookups;
 pub mod names;
 pub mod parser;
 pub(crate) mod prefix;
+pub(crate) mod proxy;
 pub(crate) mod queue;
 pub mod session;
 pub mod start;
