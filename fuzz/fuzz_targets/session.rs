@@ -43,6 +43,11 @@ enum Step {
         deflate: bool,
         interim: u8,
     },
+    Proxy {
+        sent: bool,
+        second: bool,
+        cut: u8,
+    },
     Frame {
         sent: bool,
         first: u8,
@@ -59,6 +64,12 @@ enum Step {
         bytes: u32,
     },
 }
+
+/// What proxies put in front, of either version.
+const HEADERS: [&[u8]; 2] = [
+    b"PROXY TCP6 ::ffff:1.2.3.4 ::1 1 2\r\n",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0f\x01\x02\x03\x04\x05\x06\x07\x08\0\x01\0\x02\x04\0\0",
+];
 
 #[derive(Arbitrary, Debug)]
 struct Input {
@@ -107,6 +118,10 @@ fn run(input: &Input, poison: u8) -> Observed {
                     b"HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n".repeat(usize::from(*interim % 4));
                 heads.extend(Handshake::new(*deflate).response);
                 call(&mut observed, *sent, &heads, usize::from(*cut));
+            }
+            Step::Proxy { sent, second, cut } => {
+                let header = HEADERS[usize::from(*second)];
+                call(&mut observed, *sent, header, usize::from(*cut));
             }
             Step::Frame { sent, first, masked, length, cut } => {
                 let mut wire = common::Wire::new(*masked);

@@ -20,6 +20,7 @@ use crate::layout::connection::Connection;
 use crate::layout::{Direction, Side};
 use crate::stream::names::Keys;
 use crate::stream::parser::{Adopts, Parser, Recognise};
+use crate::stream::proxy::Header;
 use crate::stream::session::Session;
 use crate::stream::start::{Match, Start};
 use crate::stream::subprograms::{Looks, Runs};
@@ -57,5 +58,12 @@ impl Parsers {
     pub(crate) const fn guess(&mut self) -> &mut WebSocket {
         // SAFETY: of integers only, without padding: whatever is there is a state.
         unsafe { &mut self.websocket }
+    }
+
+    /// The state of a proxy's header.
+    #[inline(always)]
+    pub(crate) const fn proxy(&mut self) -> &mut Header {
+        // SAFETY: of integers only, without padding: whatever is there is a state.
+        unsafe { &mut self.proxy }
     }
 }

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Handshake, Observed, PING, Wire};
+use observer_ebpf::layout::connection::FLAG_UNREAD_START;
 use observer_ebpf::layout::losses::Desync;
 use observer_ebpf::layout::{Direction, Protocol, Role};
 use observer_ebpf::protocols::websocket::layout::{MessageType, StreamCounters};
@@ -161,13 +162,91 @@ fn a_handshake_missed_is_still_http() {
 }
 
 #[test]
-fn first_bytes_missed_leave_the_protocol_unknown() {
+fn first_bytes_missed_leave_a_connection_as_one_first_seen_in_the_middle() {
+    for role in [Role::Client, Role::Server] {
+        for direction in Direction::ALL {
+            let mut observed = Observed::new(role);
+            assert_eq!(observed.miss(direction, 5, Desync::Unread), None);
+            assert_eq!(observed.connection.flags, FLAG_UNREAD_START);
+            assert_eq!((observed.connection.lost, observed.connection.pending), ([1; 2], 0));
+            observed.client(b"GET / HTTP/1.1\r\n\r\n");
+            assert_eq!(observed.protocol(), Protocol::Http);
+            assert_eq!(observed.connection.lost, [0; 2]);
+        }
+        // That they cannot be read is the same.
+        let mut observed = Observed::new(role);
+        observed.call_readable(role.request_direction(), b"GET / HTTP/1.1\r\n\r\n", 0);
+        assert_eq!(observed.connection.flags, FLAG_UNREAD_START);
+        observed.server(b"HTTP/1.1 200 OK\r\n\r\n");
+        assert_eq!(observed.protocol(), Protocol::Http);
+    }
+}
+
+#[test]
+fn what_was_only_likely_when_bytes_were_missed_counts_for_nothing() {
+    // Memcached or Redis, which the reply would have told.
+    for opening in [&b"get a\r\n"[..], b"PING\r\n"] {
+        let mut observed = Observed::new(Role::Server);
+        observed.client(opening);
+        assert_eq!(observed.miss(Direction::Sent, 5, Desync::Unread), None);
+        let mut wire = Wire::from_client();
+        wire.message(MessageType::Text, 5).message(MessageType::Text, 6);
+        observed.client(&wire.bytes[..wire.edges[2]]);
+        observed.client(&wire.bytes[wire.edges[2]..]);
+        assert_eq!(observed.protocol(), Protocol::WebSocket, "{}", opening.escape_ascii());
+        assert_eq!(observed.by_client(), wire.expected);
+    }
+}
+
+/// How many of `calls` were looked at.
+fn looked_at(observed: &mut Observed, direction: Direction, calls: u32) -> u32 {
+    let looks = (0..calls).filter(|_| {
+        let before = observed.looks;
+        observed.call(direction, b"\x07nothing known here\n");
+        observed.looks != before
+    });
+    u32::try_from(looks.count()).expect("few")
+}
+
+#[test]
+fn what_is_nothing_known_is_looked_at_again_now_and_then() {
     for direction in Direction::ALL {
-        let mut observed = Observed::new(Role::Client);
-        assert_eq!(observed.miss(direction, 5, Desync::Unread), None);
-        observed.client(b"GET / HTTP/1.1\r\n\r\n");
+        let mut observed = Observed::new(Role::Server);
+        observed.client(b"\x05\x01\x00SOCKS");
         assert_eq!(observed.protocol(), Protocol::Unknown);
-        assert!(observed.session.pass(direction, 1, &mut observed.connection), "not looked at any more");
+        assert_eq!(looked_at(&mut observed, direction, 15), 0, "it has been looked at");
+        let looks = looked_at(&mut observed, direction, 10_000);
+        assert!((300..=400).contains(&looks), "{looks} of 10,000 calls");
+        assert_eq!(observed.protocol(), Protocol::Unknown);
+        assert_eq!((observed.connection.lost, &observed.desyncs), ([0; 2], &vec![]));
+    }
+}
+
+#[test]
+fn what_comes_behind_something_unknown_is_found() {
+    let mut wire = Wire::from_server();
+    wire.message(MessageType::Binary, 40);
+    let query = b"Q\0\0\0\x0dselect 1\0";
+    for (server, bytes, protocol) in [
+        (false, &b"GET / HTTP/1.1\r\n\r\n"[..], Protocol::Http),
+        (false, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03", Protocol::Tls),
+        (false, query, Protocol::Postgres),
+        (false, b"*1\r\n$4\r\nPING\r\n", Protocol::Redis),
+        (false, b"set a 0 0 1\r\nx\r\n", Protocol::Memcached),
+        (true, &wire.bytes, Protocol::WebSocket),
+    ] {
+        // At once, and after a long time.
+        for before in [0, 20, 1_000] {
+            let mut observed = Observed::new(Role::Client);
+            observed.client(b"\x05\x01\x00");
+            observed.server(b"\x05\x00");
+            assert_eq!(observed.protocol(), Protocol::Unknown);
+            looked_at(&mut observed, Direction::Sent, before);
+            for _ in 0..2 * 264 {
+                observed.by(server, bytes);
+            }
+            assert_eq!(observed.protocol(), protocol, "after {before}");
+        }
     }
 }
 

@@ -39,6 +39,8 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
         b"get a:1 a:2\r\nmg a:1 q\r\nset a:1 0 0 5\r\n".to_vec(),
         b"END\r\nVALUE a:1 0 5\r\n".to_vec(),
         b"\x00\x00\x00\x08\x04\xD2\x16\x2F".to_vec(),
+        b"PROXY TCP6 ::ffff:1.2.3.4 ::1 1 2\r\n".to_vec(),
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0f\x01\x02\x03\x04\x05\x06\x07\x08\0\x01\0\x02\x04\0\0".to_vec(),
         vec![0x82, 0x7F, 0x80, 0, 0, 0, 0, 0, 0, 0],
         vec![0x82, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 1, 2, 3, 4],
         vec![0x82, 0x7E, 0x02, 0x00],

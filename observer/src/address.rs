@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use observer_ebpf::layout::connection::{AF_INET, AF_UNIX, Connection, UnixPath};
+use observer_ebpf::layout::connection::{AF_INET, AF_INET6, AF_UNIX, Connection, UnixPath};
 use observer_ebpf::layout::{Protocol, Role};
 
 /// `ADDR:PORT` of an address as the kernel half stores it; an IPv4 address mapped into IPv6 is shown as the
@@ -47,6 +47,11 @@ pub fn ends_of(connection: &Connection, path: Option<&UnixPath>) -> (String, Str
     ends(connection.family, Role::from_u8(connection.role), [local, remote], path)
 }
 
+/// Whom a proxy has declared to be the client, or nothing where none has: as a slot has its address and port.
+pub fn client(address: [u8; 16], port: u16) -> String {
+    if address == [0; 16] { String::new() } else { socket_address(AF_INET6, address, port) }
+}
+
 /// The server's end.
 pub fn server(connection: &Connection, path: Option<&UnixPath>) -> String {
     let (local, remote) = ends_of(connection, path);
@@ -89,7 +94,7 @@ impl Hints {
 
 #[cfg(test)]
 mod tests {
-    use super::{socket_address, unix_path};
+    use super::{client, socket_address, unix_path};
     use observer_ebpf::layout::connection::{AF_INET, AF_INET6, UNIX_PATH_MAX, UnixPath};
 
     #[test]
@@ -103,6 +108,8 @@ mod tests {
         let mut mapped = [0; 16];
         mapped[10..].copy_from_slice(&[0xFF, 0xFF, 10, 0, 0, 7]);
         assert_eq!(socket_address(AF_INET6, mapped, 443), "10.0.0.7:443");
+        assert_eq!([client(mapped, 80), client(v6, 80)], ["10.0.0.7:80", "[::1]:80"]);
+        assert_eq!(client([0; 16], 0), "", "nobody was declared");
     }
 
     #[test]

@@ -299,7 +299,8 @@ impl Agent {
         let ends = address::ends(record.family, role, [local, remote], path.as_ref());
         let direction =
             if record.direction == Direction::Sent as u8 { Direction::Sent } else { Direction::Received };
-        let subject = self.subject(record.owner, record.comm, role, ends, direction);
+        let client = address::client(record.client, record.client_port);
+        let subject = self.subject(record.owner, record.comm, role, (ends, client), direction);
         for category in record.first..=record.last {
             self.events.push(Event::Oversized(Oversized {
                 time: events::wall_clock(record.time_ns),
@@ -313,7 +314,8 @@ impl Agent {
     fn note_high_rate(&mut self, index: u32, connection: &Connection, excess: Excess, now_ns: u64) {
         let ends = address::ends_of(connection, self.path(index, connection.family).as_ref());
         let role = Role::from_u8(connection.role);
-        let subject = self.subject(connection.owner, connection.comm, role, ends, excess.direction);
+        let client = address::client(connection.client, connection.client_port);
+        let subject = self.subject(connection.owner, connection.comm, role, (ends, client), excess.direction);
         self.events.push(Event::HighRate(HighRate {
             time: events::wall_clock(now_ns),
             subject,
@@ -324,13 +326,13 @@ impl Agent {
         }));
     }
 
-    /// Whom an event is about.
+    /// Whom an event is about, given both ends and the client that was declared.
     fn subject(
         &mut self,
         owner: Owner,
         comm: [u8; 16],
         role: Role,
-        (local, remote): (String, String),
+        ((local, remote), client): ((String, String), String),
         direction: Direction,
     ) -> Subject {
         let identity = self.ledger.identify(owner, comm);
@@ -341,6 +343,7 @@ impl Agent {
             role: labels::role(role),
             local,
             remote,
+            client,
             direction: labels::direction(direction),
         }
     }

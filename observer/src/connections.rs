@@ -80,7 +80,7 @@ pub fn bytes(connection: &Connection) -> [u64; 2] {
 }
 
 /// The place in [`FAILURES`] of an errno.
-fn failure(errno: u16) -> usize {
+fn failure(errno: u8) -> usize {
     match i32::from(errno) {
         libc::ECONNREFUSED => 0,
         libc::ETIMEDOUT => 1,

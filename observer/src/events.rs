@@ -34,6 +34,8 @@ pub struct Subject {
     pub local: String,
     /// The other end.
     pub remote: String,
+    /// Whom a proxy has declared to be the client, in a header of the PROXY protocol; else empty.
+    pub client: String,
     /// `sent` or `received`.
     pub direction: &'static str,
 }
@@ -94,14 +96,15 @@ impl fmt::Display for Event {
             subject.pid,
             subject.local.escape_debug(),
             subject.remote.escape_debug()
-        )
+        )?;
+        if subject.client.is_empty() { Ok(()) } else { write!(formatter, " for {}", subject.client) }
     }
 }
 
 /// Logs an event with these fields, and those that all have.
 macro_rules! warn_of {
     ($event:expr, $of:expr, $kind:literal, $($field:ident),+) => {{
-        let Subject { process, pid, container, role, local, remote, direction } = &$of.subject;
+        let Subject { process, pid, container, role, local, remote, client, direction } = &$of.subject;
         log::warn!(
             kind = $kind,
             process = process.as_str(),
@@ -110,6 +113,7 @@ macro_rules! warn_of {
             role = *role,
             local = local.as_str(),
             remote = remote.as_str(),
+            client = client.as_str(),
             direction = *direction,
             $($field = $of.$field),+;
             "{}", $event
@@ -183,6 +187,7 @@ mod tests {
             role: "server",
             local: "10.0.0.1:80".to_owned(),
             remote: "10.0.0.2:4000".to_owned(),
+            client: String::new(),
             direction: "received",
         }
     }
@@ -210,6 +215,7 @@ mod tests {
             assert!(text.ends_with(" received by chat\\nd (pid 7), 10.0.0.1:80 to 10.0.0.2:4000"), "{text}");
         }
         assert_eq!(shown[0].0["size_bytes"], 12_000_000);
+        assert_eq!(shown[0].0["client"], "");
         assert!(shown[1].1.starts_with("high rate: 500 messages in 2.5 s (limit 100 a minute) "));
     }
 }

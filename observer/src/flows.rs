@@ -6,6 +6,7 @@ use observer_ebpf::layout::connection::Connection;
 use observer_ebpf::layout::{Direction, Protocol, Role};
 use serde::{Deserialize, Serialize};
 
+use crate::address;
 use crate::connections;
 use crate::labels;
 use crate::ledger::Flow;
@@ -59,6 +60,9 @@ pub struct Row {
     pub local: String,
     /// The other end.
     pub remote: String,
+    /// Whom a proxy has declared to be the client, in a header of the PROXY protocol; else empty.
+    #[serde(default)]
+    pub client: String,
     /// Network namespace, by inode number.
     pub netns: u32,
     /// Over the last ten seconds.
@@ -99,6 +103,7 @@ impl Row {
             protocol: flow.protocol.label().to_owned(),
             local,
             remote,
+            client: address::client(connection.client, connection.client_port),
             netns: connection.netns,
             bytes_per_second: PerDirection::new([sent, received]),
             messages_per_second: PerDirection::new([sent_messages, received_messages]),
@@ -318,5 +323,6 @@ mod tests {
         assert_eq!(wanted("protocol=tls&process=first"), [false, false]);
         let row = Row::new(&flows[1].0, &flows[1].1, (String::new(), String::new()), 1_000_000_004);
         assert_eq!((row.bytes.sent, row.rtt_seconds, row.age_seconds), (30, None, 1.0));
+        assert_eq!(row.client, "");
     }
 }

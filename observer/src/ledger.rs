@@ -18,7 +18,9 @@ pub use view::View;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use observer_ebpf::layout::connection::{Connection, FLAG_ADOPTED, FLAG_CONTINUED, Owner, Phase};
+use observer_ebpf::layout::connection::{
+    Connection, FLAG_ADOPTED, FLAG_CONTINUED, FLAG_UNREAD_START, Owner, Phase,
+};
 use observer_ebpf::layout::{Protocol, Role};
 
 use crate::address::{self, Hints};
@@ -215,10 +217,11 @@ impl Ledger {
         self.processes.identify(owner, comm)
     }
 
-    /// What a connection speaks. For one first seen in the middle it may be the protocol of its port, until its bytes show it.
+    /// What a connection speaks. For one first seen in the middle, or whose start could not be read, it may be the protocol
+    /// of its port, until its bytes show it.
     fn protocol(&self, connection: &Connection) -> Protocol {
         let protocol = Protocol::from_u8(connection.protocol);
-        if protocol == Protocol::Unknown && connection.flags & FLAG_ADOPTED != 0 {
+        if protocol == Protocol::Unknown && connection.flags & (FLAG_ADOPTED | FLAG_UNREAD_START) != 0 {
             return self.hints.protocol(address::server_port(connection)).unwrap_or(protocol);
         }
         protocol

@@ -3,7 +3,7 @@
 //! A JSON record has, in this order, `timestamp` (RFC 3339, UTC, microseconds), `level` (`error`, `warn`, `info`,
 //! `debug`, `trace`), `target` (the module that speaks) and `message`; then what the record is about, under names
 //! of its own. Those of an event are those it has at `/events`: `kind`, `process`, `pid`, `container`, `role`,
-//! `local`, `remote`, `direction`, and `size_bytes`, `size_category`, or `messages`, `seconds`,
+//! `local`, `remote`, `client`, `direction`, and `size_bytes`, `size_category`, or `messages`, `seconds`,
 //! `messages_per_second`, `limit_per_minute`. One that tells of others held back has their number in `held_back`.
 //!
 //! Strangers cause records. So each place in the code writes ten of them in ten seconds, at most; once they are over, one

@@ -258,9 +258,20 @@ def zero_copy_receive(one, count):
 
 
 def send_file(one, count):
-    """Sends so many bytes of a file without reading them."""
+    """Sends so many bytes of a file, which are zeroes, without reading them."""
     descriptor = os.memfd_create("payload")
     os.truncate(descriptor, count)
+    send_of(one, descriptor, count)
+
+
+def send_by_file(one, data):
+    """Sends `data` from a file, without reading it."""
+    descriptor = os.memfd_create("payload")
+    os.write(descriptor, data)
+    send_of(one, descriptor, len(data))
+
+
+def send_of(one, descriptor, count):
     offset = 0
     while offset < count:
         offset += os.sendfile(one.fileno(), descriptor, offset, count - offset)

@@ -51,6 +51,8 @@ pub const FLAG_CONTINUATION: u8 = 1 << 1;
 pub const FLAG_CONTINUED: u8 = 1 << 2;
 /// Neither end connected by name: a socket pair.
 pub const FLAG_PAIR: u8 = 1 << 3;
+/// The connection's first bytes could not be read: what is spoken was to be found in its middle.
+pub const FLAG_UNREAD_START: u8 = 1 << 4;
 
 /// A process, in a way that outlives its number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -88,13 +90,13 @@ pub struct Connection {
     pub remote_port: u16,
     /// By [`super::Direction`]: 1 while the stream is out of sync with its parser.
     pub lost: [u8; 2],
+    /// The port of `client`, host byte order.
+    pub client_port: u16,
     /// `sk_err` when a connect failed, a positive errno or 0.
-    pub error: u16,
+    pub error: u8,
     /// 1 while the protocol is not settled: too few bytes so far, or HTTP whose first response may yet
     /// upgrade it.
     pub pending: u8,
-    /// Zero.
-    pub reserved: u8,
     /// Network namespace (`ns_common.inum`).
     pub netns: u32,
     /// The pass of the refresh program that last saw the socket.
@@ -112,7 +114,8 @@ pub struct Connection {
     pub owner: Owner,
     /// Its leader's name when it was first seen to (`task_struct.comm`).
     pub comm: [u8; 16],
-    /// This end's address: IPv4 in the first four bytes, or IPv6.
+    /// This end's address: IPv4 in the first four bytes, or IPv6; of a UNIX socket, its inode and its peer's
+    /// ([`Connection::inodes`]).
     pub local: [u8; 16],
     /// The other end's.
     pub remote: [u8; 16],
@@ -127,14 +130,31 @@ pub struct Connection {
     pub rtt_us: u32,
     /// The number of the connection's process and server in `SERVICES`; 0 while nothing was counted by name.
     pub service: u32,
-    /// The inode of a UNIX socket, and its peer's; 0 where unknown, as that of a peer that is not accepted yet.
-    pub inodes: [u64; 2],
+    /// Who a proxy says that its client is, in a header of the PROXY protocol: IPv6, or IPv4 mapped into it; zeroes where
+    /// there is none.
+    pub client: [u8; 16],
     /// What its protocol counts. To be read through [`Connection::websocket`] and its like.
     pub details: Details,
 }
 
 const _: () = assert!(size_of::<Connection>() == 176 + size_of::<Details>());
 const _: () = assert!(align_of::<Connection>() == 8);
+
+impl Connection {
+    /// The inode of a UNIX socket, and its peer's; 0 where unknown, as that of a peer that is not accepted yet. They lie
+    /// where other sockets have an address.
+    pub fn inodes(&self) -> [u64; 2] {
+        let (own, peer) = self.local.split_at(8);
+        [own, peer].map(|bytes| bytes.try_into().map_or(0, u64::from_ne_bytes))
+    }
+
+    /// Sets what [`Connection::inodes`] tells.
+    #[inline(always)]
+    pub fn set_inodes(&mut self, inodes: [u64; 2]) {
+        // SAFETY: integers of one size.
+        self.local = unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(inodes) };
+    }
+}
 
 /// The longest `sun_path` (`include/uapi/linux/un.h`).
 pub const UNIX_PATH_MAX: usize = 108;

@@ -22,6 +22,8 @@ pub struct Oversized {
     /// See `local`.
     pub remote: [u8; 16],
     /// See `local`.
+    pub client: [u8; 16],
+    /// See `local`.
     pub local_port: u16,
     /// See `local`.
     pub remote_port: u16,
@@ -33,10 +35,12 @@ pub struct Oversized {
     pub role: u8,
     /// The index of the connection, by which a UNIX path is found.
     pub index: u32,
+    /// See `local`.
+    pub client_port: u16,
     /// The thresholds reached, from this one: 0 medium, 1 large, 2 huge.
-    pub first: u16,
+    pub first: u8,
     /// To this one.
-    pub last: u16,
+    pub last: u8,
 }
 
-const _: () = assert!(size_of::<Oversized>() == 104);
+const _: () = assert!(size_of::<Oversized>() == 120);

@@ -46,7 +46,7 @@ pub fn fill_unix(sk: Sock, index: u32, connection: &mut Connection) -> Role {
     let own: u64 = probe(sk.0, OFFSET_UNIX_ADDR.load());
     let peer: u64 = probe(sk.0, OFFSET_UNIX_PEER.load());
     let peers: u64 = if peer == 0 { 0 } else { probe(peer as *const u8, OFFSET_UNIX_ADDR.load()) };
-    connection.inodes = [inode(sk.file()), if peer == 0 { 0 } else { peer_inode(peer as *const u8) }];
+    connection.set_inodes([inode(sk.file()), if peer == 0 { 0 } else { peer_inode(peer as *const u8) }]);
     let (role, address) = if peers != 0 { (Role::Client, peers) } else { (Role::Server, own) };
     if address == 0 {
         connection.flags |= FLAG_PAIR;

@@ -27,13 +27,15 @@ pub fn oversized(index: u32, direction: u32, size: u64, first: u32, last: u32) {
     event.comm = connection.comm;
     event.local = connection.local;
     event.remote = connection.remote;
+    event.client = connection.client;
     event.local_port = connection.local_port;
     event.remote_port = connection.remote_port;
     event.family = connection.family;
     event.direction = direction as u8;
     event.role = connection.role;
     event.index = index;
-    event.first = first as u16;
-    event.last = last as u16;
+    event.client_port = connection.client_port;
+    event.first = first as u8;
+    event.last = last as u8;
     record.submit(0);
 }

@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::generated::{bpf_map_update_elem, bpf_ringbuf_query};
 use observer_ebpf::layout::connection::{
-    Connection, FLAG_ADOPTED, FLAG_CONTINUATION, FLAG_CONTINUED, FLAG_PAIR, Owner, Phase,
+    Connection, FLAG_ADOPTED, FLAG_CONTINUATION, FLAG_CONTINUED, FLAG_PAIR, FLAG_UNREAD_START, Owner, Phase,
 };
 use observer_ebpf::layout::socket::{Socket, UNTRACKED};
 
@@ -141,7 +141,7 @@ pub fn continue_in_another(
     let (index, next) = take()?;
     next.role = before.role;
     next.protocol = before.protocol;
-    next.flags = (before.flags & (FLAG_ADOPTED | FLAG_PAIR)) | FLAG_CONTINUATION;
+    next.flags = (before.flags & (FLAG_ADOPTED | FLAG_PAIR | FLAG_UNREAD_START)) | FLAG_CONTINUATION;
     next.family = before.family;
     next.local_port = before.local_port;
     next.remote_port = before.remote_port;
@@ -155,7 +155,8 @@ pub fn continue_in_another(
     next.comm = before.comm;
     next.local = before.local;
     next.remote = before.remote;
-    next.inodes = before.inodes;
+    next.client = before.client;
+    next.client_port = before.client_port;
     socket.session.carry_over(before, next);
     if let Some(path) = UNIX_PATHS.get_ptr(socket.index) {
         addresses::set_path(index, path);

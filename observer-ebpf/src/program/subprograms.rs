@@ -95,6 +95,7 @@ macro_rules! looks {
 subprograms! {
     Session, session:
     session_identify = Identify;
+    session_header = Header;
     session_adopt = Adopt;
     session_conclude = Conclude;
 }

@@ -140,6 +140,8 @@ macro_rules! protocols {
         #[repr(C)]
         pub(crate) union Parsers {
             $(pub(crate) $module: $module::$parser,)*
+            /// What comes before any protocol.
+            pub(crate) proxy: $crate::stream::proxy::Header,
             all: [u64; PARSERS],
         }
 

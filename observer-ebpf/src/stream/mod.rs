@@ -7,6 +7,7 @@ pub(crate) mod lookups;
 pub mod names;
 pub mod parser;
 pub mod prefix;
+pub(crate) mod proxy;
 pub mod queue;
 pub mod session;
 pub mod start;

@@ -1,19 +1,21 @@
 //! The two streams of one connection: told apart by protocol, then handed to its parser.
 //!
 //! ```text
-//!             first bytes                      Became
-//!   Opening ───────────────► Parsing ◄───┐ another protocol
-//!      │                        │    └───┘
-//!      │ nothing known here     │ Became one without a parser
-//!      └──────────► Opaque ◄────┘
-//!                      ▲
-//!   Adopting ──────────┴─► Parsing: a call that only one protocol's can be
-//!   (first seen in the middle)
+//!              a proxy's
+//!   Opening ──────────────► Header ───────────────► Behind
+//!      │         first bytes                          │     Became
+//!      ├──────────────────────────────────────────────┴─► Parsing ◄───┐ another protocol
+//!      │                                                  │  ▲   └────┘
+//!      ├─► Opaque: nothing known here ◄───────────────────┘  │
+//!      │     ▼ ▲ now and then                                │
+//!      │    Again ───────────────────────────────────────────┤ a call that only
+//!      └─► Adopting: first seen in the middle ───────────────┘ one protocol's can be
 //! ```
 //!
 //! While a connection that was first seen in the middle is not known to be anything, its bytes go to one parser
 //! (`protocols::GUESS`), whose messages take several calls to tell from other bytes; what it counted on the way counts
-//! then.
+//! then. A connection whose first bytes were nothing known here may have begun with something of its own, as SOCKS does:
+//! now and then a few of its calls are looked at as if it were one first seen in the middle.
 
 mod identify;
 
@@ -35,13 +37,24 @@ enum Stage {
     Adopting = 1,
     /// A parser has it.
     Parsing = 2,
-    /// Not looked at.
+    /// Not looked at; of what is nothing known here, seldom.
     Opaque = 3,
+    /// In the header that a proxy has put in front.
+    Header = 4,
+    /// Behind such a header, of which there is one at most; else as `Opening`.
+    Behind = 5,
+    /// Nothing known here, and looked at once more.
+    Again = 6,
 }
 
 /// How many calls of a stream that is being adopted are looked at before only one in [`TRY_EVERY`] is.
 const TRIES: u8 = 64;
 const TRY_EVERY: u8 = 16;
+
+/// How many calls of a stream that is nothing known here go by before some are looked at again: few at first, later 256;
+/// and how many are looked at then, at most.
+const FIRST_REST: u8 = 16;
+const TRIES_AGAIN: u8 = 8;
 
 /// Both directions.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +68,7 @@ pub struct Session {
     role: u8,
     /// A [`Stage`].
     stage: u8,
-    /// By [`Direction`]: calls looked at in vain while adopting.
+    /// By [`Direction`]: calls so far while adopting, or looking again; calls still to go by while not looking.
     tries: [u8; 2],
     /// How many bytes `first` holds.
     first_length: u8,
@@ -73,6 +86,8 @@ const _: () = assert!(size_of::<Session>() == 16 + size_of::<Parsers>());
 pub enum Subprogram {
     /// Finds out what the connection speaks, by its first bytes.
     Identify,
+    /// Steps over a proxy's header.
+    Header,
     /// Finds out what the connection speaks, by a call in its middle.
     Adopt,
     /// Takes note of how a call's bytes went, which is `outcome`: [`Desync::code`], or `GOES_ON`.
@@ -164,7 +179,7 @@ impl Session {
     #[inline(always)]
     pub fn pass(&mut self, direction: Direction, bytes: u32, connection: &mut Connection) -> bool {
         if self.is(Stage::Opaque) {
-            return true;
+            return !self.is_due(direction);
         }
         let stream = self.stream(direction);
         let passed = dispatch!(
@@ -173,24 +188,40 @@ impl Session {
             |parser| parser.pass(stream, u64::from(bytes), connection),
             none => None
         );
-        let Some(outcome) = passed else { return self.is(Stage::Adopting) && self.gives_up(stream) };
+        let Some(outcome) = passed else { return self.gives_up(stream) };
         if outcome != Outcome::SAME {
             self.conclude(outcome, connection);
         }
         true
     }
 
+    /// Whether a call is one of those at which a connection that is nothing known here is looked at all the same.
+    #[inline(always)]
+    fn is_due(&mut self, direction: Direction) -> bool {
+        let left = &mut self.tries[direction as usize];
+        *left = left.wrapping_sub(1);
+        *left == 0 && self.protocol == Protocol::Unknown as u8
+    }
+
     /// Whether a call of a stream that is being adopted is not looked at: nothing was found in a good many, so that this
     /// is unlikely to be anything known here.
     #[inline(always)]
     fn gives_up(&mut self, stream: StreamId) -> bool {
-        let is_searching = self.parsers.guess().is_searching(stream.side);
-        let tries = &mut self.tries[stream.direction as usize];
-        let skip = is_searching && *tries >= TRIES && !tries.is_multiple_of(TRY_EVERY);
-        if skip {
-            *tries = if *tries == u8::MAX { TRIES } else { *tries + 1 };
+        let calls = &mut self.tries[stream.direction as usize];
+        let call = *calls;
+        if self.stage == Stage::Again as u8 {
+            *calls = call.wrapping_add(1);
+            if call >= TRIES_AGAIN {
+                self.rest(0);
+                return true;
+            }
+            return false;
         }
-        skip
+        if self.stage != Stage::Adopting as u8 {
+            return false;
+        }
+        *calls = if call == u8::MAX { TRIES } else { call + 1 };
+        call >= TRIES && !call.is_multiple_of(TRY_EVERY) && self.parsers.guess().is_searching(stream.side)
     }
 
     /// Steps over `bytes` that moved unseen: harmless in the middle of a payload, else a desync for `why`.
@@ -210,9 +241,13 @@ impl Session {
             self.parsed_as(),
             self.parsers,
             |parser| parser.miss(stream, bytes, why, connection),
-            // What could not be read might have told the protocol.
             none => Outcome::became(Protocol::Unknown)
         );
+        if outcome == Outcome::became(Protocol::Unknown) {
+            // What could not be read would have told the protocol.
+            self.miss_start(connection);
+            return None;
+        }
         self.conclude(outcome, connection)
     }
 
@@ -226,11 +261,7 @@ impl Session {
     ) -> Option<Desync> {
         let stream = self.stream(direction);
         if !self.is(Stage::Parsing) {
-            if self.is(Stage::Opening) {
-                source.run(Subprogram::Identify, self, stream, connection);
-            } else {
-                source.run(Subprogram::Adopt, self, stream, connection);
-            }
+            self.find_out(stream, source, connection);
             if self.parsed_as() == Protocol::Unknown || is_done(source) {
                 return None;
             }
@@ -258,6 +289,26 @@ impl Session {
             code = source.run(Subprogram::Conclude, self, stream, connection);
         }
         if code == GOES_ON { None } else { Desync::from_code(code) }
+    }
+
+    /// Finds out what the connection speaks, if the call's bytes tell.
+    #[inline(always)]
+    fn find_out<S: Call>(&mut self, stream: StreamId, source: &mut S, connection: &mut Connection) {
+        let is_at_start = self.is(Stage::Opening) || self.is(Stage::Header) || self.is(Stage::Behind);
+        if !is_at_start {
+            source.run(Subprogram::Adopt, self, stream, connection);
+            return;
+        }
+        // The server may speak before the client's header is over.
+        if !self.is(Stage::Header) || !stream.is_request() {
+            source.run(Subprogram::Identify, self, stream, connection);
+        }
+        if self.is(Stage::Header) && stream.is_request() {
+            source.run(Subprogram::Header, self, stream, connection);
+            if self.is(Stage::Behind) && !is_done(source) {
+                source.run(Subprogram::Identify, self, stream, connection);
+            }
+        }
     }
 
     /// Takes note of how a call's bytes went: [`Desync::code`], or [`GOES_ON`].
@@ -300,12 +351,13 @@ impl Session {
             Told::Same | Told::Became(_) => None,
             Told::Lost(desync) => {
                 self.show_lost(connection);
-                Some(desync)
+                // Where one has only looked again, nothing was in sync.
+                if self.is(Stage::Again) { None } else { Some(desync) }
             }
         }
     }
 
-    /// Shows which streams are out of sync.
+    /// Shows which streams are out of sync. What is nothing known here is not.
     #[inline(always)]
     fn show_lost(&mut self, connection: &mut Connection) {
         for direction in Direction::ALL {
@@ -313,7 +365,7 @@ impl Session {
             let is_lost = dispatch!(
                 self.parsed_as(), self.parsers, |parser| parser.is_lost(side), none => false
             );
-            connection.lost[direction as usize] = u8::from(is_lost);
+            connection.lost[direction as usize] = u8::from(is_lost && !self.is(Stage::Again));
         }
     }
 
@@ -341,6 +393,10 @@ impl Session {
         match subprogram {
             Subprogram::Identify => {
                 self.identify(stream, source, connection);
+                0
+            }
+            Subprogram::Header => {
+                self.pass_header(source, connection);
                 0
             }
             Subprogram::Adopt => {

@@ -33,6 +33,8 @@ pub(crate) struct Observed {
     /// The time of day; 0 where it is not known.
     pub(crate) wall_ns: u64,
     pub(crate) keys: Keys,
+    /// Looks at bytes so far.
+    pub(crate) looks: u32,
 }
 
 impl Observed {
@@ -78,6 +80,7 @@ impl Observed {
             oversized: [const { Vec::new() }; 2],
             wall_ns: 0,
             keys: Keys::default(),
+            looks: 0,
         }
     }
 
@@ -115,6 +118,7 @@ impl Observed {
         self.desyncs.extend(desync);
         core::mem::swap(&mut source.keys, &mut self.keys);
         self.oversized[direction as usize].append(&mut source.oversized);
+        self.looks += source.looks;
         // One look at each byte for a head, or two for frames that are tried first, and a few to begin with.
         // A line of a Redis server's is looked at again for each run of keys that nothing comes to, of which so many
         // are kept (`RUNS` in stream/queue.rs, `MOST` in stream/queue/beyond.rs).

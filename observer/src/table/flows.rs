@@ -73,6 +73,7 @@ impl Listed for Row {
             ("role", self.role.clone()),
             ("local", self.local.clone()),
             ("remote", self.remote.clone()),
+            ("client", self.client.clone()),
         ]
     }
 

@@ -44,6 +44,7 @@ mod tests {
             protocol: "redis".to_owned(),
             local: local.to_owned(),
             remote: "[::1]:6379".to_owned(),
+            client: String::new(),
             netns: 1,
             bytes_per_second: PerDirection::new([sent, 0.0]),
             messages_per_second: PerDirection::default(),

@@ -38,6 +38,7 @@ fn flow(name: &str, pid: u32, local: &str, [sent, received]: [f64; 2]) -> Row {
         protocol: "redis".to_owned(),
         local: local.to_owned(),
         remote: "127.0.0.1:6379".to_owned(),
+        client: String::new(),
         netns: 1,
         bytes_per_second: PerDirection::new([sent, received]),
         messages_per_second: PerDirection::default(),

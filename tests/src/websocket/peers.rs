@@ -186,16 +186,34 @@ impl Nginx {
             "proxy_pass http://{upstream}; proxy_http_version 1.1;
              proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;"
         );
-        Self::with(&location, worker)
+        Self::with("", &location, worker)
+    }
+
+    /// Starts one in front of a server, whose own clients put a header of the PROXY protocol in front; it answers `/here`
+    /// itself. [`Nginx::clients`] tells whom they declare.
+    pub fn behind_a_proxy(server: &str) -> anyhow::Result<Self> {
+        let location = format!(
+            "access_log clients declared; proxy_pass http://{server}; proxy_http_version 1.1;
+             proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;
+             if ($uri = /here) {{ return 200 here; }}"
+        );
+        Self::with("proxy_protocol", &location, false)
+    }
+
+    /// Whom the headers of requests that are over have declared to be the client: addresses and ports.
+    pub fn clients(&self) -> anyhow::Result<Vec<String>> {
+        let log = std::fs::read_to_string(self.folder.path().join("clients"))?;
+        Ok(log.lines().map(str::to_owned).collect())
     }
 
     /// Starts one that serves a file, and turns clients away with status 429 after so many requests.
     pub fn limiting(requests: u32) -> anyhow::Result<Self> {
         let burst = requests - 1;
-        Self::with(&format!("limit_req zone=few burst={burst} nodelay; limit_req_status 429;"), false)
+        let limit = format!("limit_req zone=few burst={burst} nodelay; limit_req_status 429;");
+        Self::with("", &limit, false)
     }
 
-    fn with(location: &str, worker: bool) -> anyhow::Result<Self> {
+    fn with(listening: &str, location: &str, worker: bool) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let port = programs::free_port()?;
         let path = folder.path().display();
@@ -208,7 +226,8 @@ impl Nginx {
                access_log off; proxy_temp_path {path}/proxy; client_body_temp_path {path}/body;
                fastcgi_temp_path {path}/fastcgi; uwsgi_temp_path {path}/uwsgi; scgi_temp_path {path}/scgi;
                limit_req_zone $server_port zone=few:1m rate=1r/m;
-               server {{ listen 127.0.0.1:{port}; root {path}; location / {{ {location} }} }}
+               log_format declared $proxy_protocol_addr:$proxy_protocol_port;
+               server {{ listen 127.0.0.1:{port} {listening}; root {path}; location / {{ {location} }} }}
              }}"
         );
         let file = folder.path().join("nginx.conf");

@@ -17,6 +17,7 @@ const POSTGRESQL: &str = "usr/lib/postgresql";
 pub(super) const PROGRAMS: &[Program] = &[
     ("curl", "curl"),
     ("nginx", "nginx-light"),
+    ("haproxy", "haproxy"),
     ("promtool", "prometheus"),
     ("amtool", "prometheus-alertmanager"),
     ("ip", "iproute2"),
@@ -131,6 +132,7 @@ mod tests {
             "bpftool",
             "chromium",
             "curl",
+            "haproxy",
             "iproute2",
             "memcached",
             "mptcpize",

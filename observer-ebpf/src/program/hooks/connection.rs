@@ -141,7 +141,7 @@ fn closed(sk: Sock, before: i32) {
         && let Some(connection) = slots::slot(socket.index)
     {
         addresses::fill_inet(sk, connection);
-        connection.error = if_there(OFFSET_SOCK_ERR.load(), |offset| sk.read::<u32>(offset)) as u16;
+        connection.error = if_there(OFFSET_SOCK_ERR.load(), |offset| sk.read::<u32>(offset)) as u8;
     }
     end(sk, if before == state::SYN_SENT { Phase::Failed } else { Phase::Closed });
 }

@@ -164,8 +164,9 @@ impl Http {
     /// A call starts where a message may.
     #[inline(always)]
     fn start_message<S: Bytes>(&mut self, stream: StreamId, source: &mut S, connection: &mut Connection) {
-        let Ok(available) = source.window(0) else { return };
-        let (first, second) = source.words(0);
+        let at = source.position();
+        let Ok(available) = source.window(at) else { return };
+        let (first, second) = source.words(at);
         let start = Start::new(first, available);
         let own = &mut self.streams[stream.side as usize];
         if !stream.is_request() {
@@ -184,7 +185,7 @@ impl Http {
         }
         if start.may_be(head::REQUEST_PATTERN) {
             let end = source.end();
-            if end >= 16 && source.window(end - 4).is_ok() {
+            if end - at >= 16 && source.window(end - 4).is_ok() {
                 let (last, _) = source.words(end - 4);
                 if last as u32 == head::END {
                     // The whole head, or heads: the response tells whether one was a handshake.

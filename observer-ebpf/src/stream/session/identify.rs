@@ -1,11 +1,12 @@
 //! From a connection's bytes to the parser that takes them.
 
-use super::{Session, Stage};
-use crate::layout::connection::Connection;
+use super::{FIRST_REST, Session, Stage};
+use crate::layout::connection::{Connection, FLAG_UNREAD_START};
 use crate::layout::{Protocol, Role, Side, Zeroes as _};
 use crate::protocols::{self, Call, dispatch};
 use crate::stream::bytes::low_bytes;
 use crate::stream::parser::{Guess as _, Opening, Parser as _, StreamId};
+use crate::stream::proxy::{self, Progress};
 use crate::stream::start::{self, Match, Start};
 
 impl Session {
@@ -17,15 +18,48 @@ impl Session {
         self.parsers.guess().start_searching();
     }
 
+    /// The connection's start could not be read: it is as one first seen in the middle.
+    #[inline(always)]
+    pub(super) fn miss_start(&mut self, connection: &mut Connection) {
+        if self.parsed_as() != Protocol::Unknown {
+            // What was likely may have been counted.
+            connection.details.clear();
+        }
+        self.protocol = Protocol::Unknown as u8;
+        self.tries = [0; 2];
+        self.adopt();
+        connection.protocol = self.protocol;
+        connection.flags |= FLAG_UNREAD_START;
+        connection.pending = 0;
+        connection.lost = [1; 2];
+    }
+
     /// The connection is nothing known here.
     #[inline(always)]
     pub(super) fn become_unknown(&mut self, connection: &mut Connection) {
         self.protocol = Protocol::Unknown as u8;
-        self.parsed_as = Protocol::Unknown as u8;
-        self.stage = Stage::Opaque as u8;
+        self.rest(FIRST_REST);
         connection.protocol = self.protocol;
         connection.pending = 0;
         connection.lost = [0; 2];
+    }
+
+    /// Looks at none of so many calls of each stream; 0 stands for 256.
+    #[inline(always)]
+    pub(super) fn rest(&mut self, calls: u8) {
+        self.parsed_as = Protocol::Unknown as u8;
+        self.stage = Stage::Opaque as u8;
+        self.tries = [calls; 2];
+    }
+
+    /// Looks at some calls again.
+    #[inline(always)]
+    fn look_again(&mut self, connection: &mut Connection) {
+        // A parser that was mistaken may have counted.
+        connection.details.clear();
+        self.adopt();
+        self.stage = Stage::Again as u8;
+        self.tries = [0; 2];
     }
 
     /// The connection speaks this from here on: it is not looked at further where that has no parser.
@@ -83,6 +117,7 @@ impl Session {
         connection: &mut Connection,
     ) {
         let before = u32::from(self.first_length);
+        let from = source.position();
         let (found, protocol) = if stream.is_request() {
             // The call's first buffers may each be shorter than what tells.
             S::repeat(start::ENOUGH, || {
@@ -92,18 +127,32 @@ impl Session {
                 source.go_to(at + available);
                 at + available < source.end() && u32::from(self.first_length) < start::ENOUGH
             });
-            source.go_to(0);
+            source.go_to(from);
             let length = u32::from(self.first_length);
             // Where there are not more of them than before, they cannot be read.
             if length == before {
-                (Match::No, Protocol::Unknown)
-            } else {
-                protocols::recognise(Start::new(self.first, length), Side::Client)
+                self.miss_start(connection);
+                return;
+            }
+            let start = Start::new(self.first, length);
+            let header = if self.is(Stage::Opening) { proxy::recognise(start) } else { Match::No };
+            match header {
+                Match::No => protocols::recognise(start, Side::Client),
+                Match::More => (Match::More, Protocol::Unknown),
+                Match::Maybe | Match::Yes => {
+                    self.parsers.proxy().begin(self.first);
+                    self.stage = Stage::Header as u8;
+                    source.go_to(from + length - before);
+                    return;
+                }
             }
         } else {
             // The server speaks first.
-            let available = source.window(0).unwrap_or(0);
-            protocols::recognise(Start::new(source.words(0).0, available), Side::Server)
+            let Ok(available) = source.window(from) else {
+                self.miss_start(connection);
+                return;
+            };
+            protocols::recognise(Start::new(source.words(from).0, available), Side::Server)
         };
         match found {
             // The rest comes with another call.
@@ -115,6 +164,22 @@ impl Session {
                     Opening { first: self.first, kept: before, tentative, before: Protocol::Unknown };
                 self.become_other(protocol, opening, connection);
             }
+        }
+    }
+
+    /// Steps over a proxy's header. What is behind it is as the first bytes of a connection.
+    #[inline(always)]
+    pub(super) fn pass_header<S: Call>(&mut self, source: &mut S, connection: &mut Connection) {
+        match self.parsers.proxy().run(source) {
+            Progress::More => {}
+            Progress::End => {
+                (connection.client, connection.client_port) = self.parsers.proxy().client();
+                self.stage = Stage::Behind as u8;
+                self.first_length = 0;
+                self.first = 0;
+            }
+            Progress::Wrong => self.become_unknown(connection),
+            Progress::Unread => self.miss_start(connection),
         }
     }
 
@@ -137,11 +202,16 @@ impl Session {
         source: &mut S,
         connection: &mut Connection,
     ) {
+        if self.is(Stage::Opaque) {
+            // The other stream may just have told.
+            if self.protocol != Protocol::Unknown as u8 {
+                return;
+            }
+            self.look_again(connection);
+        }
         if !self.parsers.guess().is_searching(stream.side) {
             return;
         }
-        let tries = &mut self.tries[stream.direction as usize];
-        *tries = tries.saturating_add(1);
         let Ok(available) = source.window(0) else { return };
         let start = Start::new(source.words(0).0, available);
         if let Some(protocol) = protocols::adopt(start, stream.side, source) {

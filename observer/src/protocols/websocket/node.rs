@@ -146,7 +146,7 @@ impl Node {
 /// The link that a connection is one end of, and which.
 fn link(connection: &Connection) -> (Link, usize) {
     if connection.family == AF_UNIX {
-        let [own, peer] = connection.inodes;
+        let [own, peer] = connection.inodes();
         if connection.flags & FLAG_PAIR != 0 && peer != 0 {
             return (Link::Unix(own.min(peer)), usize::from(own > peer));
         }
@@ -250,12 +250,13 @@ mod tests {
         let mut client = end([0; 4], 0, [0; 4], 0, 1);
         client.family = AF_UNIX;
         // The client's peer was not accepted when it was first seen.
-        client.inodes = [100, 0];
+        client.set_inodes([100, 0]);
         let mut server = client;
-        (server.inodes, server.role) = ([200, 100], Role::Server as u8);
+        server.set_inodes([200, 100]);
+        server.role = Role::Server as u8;
         assert_eq!(count(&mut node(), &[(&client, [5, 2]), (&server, [2, 5])]), 7);
         let mut other = server;
-        other.inodes = [201, 101];
+        other.set_inodes([201, 101]);
         assert_eq!(count(&mut node(), &[(&client, [5, 2]), (&other, [2, 5])]), 14);
     }
 
