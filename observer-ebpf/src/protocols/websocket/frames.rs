@@ -386,11 +386,13 @@ impl Frames {
             return;
         }
         let message = hide_field(&self.message);
+        // Read and masked on its own: of the number that branches look at, the compiler would make an index that older
+        // verifiers cannot follow. Text is 1, binary 2.
+        let kind = usize::from(hide_field(&self.message) >> 1 & 1);
         self.message = Message::None as u8;
         if message == Message::Text as u8 || message == Message::Binary as u8 {
             let (size, compressed) = (hide_field(&self.message_bytes), hide_field(&self.compressed) != 0);
             if let Some(counters) = tally.counters() {
-                let kind = usize::from(message == Message::Binary as u8);
                 counters.unfinished = 0;
                 count_message(counters, kind, compressed, size);
             }
