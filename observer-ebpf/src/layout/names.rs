@@ -64,15 +64,6 @@ pub struct Name {
 
 const _: () = assert!(size_of::<Name>() == 40);
 
-impl Name {
-    /// The name whose `length` bytes are in these words, with zeroes behind.
-    #[inline(always)]
-    pub(crate) const fn new(words: [u64; 4], length: u64) -> Self {
-        // SAFETY: integers of one size.
-        Self { bytes: unsafe { core::mem::transmute::<[u64; 4], [u8; NAME_MAX]>(words) }, length }
-    }
-}
-
 /// A process and a server that it has to do with: a key of the `SERVICES` map, whose values are their numbers, from 1
 /// on. What is counted by name is counted for one of these, however many connections there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -10,7 +10,7 @@ use observer_ebpf::layout::names::{
     CROWDED, CountKey, KeyCounts, Name, Namespace, OTHER, Prefixes, SKIPS_MAX, ServiceKey,
 };
 use observer_ebpf::stream::names::{Keys, Names};
-use observer_ebpf::stream::prefix::{LastPrefix, Text, number_of};
+use observer_ebpf::stream::prefix::{LastPrefix, Text, Work, number_of};
 
 use crate::assembly;
 use crate::calls::buffers::Buffers;
@@ -26,6 +26,10 @@ static SERVICES: HashMap<ServiceKey, u64, 65_536, { BPF_F_NO_PREALLOC as usize }
 /// behind an argument of a global function (`map_key_value_types` in `kernel/bpf/verifier.c`).
 #[btf_map]
 static SERVICE_KEYS: PerCpuArray<ServiceKey, 1> = PerCpuArray::new();
+
+/// Where names are put together to be looked up, likewise.
+#[btf_map]
+static NAME_KEYS: PerCpuArray<Name, 1> = PerCpuArray::new();
 
 /// Numbers of prefixes of cache keys. Its size is how many are told apart.
 #[btf_map]
@@ -196,6 +200,16 @@ impl Names<Prefixes> for Buffers {
     }
 }
 
+/// The name that was kept, where it can be looked up.
+#[inline(always)]
+fn kept_name(buffers: &mut Buffers, length: u32) -> Option<&'static Name> {
+    let key = NAME_KEYS.get_ptr_mut(buffers.room())?;
+    // SAFETY: this processor's entry for this program: nothing else uses it while the program runs.
+    let key = unsafe { &mut *key };
+    buffers.work().put(length, key);
+    Some(key)
+}
+
 /// [`number_of`] a key: a function that the verifier checks on its own, wherever keys come from.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -229,8 +243,20 @@ impl Keys for Buffers {
     }
 
     #[inline(always)]
-    fn is_skipped(&mut self, name: &Name) -> bool {
+    fn work(&mut self) -> &mut Work {
+        Self::work(self)
+    }
+
+    #[inline(always)]
+    fn is_skipped(&mut self, length: u32) -> bool {
+        let Some(name) = kept_name(self, length) else { return false };
         known((&raw const KEY_SKIPS).cast_mut().cast(), name).is_some()
+    }
+
+    #[inline(always)]
+    fn kept_number(&mut self, length: u32) -> u32 {
+        let Some(name) = kept_name(self, length) else { return CROWDED };
+        prefix(name)
     }
 
     #[inline(always)]

@@ -1,7 +1,7 @@
 //! Bounded names, as parsers use them: see [`crate::layout::names`].
 
 use super::bytes::Host;
-use super::prefix::{LastPrefix, Text};
+use super::prefix::{LastPrefix, Text, Work};
 use crate::layout::connection::Connection;
 use crate::layout::names::{Name, Namespace, Prefixes};
 
@@ -29,8 +29,14 @@ pub trait Keys: Names<Prefixes> {
     /// Whether there are segments to be stepped over besides those that always are.
     fn has_skips(&self) -> bool;
 
-    /// Whether this is one of them.
-    fn is_skipped(&mut self, name: &Name) -> bool;
+    /// What is put together of a key.
+    fn work(&mut self) -> &mut Work;
+
+    /// Whether the name that was kept there, of `length` bytes, is one of them.
+    fn is_skipped(&mut self, length: u32) -> bool;
+
+    /// The number of that name.
+    fn kept_number(&mut self, length: u32) -> u32;
 
     /// What [`number_of`](super::prefix::number_of) tells of a key: in the kernel a function of its own.
     fn prefix(&mut self, text: &Text, last: &mut LastPrefix, length: u32, is_whole: bool) -> u32;

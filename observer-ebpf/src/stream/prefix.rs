@@ -8,7 +8,7 @@
 //! Where the segments of a key's start are is told by bits, one for each byte, of separators, digits and braces: without
 //! a loop over bytes, and with the same work whatever they are.
 
-use super::bytes::{low_bytes, low_of_two};
+use super::bytes::{hide_field, low_bytes, low_of_two};
 use super::names::Keys;
 use super::text::{digits_of, equals_of, is_printable, within};
 use crate::layout::names::{LAST, NAME_MAX, NONE, Name, OTHER};
@@ -39,7 +39,8 @@ impl Text {
         let mut bits = 0;
         let mut at = 0;
         while at < 8 {
-            let found = find(self.words[at]) >> 7;
+            // Read each time: kept, all words would need more of the stack than there is.
+            let found = find(hide_field(&self.words[at])) >> 7;
             // Each lowest bit of a byte, times a word that has the highest byte take one after the other.
             bits |= (found.wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * at);
             at += 1;
@@ -53,20 +54,45 @@ impl Text {
         self.bits(|word| equals_of(word, byte))
     }
 
-    /// The `length` (1 to 32) bytes from `start` on, zeroes behind.
+    /// Which word of the `length` (1 to 32) bytes from `start` on; zeroes behind.
     #[inline(always)]
-    fn part(&self, start: u32, length: u32) -> [u64; 4] {
-        let (place, bits) = (start >> 3, 8 * (start & 7));
-        let mut words = [0; 4];
+    fn word(&self, start: u32, length: u32, at: u32) -> u64 {
+        let (place, bits) = ((start >> 3) + at, 8 * (start & 7));
+        // What would lie behind the last word is behind the part as well. A shift by 64 is split in two.
+        let lo = hide_field(&self.words[place as usize & 7]) >> bits;
+        let hi = (hide_field(&self.words[(place + 1) as usize & 7]) << 1) << (63 - bits);
+        low_bytes(lo | hi, within(length, at))
+    }
+}
+
+/// What is put together while a key is looked at. It is in a map: before Linux 6.13 there is little room on the stack.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Work {
+    /// Where in the text there are separators, digits, and braces: a bit for each byte.
+    separators: u64,
+    digits: u64,
+    open: u64,
+    close: u64,
+    /// What is left of the text: all ones from some byte on.
+    left: u64,
+    /// A name, zeroes behind.
+    words: [u64; 4],
+}
+
+impl Work {
+    /// Puts the name of `length` bytes that was kept into a key of a map, a word at a time: as one value it would go by
+    /// way of the stack.
+    #[inline(always)]
+    pub fn put(&self, length: u32, key: &mut Name) {
+        let words = key.bytes.as_mut_ptr().cast::<u64>();
         let mut at = 0;
         while at < 4 {
-            // What would lie behind the last word is behind the part as well. A shift by 64 is split in two.
-            let lo = self.words[(place + at) as usize & 7] >> bits;
-            let hi = (self.words[(place + at + 1) as usize & 7] << 1) << (63 - bits);
-            words[at as usize] = low_bytes(lo | hi, within(length, at));
+            // SAFETY: within the name's bytes, which are aligned as its length is.
+            unsafe { words.add(at).write_volatile(hide_field(&self.words[at])) };
             at += 1;
         }
-        words
+        key.length = u64::from(length);
     }
 }
 
@@ -99,54 +125,63 @@ const fn through_highest(bits: u64) -> u64 {
     bits | bits >> 32
 }
 
-/// The name that the `length` bytes from `start` on are, if it may be one.
+/// The next number of a loop that the compiler is not to unroll: it would need more of the stack than there is. In eight
+/// bytes the verifier knows it all the same.
 #[inline(always)]
-fn name(text: &Text, start: u32, length: u32) -> Option<[u64; 4]> {
-    if length == 0 || length > NAME_MAX as u32 {
-        return None;
-    }
-    let words = text.part(start, length);
-    let mut is_clean = true;
-    let mut at = 0;
+fn one_more(number: u64) -> u64 {
+    core::hint::black_box(number + 1)
+}
+
+/// Keeps the name that the `length` bytes from `start` on are, if it may be one; tells whether it may.
+#[inline(always)]
+fn keep_name<S: Keys>(text: &Text, start: u32, length: u32, source: &mut S) -> bool {
+    let mut is_clean = length != 0 && length <= NAME_MAX as u32;
+    let mut at = 0_u64;
     while at < 4 {
-        is_clean &= is_printable(words[at], within(length, at as u32));
-        at += 1;
+        let word = text.word(start, length, at as u32);
+        is_clean &= is_printable(word, within(length, at as u32));
+        source.work().words[at as usize & 3] = word;
+        at = one_more(at);
     }
-    if is_clean { Some(words) } else { None }
+    is_clean
 }
 
 /// Steps over leading segments: those that are empty, digits only, or in braces (with what separators are in there), and
-/// those that the settings name. The bits of what is left.
+/// those that the settings name. Tells whether anything is left.
 #[inline(always)]
-fn step_over<S: Keys>(text: &Text, separators: u64, valid: u64, source: &mut S) -> u64 {
+fn step_over<S: Keys>(text: &Text, valid: u64, source: &mut S) -> bool {
     let digits = text.bits(digits_of);
-    let (open, close) = (text.bits_of(b'{'), text.bits_of(b'}'));
-    let named = !(digits | separators) & valid;
-    let skips = source.has_skips();
-    let mut left = u64::MAX;
-    let mut round = 0;
+    source.work().digits = digits;
+    let open = text.bits_of(b'{');
+    source.work().open = open;
+    let close = text.bits_of(b'}');
+    source.work().close = close;
+    let mut round = 0_u64;
     loop {
-        let first_named = lowest(named & left);
+        let work = source.work();
+        let separators = hide_field(&work.separators);
+        let left = hide_field(&work.left);
+        let first_named = lowest(!(hide_field(&work.digits) | separators) & valid & left);
         if first_named == 0 {
-            return 0;
+            return false;
         }
-        left &= !through_highest(separators & left & (first_named - 1));
-        if round == ROUNDS {
-            return left;
+        let mut left = left & !through_highest(separators & left & (first_named - 1));
+        work.left = left;
+        if round == u64::from(ROUNDS) {
+            return true;
         }
-        round += 1;
-        let behind_tag = (lowest(close & left) << 1) & separators;
-        let in_braces = lowest(left) & open != 0;
+        round = one_more(round);
+        let behind_tag = (lowest(hide_field(&work.close) & left) << 1) & separators;
+        let in_braces = lowest(left) & hide_field(&work.open) != 0;
         left &= !through(if in_braces { behind_tag } else { 0 });
-        if skips {
-            let (first, end) = (lowest(left), lowest(separators & left));
-            let start = place(first);
+        work.left = left;
+        if source.has_skips() {
+            let end = lowest(separators & left);
+            let start = place(lowest(left));
             let length = place(end).wrapping_sub(start);
-            if end != 0
-                && let Some(words) = name(text, start, length)
-                && source.is_skipped(&Name::new(words, u64::from(length)))
-            {
-                left &= !through(end);
+            if end != 0 && keep_name(text, start, length, source) && source.is_skipped(length) {
+                let left = &mut source.work().left;
+                *left = hide_field(left) & !through(end);
             }
         }
     }
@@ -171,12 +206,17 @@ pub fn number_of<S: Keys>(
     if separators == 0 {
         return if is_whole { NONE } else { UNDECIDED };
     }
+    let work = source.work();
+    work.separators = separators;
+    work.left = u64::MAX;
     let first = text.words[0] as u8;
     let is_odd = first == separator || first == b'{' || first.is_ascii_digit();
-    let left =
-        if is_odd || source.has_skips() { step_over(text, separators, valid, source) } else { u64::MAX };
+    if (is_odd || source.has_skips()) && !step_over(text, valid, source) {
+        return OTHER;
+    }
     let segments = source.segments();
-    let mut rest = separators & left;
+    let left = hide_field(&source.work().left);
+    let mut rest = hide_field(&source.work().separators) & left;
     let mut end = lowest(rest);
     let mut ends = u32::from(rest != 0);
     let mut more = 1;
@@ -193,14 +233,16 @@ pub fn number_of<S: Keys>(
     let start = place(lowest(left));
     let stop = if end == 0 { length } else { place(end) };
     let size = stop.wrapping_sub(start);
-    let Some(words) = name(text, start, size) else { return OTHER };
+    if !keep_name(text, start, size, source) {
+        return OTHER;
+    }
     // Another key that starts so has the same prefix, unless there are fewer segments than might be, or a brace that it may
     // close.
-    if ends == segments && stop <= 16 && words[0] as u8 != b'{' {
+    if ends == segments && stop <= 16 && source.work().words[0] as u8 != b'{' {
         (last.head[0], last.head[1]) = low_of_two(text.words[0], text.words[1], stop);
         last.head_length = stop;
     }
-    last.number(words, size, source)
+    last.number(size, source)
 }
 
 /// The last prefix of a stream, which the next key most often has as well: it is not looked up again then.
@@ -248,19 +290,20 @@ impl LastPrefix {
         if same && source.words(at + length).0 as u8 == source.separator() { Some(self.number) } else { None }
     }
 
-    /// The number of the prefix of these `length` bytes.
+    /// The number of the prefix that was kept, of `length` bytes.
     #[inline(always)]
-    fn number<S: Keys>(&mut self, words: [u64; 4], length: u32, source: &mut S) -> u32 {
+    fn number<S: Keys>(&mut self, length: u32, source: &mut S) -> u32 {
         let mut same = self.length == length;
         let mut at = 0;
         while at < 4 {
-            same &= words[at] == self.words[at];
+            let word = hide_field(&source.work().words[at]);
+            same &= word == self.words[at];
+            self.words[at] = word;
             at += 1;
         }
+        self.length = length;
         if !same {
-            self.words = words;
-            self.length = length;
-            let number = source.number(&Name::new(words, u64::from(length)));
+            let number = source.kept_number(length);
             // Parsers keep 16 bits of it.
             self.number = if number <= LAST { number } else { OTHER };
         }

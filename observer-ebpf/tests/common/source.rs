@@ -16,7 +16,7 @@ use observer_ebpf::protocols::websocket::{self, WebSocket};
 use observer_ebpf::stream::bytes::{Bytes, Host, Scratch};
 use observer_ebpf::stream::names::{self, Names};
 use observer_ebpf::stream::parser::{Parser, StreamId};
-use observer_ebpf::stream::prefix::{LastPrefix, Text, number_of};
+use observer_ebpf::stream::prefix::{LastPrefix, Text, Work, number_of};
 use observer_ebpf::stream::queue::{Backlog, Queue};
 use observer_ebpf::stream::session::{self, Session};
 use observer_ebpf::stream::subprograms::{Looks, Runs};
@@ -123,6 +123,7 @@ pub(crate) struct Buffers<'a> {
     pub(crate) wall_ns: u64,
     pub(crate) keys: Keys,
     scratch: Scratch,
+    work: Work,
 }
 
 impl<'a> Buffers<'a> {
@@ -141,7 +142,17 @@ impl<'a> Buffers<'a> {
             wall_ns: 0,
             keys: Keys::default(),
             scratch: Scratch::default(),
+            work: Work::default(),
         }
+    }
+}
+
+impl Buffers<'_> {
+    /// The name that was kept of a key.
+    fn kept_name(&self, length: u32) -> Name {
+        let mut name = Name { bytes: [0; 32], length: 0 };
+        self.work.put(length, &mut name);
+        name
     }
 }
 
@@ -248,7 +259,17 @@ impl names::Keys for Buffers<'_> {
         !self.keys.skips.is_empty()
     }
 
-    fn is_skipped(&mut self, name: &Name) -> bool {
+    fn work(&mut self) -> &mut Work {
+        &mut self.work
+    }
+
+    fn kept_number(&mut self, length: u32) -> u32 {
+        let name = self.kept_name(length);
+        self.number(&name)
+    }
+
+    fn is_skipped(&mut self, length: u32) -> bool {
+        let name = self.kept_name(length);
         self.keys.skips.iter().any(|skip| skip.as_bytes() == &name.bytes[..name.length as usize])
     }
 

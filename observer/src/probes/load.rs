@@ -57,6 +57,7 @@ pub(super) fn create(
         .override_global("PID_NAMESPACE", &pid_namespace, true)
         .map_max_entries("BUFFERS", calls.len() as u32)
         .map_max_entries("SERVICE_KEYS", calls.len() as u32)
+        .map_max_entries("NAME_KEYS", calls.len() as u32)
         .map_max_entries("REQUESTS", if requests.is_empty() { 1 } else { REQUESTS })
         .map_max_entries("PREFIXES", settings.max_prefixes)
         .map_max_entries("FREE_PREFIXES", settings.max_prefixes)

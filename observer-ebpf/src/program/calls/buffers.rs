@@ -13,6 +13,7 @@ use aya_ebpf::macros::btf_map;
 use observer_ebpf::layout::Direction;
 use observer_ebpf::layout::losses::Unread;
 use observer_ebpf::stream::bytes::{Scratch, hide_field};
+use observer_ebpf::stream::prefix::Work;
 
 use super::registers::{self, Registers, number};
 use crate::assembly;
@@ -71,6 +72,7 @@ pub struct Buffers {
     /// When it was, once that was asked for; 0 before.
     now_ns: u64,
     scratch: Scratch,
+    work: Work,
 }
 
 impl Buffers {
@@ -214,6 +216,12 @@ impl Buffers {
     #[inline(always)]
     pub fn room(&self) -> u32 {
         self.room
+    }
+
+    /// What is put together of a cache key.
+    #[inline(always)]
+    pub const fn work(&mut self) -> &mut Work {
+        &mut self.work
     }
 
     /// See [`Scratch`].
