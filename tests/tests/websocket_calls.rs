@@ -194,7 +194,7 @@ fn each_violation_counts_once_at_each_end() -> anyhow::Result<()> {
     let _alone = alone();
     let mut bench = Bench::start()?;
     let kinds: [(&str, Frames); 8] = [
-        ("mask", |wire| _ = wire.wrongly_masked(FIN | 1, b"four")),
+        ("mask", |wire| _ = wire.wrongly_masked(Opcode::Text, 4)),
         ("reserved", |wire| _ = wire.raw(FIN | RSV1 | 1, b"four")),
         ("reserved", |wire| _ = wire.raw(FIN | 0x20 | 2, b"four")),
         ("opcode", |wire| _ = wire.raw(FIN | 3, b"four")),

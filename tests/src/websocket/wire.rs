@@ -85,10 +85,10 @@ impl Wire {
         self
     }
 
-    /// A frame of the other end's kind, which breaks the RFC; not counted.
-    pub fn wrongly_masked(&mut self, first: u8, payload: &[u8]) -> &mut Self {
+    /// A message whose frame is masked as the other end's are, which breaks the RFC. It counts as any other.
+    pub fn wrongly_masked(&mut self, opcode: Opcode, size: usize) -> &mut Self {
         self.masked = !self.masked;
-        self.raw(first, payload);
+        self.message(opcode, size);
         self.masked = !self.masked;
         self
     }
