@@ -85,10 +85,11 @@ impl Work {
     /// way of the stack.
     #[inline(always)]
     pub fn put(&self, length: u32, key: &mut Name) {
-        let words = key.bytes.as_mut_ptr().cast::<u64>();
+        const { assert!(core::mem::offset_of!(Name, bytes) == 0) };
+        let words = core::ptr::from_mut(key).cast::<u64>();
         let mut at = 0;
         while at < 4 {
-            // SAFETY: within the name's bytes, which are aligned as its length is.
+            // SAFETY: within the name's bytes, which come first and are aligned as its length is.
             unsafe { words.add(at).write_volatile(hide_field(&self.words[at])) };
             at += 1;
         }
