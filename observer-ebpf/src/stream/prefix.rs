@@ -189,7 +189,7 @@ fn step_over<S: Keys>(text: &Text, valid: u64, source: &mut S) -> bool {
 }
 
 /// The number of the prefix of a key that starts with the first `length` bytes (at most 64) of a text, of which it has
-/// more unless it `is_whole`. [`UNDECIDED`] if there is no separator among them.
+/// more unless it `is_whole`. `UNDECIDED` if there is no separator among them.
 ///
 /// A prefix ends where a separator is; what comes last in a key is one only where all before it was stepped over.
 #[inline(always)]
