@@ -80,6 +80,12 @@ impl Objects {
         self.0.iter().filter(|(one, _)| *one == kind).count()
     }
 
+    /// Those that are not among others.
+    #[must_use]
+    pub fn without(&self, others: &Self) -> Self {
+        Self(self.0.difference(&others.0).copied().collect())
+    }
+
     /// Fails if any of them is still there after a while.
     pub fn expect_gone(&self) -> anyhow::Result<()> {
         expect_none(|now| now.0.intersection(&self.0).copied().collect())
