@@ -121,6 +121,10 @@ fuzz_target!(|input: Input| {
         } else {
             split.by_cuts(server, &bytes, &mut cuts);
         }
+        // What turned out to be nothing known is looked at again in a call of later ones: where those start matters.
+        if whole.protocol() == Protocol::Unknown && whole.connection.pending == 0 {
+            return;
+        }
         assert_eq!(split.desyncs.is_empty(), whole.desyncs.is_empty());
         // A meta command behind a quiet one may put the server's stream out of sync, from its next call on.
         if split.desyncs.is_empty() && split.connection.lost == [0; 2] && whole.connection.lost == [0; 2] {
