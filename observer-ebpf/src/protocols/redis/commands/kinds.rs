@@ -12,6 +12,19 @@ use crate::stream::queue::ALONE;
 const ENTRIES: usize = 128;
 const _: () = assert!(COMMANDS <= ENTRIES);
 
+/// A table of what a `const fn` tells of each command's code; zeroes behind.
+macro_rules! by_command {
+    ($of:ident) => {{
+        let mut table = [0; ENTRIES];
+        let mut at = 0;
+        while at < COMMANDS {
+            table[at] = $of(at as u8);
+            at += 1;
+        }
+        table
+    }};
+}
+
 /// What an argument is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Argument {
@@ -45,19 +58,17 @@ const fn place(index: u32) -> u32 {
 }
 
 /// By [`Command`] and [`place`], two bits each: an [`Argument`].
-static ARGUMENTS: [u16; ENTRIES] = {
-    let mut arguments = [0; ENTRIES];
-    let mut at = 0;
-    while at < COMMANDS {
-        let mut index = 1;
-        while index < PLACES {
-            arguments[at] |= (argument_of(at as u8, index) as u16) << (2 * place(index));
-            index += 1;
-        }
-        at += 1;
+static ARGUMENTS: [u16; ENTRIES] = by_command!(arguments_of);
+
+const fn arguments_of(code: u8) -> u16 {
+    let mut arguments = 0;
+    let mut index = 1;
+    while index < PLACES {
+        arguments |= (argument_of(code, index) as u16) << (2 * place(index));
+        index += 1;
     }
     arguments
-};
+}
 
 const fn argument_of(code: u8, index: u32) -> Argument {
     if is_many(code) || (finds_one(code) && index == 1) {
@@ -73,8 +84,7 @@ const fn argument_of(code: u8, index: u32) -> Argument {
 
 const fn is_value(code: u8, index: u32) -> bool {
     let third = code == Command::Setex as u8 || code == Command::Psetex as u8;
-    let second = code == Command::Set as u8 || code == Command::Setnx as u8 || code == Command::Getset as u8;
-    (third && index == 3) || (second && index == 2) || (sets_many(code) && index.is_multiple_of(2))
+    (third && index == 3) || (sets_one(code) && index == 2) || (sets_many(code) && index.is_multiple_of(2))
 }
 
 const fn is_word(code: u8, index: u32) -> bool {
@@ -83,22 +93,14 @@ const fn is_word(code: u8, index: u32) -> bool {
         || (code == Command::Client as u8 && index <= 2)
         || (code == Command::Replconf as u8 && index == 1)
         || may_block(code)
-        || (index == 2 && second_argument(code) as u8 != Unit::None as u8)
+        || (index == 2 && second_argument(code) != Unit::None as u8)
 }
 
 /// By [`Command`]: a [`Unit`], of the second argument.
-static UNITS: [u8; ENTRIES] = {
-    let mut units = [Unit::None as u8; ENTRIES];
-    let mut at = 0;
-    while at < COMMANDS {
-        units[at] = second_argument(at as u8) as u8;
-        at += 1;
-    }
-    units
-};
+static UNITS: [u8; ENTRIES] = by_command!(second_argument);
 
-const fn second_argument(code: u8) -> Unit {
-    if code == Command::Setex as u8 || code == Command::Expire as u8 {
+const fn second_argument(code: u8) -> u8 {
+    let unit = if code == Command::Setex as u8 || code == Command::Expire as u8 {
         Unit::Seconds
     } else if code == Command::Psetex as u8 || code == Command::Pexpire as u8 {
         Unit::Milliseconds
@@ -108,7 +110,8 @@ const fn second_argument(code: u8) -> Unit {
         Unit::AtMillisecond
     } else {
         Unit::None
-    }
+    };
+    unit as u8
 }
 
 /// What the second argument of a command means: a [`Unit`].
@@ -131,15 +134,7 @@ const SETS_MANY: u8 = 1 << 4;
 const SETS_ONE: u8 = 1 << 5;
 
 /// By [`Command`]: the flags above.
-static FLAGS: [u8; ENTRIES] = {
-    let mut flags = [0; ENTRIES];
-    let mut at = 0;
-    while at < COMMANDS {
-        flags[at] = flags_of(at as u8);
-        at += 1;
-    }
-    flags
-};
+static FLAGS: [u8; ENTRIES] = by_command!(flags_of);
 
 const fn flags_of(code: u8) -> u8 {
     let mut flags = 0;
@@ -149,7 +144,7 @@ const fn flags_of(code: u8) -> u8 {
     if is_many(code) {
         flags |= FINDS_MANY;
     }
-    if code == Command::Client as u8 || code == Command::Replconf as u8 || may_block(code) {
+    if depends_on_words(code) {
         flags |= WAITS;
     }
     let special = code == Command::Exec as u8 || code == Command::Reset as u8 || code == Command::Info as u8;
@@ -159,7 +154,7 @@ const fn flags_of(code: u8) -> u8 {
     if sets_many(code) {
         flags |= SETS_MANY;
     }
-    if code == Command::Set as u8 || code == Command::Setnx as u8 || code == Command::Getset as u8 {
+    if sets_one(code) {
         flags |= SETS_ONE;
     }
     flags
@@ -202,16 +197,13 @@ const fn may_block(code: u8) -> bool {
     code == Command::Xread as u8 || code == Command::Xreadgroup as u8
 }
 
+/// Whether its words tell what becomes of its reply.
+const fn depends_on_words(code: u8) -> bool {
+    code == Command::Client as u8 || code == Command::Replconf as u8 || may_block(code)
+}
+
 /// By [`Command`]: flags of the [`Run`](crate::stream::queue::Run)s of a command.
-static RUN_FLAGS: [u8; ENTRIES] = {
-    let mut flags = [0; ENTRIES];
-    let mut at = 0;
-    while at < COMMANDS {
-        flags[at] = run_flags_of(at as u8);
-        at += 1;
-    }
-    flags
-};
+static RUN_FLAGS: [u8; ENTRIES] = by_command!(run_flags_of);
 
 const fn run_flags_of(code: u8) -> u8 {
     if turns(code) {
@@ -244,6 +236,10 @@ pub(in crate::protocols::redis) const fn is_subscription(code: u8) -> bool {
         || code == Command::Unsubscribe as u8
         || code == Command::Punsubscribe as u8
         || code == Command::Sunsubscribe as u8
+}
+
+const fn sets_one(code: u8) -> bool {
+    code == Command::Set as u8 || code == Command::Setnx as u8 || code == Command::Getset as u8
 }
 
 const fn sets_many(code: u8) -> bool {
@@ -300,23 +296,13 @@ impl Kind {
 
 /// By [`Command`]: of how many words at most a command has nothing of interest but its key and its value; 0 if that is
 /// not so.
-static PLAIN_WORDS: [u8; ENTRIES] = {
-    let mut words = [0; ENTRIES];
-    let mut at = 0;
-    while at < COMMANDS {
-        words[at] = plain_words_of(at as u8);
-        at += 1;
-    }
-    words
-};
+static PLAIN_WORDS: [u8; ENTRIES] = by_command!(plain_words_of);
 
 const fn plain_words_of(code: u8) -> u8 {
     let special = run_flags_of(code) != 0
         || sets_many(code)
-        || second_argument(code) as u8 != Unit::None as u8
-        || code == Command::Client as u8
-        || code == Command::Replconf as u8
-        || may_block(code);
+        || second_argument(code) != Unit::None as u8
+        || depends_on_words(code);
     if special {
         0
     } else if code == Command::Getex as u8 {
