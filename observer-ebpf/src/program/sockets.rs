@@ -48,13 +48,13 @@ pub fn is_stream(sk: Sock) -> bool {
     sk.read::<u16>(OFFSET_SOCK_TYPE.load()) == STREAM
 }
 
-/// The address family of a socket of streams, if it is of a kind that is observed.
+/// Whether a socket of streams is of a kind that is observed.
 #[inline(always)]
-pub fn observed_family(sk: Sock) -> Option<u16> {
+pub fn is_observed(sk: Sock) -> bool {
     let family: u16 = sk.read(OFFSET_SOCK_FAMILY.load());
     let protocol: u16 = sk.read(OFFSET_SOCK_PROTOCOL.load());
     let is_inet = (family == AF_INET || family == AF_INET6) && (protocol == TCP || protocol == MPTCP);
-    if family == AF_UNIX || is_inet { Some(family) } else { None }
+    family == AF_UNIX || is_inet
 }
 
 /// Segments that TCP has sent again on a socket; none where it is not TCP's.

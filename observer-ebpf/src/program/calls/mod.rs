@@ -95,7 +95,7 @@ pub fn moved(sk: Sock, result: i32, flags: i32, seen: Seen) {
 fn first_use(sk: Sock, task: Task) -> Option<&'static mut Socket> {
     // A socket that no process has as a descriptor is the kernel's own: what moves there is not the
     // caller's buffer.
-    if sockets::observed_family(sk).is_none() || sk.file().is_null() {
+    if !sockets::is_observed(sk) || sk.file().is_null() {
         return None;
     }
     sockets::track(sk, Origin::without_state(sk, task), Some(task), Phase::Open)

@@ -54,10 +54,7 @@ extern "C" fn adopt(context: *const c_void) -> i32 {
 
 #[inline(always)]
 fn found(sk: Sock, task: Task) {
-    if !sockets::is_stream(sk) {
-        return;
-    }
-    if sockets::observed_family(sk).is_none() {
+    if !sockets::is_stream(sk) || !sockets::is_observed(sk) {
         return;
     }
     let state: u8 = sk.read(OFFSET_SOCK_STATE.load());
