@@ -57,24 +57,19 @@ impl Names {
         self.prefixes.free_places(now_ns)
     }
 
-    /// Takes note that processes have ended: what was counted for them stays with their name. To be called after
-    /// [`Names::collect`].
+    /// Takes note that processes have ended: what they have counted last is taken over, and stays with their name.
     ///
     /// # Errors
     ///
-    /// If a map cannot be written; what was counted is still there then.
-    pub fn retire(&mut self, ended: &HashSet<Rc<Identity>>) -> io::Result<()> {
+    /// If a map cannot be read or written; what was counted is still there then.
+    pub fn retire(&mut self, ended: &HashSet<Rc<Identity>>, ledger: &mut Ledger) -> io::Result<()> {
         let numbers = self.services.of(ended);
         if numbers.is_empty() {
             return Ok(());
         }
+        self.collect(ledger)?;
         self.prefixes.retire(&numbers, &self.services)?;
         self.services.remove(&numbers)
-    }
-
-    /// Whether anything is counted for one of these processes.
-    pub fn count_for(&self, processes: &HashSet<Rc<Identity>>) -> bool {
-        !self.services.of(processes).is_empty()
     }
 
     /// Forgets what was counted for processes that are gone, where the rows of their name are kept no longer.

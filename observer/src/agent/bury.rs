@@ -18,12 +18,8 @@ impl Agent {
         }
         self.last_bury = Instant::now();
         let names = &mut self.probes.names;
-        if names.count_for(&ended) {
-            // What they have counted last.
-            let outcome = names.collect(&mut self.ledger).and_then(|()| names.retire(&ended));
-            if let Err(error) = outcome {
-                log::warn!("cannot take over what was counted for processes that have ended: {error}");
-            }
+        if let Err(error) = names.retire(&ended, &mut self.ledger) {
+            log::warn!("cannot take over what was counted for processes that have ended: {error}");
         }
         let early = self.ledger.bury(&ended, events::monotonic_now_ns());
         names.forget(self.ledger.lives());

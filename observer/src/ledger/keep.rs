@@ -1,7 +1,7 @@
 //! What the book keeps of connections and processes that are gone, and for how long: see [`super::lives`].
 
 use std::collections::HashSet;
-use std::ptr;
+use std::hash::Hash;
 use std::rc::Rc;
 
 use observer_ebpf::layout::Role;
@@ -44,16 +44,8 @@ impl Ledger {
 
     /// Processes that have ended since the last [`Ledger::bury`], and none of whose connections is in use.
     pub fn ended(&self) -> HashSet<Rc<Identity>> {
-        // Most are one of few, and mostly that of the one before. Where one is takes less to compare than what it is.
-        let (mut seen, mut last) = (HashSet::new(), ptr::null());
-        let used: HashSet<&Rc<Identity>> = self
-            .tracks()
-            .filter_map(|track| track.identity.as_ref())
-            .filter(|identity| {
-                let at = Rc::as_ptr(identity);
-                std::mem::replace(&mut last, at) != at && seen.insert(at)
-            })
-            .collect();
+        let used = self.tracks().filter_map(|track| track.identity.as_ref());
+        let used: HashSet<&Rc<Identity>> = distinct(used, |identity| Rc::as_ptr(identity)).collect();
         let is_crowded = self.living() > OUTSIDE_KEPT;
         self.lives
             .living()
@@ -116,15 +108,13 @@ impl Ledger {
 
     /// The servers of open connections.
     fn servers_in_use(&self) -> HashSet<ServerKey> {
-        // Most have one of few, as with processes.
-        let (mut seen, mut last) = (HashSet::new(), None);
-        let distinct = self.tracks().filter_map(|track| {
-            let (identity, role, server) = (track.identity.as_ref()?, track.known?, track.server.as_ref()?);
-            let at = (Rc::as_ptr(identity), role, Rc::as_ptr(server).cast::<u8>());
-            let is_new = last.replace(at) != Some(at) && seen.insert(at);
-            is_new.then(|| (Group::of(identity, role), Rc::clone(server)))
+        let used = self
+            .tracks()
+            .filter_map(|track| Some((track.identity.as_ref()?, track.known?, track.server.as_ref()?)));
+        let used = distinct(used, |(identity, role, server)| {
+            (Rc::as_ptr(identity), *role, Rc::as_ptr(server).cast::<u8>())
         });
-        distinct.collect()
+        used.map(|(identity, role, server)| (Group::of(identity, role), Rc::clone(server))).collect()
     }
 
     fn tracks(&self) -> impl Iterator<Item = &super::Track> {
@@ -133,6 +123,19 @@ impl Ledger {
             Slot::New | Slot::HandedBack(_) => None,
         })
     }
+}
+
+/// Those at different places. Most connections' are one of few, and mostly that of the one before; and where one is takes
+/// less to compare than what it is.
+fn distinct<T, P: Copy + Eq + Hash>(
+    all: impl Iterator<Item = T>,
+    place: impl Fn(&T) -> P,
+) -> impl Iterator<Item = T> {
+    let (mut seen, mut last) = (HashSet::new(), None);
+    all.filter(move |one| {
+        let at = place(one);
+        last.replace(at) != Some(at) && seen.insert(at)
+    })
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@ pub mod minute;
 pub mod node;
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
 
 use observer_ebpf::layout::connection::Connection;
 use observer_ebpf::layout::{Direction, Role};
@@ -14,7 +13,7 @@ use observer_ebpf::protocols::websocket::layout::{
 };
 
 use self::minute::{Minutes, Rate};
-use super::{Seen, http};
+use super::{ByServer, Seen, http};
 use crate::counts::{add_all, add_tables};
 
 /// How an application closes connections to turn them away, in the order of [`Totals::turned_away`]: as breaking its
@@ -29,7 +28,7 @@ pub struct Totals {
     /// What was sent, and what was received.
     pub streams: [StreamTotals; 2],
     /// What is told by the server's end.
-    pub servers: BTreeMap<Rc<str>, ServerTotals>,
+    pub servers: ByServer<ServerTotals>,
     /// Connections by how they closed: their code, or none.
     pub closes: BTreeMap<Option<u16>, u64>,
     /// Connections that were turned away, by the codes of [`TURNED_AWAY`].
@@ -51,8 +50,18 @@ pub struct ServerTotals {
     pub open: u64,
 }
 
-impl ServerTotals {
-    fn merge(&mut self, other: &Self) {
+impl super::Totals for ServerTotals {
+    fn add(&mut self, seen: &Seen<'_>) {
+        for (total, counters) in self.messages.iter_mut().zip(&seen.connection.websocket().streams) {
+            add_tables(total, &counters.messages);
+        }
+    }
+
+    fn add_open(&mut self, seen: &Seen<'_>) {
+        self.open += u64::from(seen.rate.is_some());
+    }
+
+    fn add_totals(&mut self, other: &Self) {
         let Self { messages, open } = other;
         for (total, more) in self.messages.iter_mut().zip(messages) {
             add_tables(total, more);
@@ -146,12 +155,7 @@ impl super::Totals for Totals {
         for (total, counters) in self.streams.iter_mut().zip(streams) {
             total.add(counters);
         }
-        if let Some(server) = seen.server {
-            let messages = &mut self.servers.entry(Rc::clone(server)).or_default().messages;
-            for (total, counters) in messages.iter_mut().zip(streams) {
-                add_tables(total, &counters.messages);
-            }
-        }
+        self.servers.add(seen);
         // It is the server's own code that tells, not what a client says as it leaves.
         let server = match seen.role {
             Role::Client => Direction::Received,
@@ -164,14 +168,12 @@ impl super::Totals for Totals {
     fn add_open(&mut self, seen: &Seen<'_>) {
         if let Some(rate) = seen.rate {
             self.users[rate as usize] += 1;
-            if let Some(server) = seen.server {
-                self.servers.entry(Rc::clone(server)).or_default().open += 1;
-            }
         }
+        self.servers.add_open(seen);
     }
 
     fn take_server(&mut self, server: &str) -> Self {
-        Self { servers: self.servers.remove_entry(server).into_iter().collect(), ..Self::default() }
+        Self { servers: self.servers.take_server(server), ..Self::default() }
     }
 
     fn add_totals(&mut self, other: &Self) {
@@ -180,9 +182,7 @@ impl super::Totals for Totals {
         for (total, more) in self.streams.iter_mut().zip(streams) {
             total.merge(more);
         }
-        for (server, more) in servers {
-            self.servers.entry(Rc::clone(server)).or_default().merge(more);
-        }
+        self.servers.add_totals(servers);
         for (&code, &count) in closes {
             *self.closes.entry(code).or_default() += count;
         }
