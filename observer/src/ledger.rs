@@ -239,10 +239,11 @@ impl Ledger {
         self.processes.identify(owner, comm)
     }
 
-    /// What a connection speaks. For one first seen in the middle it may be the protocol of its port, until its bytes show it.
+    /// What a connection speaks. For one first seen in the middle it may be the protocol of its port, until its bytes show it;
+    /// those of TLS show nothing else.
     fn protocol(&self, connection: &Connection) -> Protocol {
         let protocol = Protocol::from_u8(connection.protocol);
-        if protocol == Protocol::Unknown && connection.flags & FLAG_ADOPTED != 0 {
+        if matches!(protocol, Protocol::Unknown | Protocol::Tls) && connection.flags & FLAG_ADOPTED != 0 {
             return self.hints.protocol(address::server_port(connection)).unwrap_or(protocol);
         }
         protocol

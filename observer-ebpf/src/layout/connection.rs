@@ -93,8 +93,8 @@ pub struct Connection {
     /// 1 while the protocol is not settled: too few bytes so far, or HTTP whose first response may yet
     /// upgrade it.
     pub pending: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// 1 once what is spoken is known to be encrypted. The protocol is then that inside, as far as it is known.
+    pub encrypted: u8,
     /// Network namespace (`ns_common.inum`).
     pub netns: u32,
     /// The pass of the refresh program that last saw the socket.

@@ -147,6 +147,7 @@ pub fn continue_in_another(
     next.remote_port = before.remote_port;
     next.lost = before.lost;
     next.pending = before.pending;
+    next.encrypted = before.encrypted;
     next.netns = before.netns;
     next.pass = before.pass;
     next.seen_ns = before.seen_ns;

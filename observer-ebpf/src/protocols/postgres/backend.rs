@@ -34,7 +34,8 @@ impl Postgres {
         if self.encryption != 0 && before == 0 {
             self.encryption = 0;
             if kind == b'S' || kind == b'G' {
-                self.encrypted = 1;
+                // TLS, or GSSAPI encryption, from here on.
+                connection.encrypted = 1;
                 source.go_to(source.end());
                 return Ok(());
             }

@@ -108,7 +108,7 @@ pub fn fill(families: &mut Families, view: &View) {
     for (group, totals) in &view.groups {
         fill_group(families, group.labels(), &totals.books.websocket);
     }
-    for ((group, protocol), &open) in &view.open {
+    for ((group, protocol, _), &open) in &view.open {
         if *protocol == Protocol::WebSocket {
             families.of(&CONNECTIONS).push(group.labels(), Value::Gauge(open as f64));
         }
