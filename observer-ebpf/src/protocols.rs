@@ -38,12 +38,11 @@ protocols! { ($)
         Memcached = 6, "memcached", memcached::Memcached;
         /// RESP.
         Redis = 4, "redis", redis::Redis, port 6379;
-    }
-    // They are recognised, and counted as connections and bytes.
-    recognised {
-        /// TLS records.
+        /// TLS records: of what is inside, at most the protocol is known.
         Tls = 5, "tls", tls::Tls;
     }
+    // They are recognised, and counted as connections and bytes.
+    recognised {}
     // Not told yet, or not one of the others.
     none Unknown = 0, "unknown";
 }

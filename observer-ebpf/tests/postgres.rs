@@ -70,7 +70,9 @@ fn recordings_count_what_was_asked_for() {
             assert_eq!(outcome.counters.acquire_ns > 0, matches!(state, Idle), "{name}");
         }
     }
-    assert_eq!(whole(&recorded("ssl-yes"), Role::Client).protocol, Protocol::Tls);
+    let encrypted = whole(&recorded("ssl-yes"), Role::Client);
+    assert_eq!((encrypted.protocol, encrypted.encrypted), (Protocol::Postgres, true));
+    assert_eq!(State::from_u8(encrypted.counters.state), None);
 }
 
 #[test]
@@ -212,9 +214,9 @@ fn openings() -> Vec<(Vec<Call>, Protocol, State)> {
             State::Waiting,
         ),
         (script(&[(false, &ssl), (true, b"N"), (false, &cancel)]), postgres, State::None),
-        (script(&[(false, &ssl), (true, b"S")]), Protocol::Tls, State::Waiting),
-        (script(&[(false, &gss), (true, b"G")]), Protocol::Tls, State::Waiting),
-        (script(&[(false, &gss), (true, b"N"), (false, &ssl), (true, b"S")]), Protocol::Tls, State::Waiting),
+        (script(&[(false, &ssl), (true, b"S")]), postgres, State::None),
+        (script(&[(false, &gss), (true, b"G")]), postgres, State::None),
+        (script(&[(false, &gss), (true, b"N"), (false, &ssl), (true, b"S")]), postgres, State::None),
         // An old server, or one that is full, answers with an error.
         (script(&[(false, &ssl), (true, &server::error("53300"))]), postgres, State::Waiting),
         (script(&[(false, &ssl), (true, b"Ecould not fork\n\0")]), postgres, State::Waiting),
@@ -250,8 +252,9 @@ fn an_encrypted_session_is_not_looked_at() {
     script.client(&client(frontend::ssl_request)).server(b"S");
     script.client(b"\x16\x03\x01\x02\0\x01\0\x01").server(&server::ready(b'T')).client(b"Q\0\0\0\x05\0");
     let outcome = whole(&script.calls, Role::Client);
-    assert_eq!(outcome.protocol, Protocol::Tls);
+    assert_eq!((outcome.protocol, outcome.encrypted), (Protocol::Postgres, true));
     assert_eq!((outcome.pending, outcome.lost, outcome.counters.asked), (0, [0; 2], 0));
+    assert_eq!((outcome.counters.acquire_ns, outcome.counters.state), (0, State::None as u8));
 }
 
 #[test]

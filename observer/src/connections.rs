@@ -27,8 +27,8 @@ pub struct Totals {
     pub opened: [u64; Protocol::COUNT],
     /// Connections closed, by protocol.
     pub closed: [u64; Protocol::COUNT],
-    /// Bytes, by protocol and direction.
-    pub bytes: [[u64; 2]; Protocol::COUNT],
+    /// Bytes in the clear, and those that are encrypted, by protocol and direction.
+    pub bytes: [[[u64; 2]; Protocol::COUNT]; 2],
     /// Connects that failed, by the reasons of [`FAILURES`].
     pub failures: [u64; FAILURES.len()],
     /// Latencies.
@@ -60,7 +60,9 @@ impl Totals {
         let Self { opened, closed, bytes, failures, connects, retransmits } = other;
         add_all(&mut self.opened, opened);
         add_all(&mut self.closed, closed);
-        add_tables(&mut self.bytes, bytes);
+        for (sums, more) in self.bytes.iter_mut().zip(bytes) {
+            add_tables(sums, more);
+        }
         add_all(&mut self.failures, failures);
         add_all(&mut self.connects.counts, &connects.counts);
         self.connects.sum += connects.sum;
@@ -69,7 +71,7 @@ impl Totals {
 
     /// Whether anything has moved on connections that spoke a protocol.
     pub fn spoke(&self, protocol: Protocol) -> bool {
-        self.bytes[protocol as usize] != [0; 2]
+        self.bytes.iter().any(|bytes| bytes[protocol as usize] != [0; 2])
     }
 }
 
@@ -77,6 +79,11 @@ impl Totals {
 /// where that is more, as with `splice` and zero-copy receive.
 pub fn bytes(connection: &Connection) -> [u64; 2] {
     [0, 1].map(|at| connection.bytes[at].max(connection.tcp_bytes[at]))
+}
+
+/// Whether a connection is encrypted, as far as known.
+pub fn is_encrypted(connection: &Connection) -> bool {
+    connection.is_encrypted() || connection.protocol == Protocol::Tls as u8
 }
 
 /// The place in [`FAILURES`] of an errno.

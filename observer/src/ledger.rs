@@ -218,10 +218,11 @@ impl Ledger {
     }
 
     /// What a connection speaks. For one first seen in the middle, or whose start could not be read, it may be the protocol
-    /// of its port, until its bytes show it.
+    /// of its port, until its bytes show it; those of TLS show nothing else.
     fn protocol(&self, connection: &Connection) -> Protocol {
         let protocol = Protocol::from_u8(connection.protocol);
-        if protocol == Protocol::Unknown && connection.flags & (FLAG_ADOPTED | FLAG_UNREAD_START) != 0 {
+        let is_untold = matches!(protocol, Protocol::Unknown | Protocol::Tls);
+        if is_untold && connection.flags & (FLAG_ADOPTED | FLAG_UNREAD_START) != 0 {
             return self.hints.protocol(address::server_port(connection)).unwrap_or(protocol);
         }
         protocol

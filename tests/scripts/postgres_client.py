@@ -48,7 +48,8 @@ async def open_one():
 
 def conninfo():
     return psycopg.conninfo.make_conninfo(
-        **address(), dbname="postgres", password=target["password"], sslmode=target["encryption"])
+        **address(), dbname="postgres", password=target["password"], sslmode=target["encryption"],
+        **target.get("more", {}))
 
 
 async def execute(session, statement):

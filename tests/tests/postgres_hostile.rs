@@ -137,8 +137,8 @@ fn requests_for_encryption_that_are_refused() -> anyhow::Result<()> {
         ends.ask(&[0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xFC, 0x03, 0x03])?;
         expect(&agent, &ends, NONE)?;
         let name = own_name()?;
-        agent.wait_until("both ends are of TLS", |metrics| {
-            let labels = [("process", name.as_str()), ("protocol", "tls")];
+        agent.wait_until("both ends are encrypted", |metrics| {
+            let labels = [("process", name.as_str()), ("protocol", "postgres"), ("tls", "true")];
             metrics.sum("observer_connections", &labels) == 2.0
         })?;
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::ensure;
 use observer_tests::agent::Agent;
 use observer_tests::postgres::clients::{Clients, Library, State, expect_codes, python, sessions};
-use observer_tests::postgres::server::{Options, Server};
+use observer_tests::postgres::server::Server;
 use observer_tests::postgres::shown::{Sessions, View, nothing_lost, queries};
 use observer_tests::puppet::Puppet;
 use observer_tests::websocket::{alone, unique_name};
@@ -74,38 +74,6 @@ fn a_server_without_tls_goes_on_in_the_clear() -> anyhow::Result<()> {
         }
         let view = View::client(&name, &server.tcp().label());
         view.expect(&agent, &4.0, View::acquired)?;
-        client.run("logout()")?;
-        server.reach(Sessions::default())?;
-    }
-    nothing_lost(&agent)
-}
-
-#[test]
-fn what_is_encrypted_is_tls_and_no_session() -> anyhow::Result<()> {
-    let server = Server::start_with(&Options { tls: true, ..Options::default() })?;
-    let agent = Agent::shared()?;
-    for library in ["asyncpg", "psycopg"] {
-        let name = unique_name("tls");
-        let mut client = python(&name, library, &server.tcp(), "postgres", "require")?;
-        client.run("login(4)")?;
-        client.run("put(0, 4, 'in transaction')")?;
-        let encrypted = server.ask("SELECT count(*) FROM pg_stat_ssl WHERE ssl")?;
-        ensure!(encrypted == "4", "{encrypted} encrypted sessions");
-        for (process, role) in [(name.as_str(), "client"), (SERVER, "server")] {
-            let labels = [("process", process), ("role", role)];
-            let what = format!("four connections of TLS as {role}");
-            agent.wait_until(&what, |metrics| {
-                let of = |protocol| {
-                    metrics.sum("observer_connections", &[labels[0], labels[1], ("protocol", protocol)])
-                };
-                // The server's others are those that ask.
-                of("tls") == 4.0 && (role == "server" || of("postgres") == 0.0)
-            })?;
-        }
-        for view in [View::client(&name, &server.tcp().label()), View::server(SERVER, &server.tcp().label())]
-        {
-            view.expect(&agent, &Sessions::default(), View::sessions)?;
-        }
         client.run("logout()")?;
         server.reach(Sessions::default())?;
     }

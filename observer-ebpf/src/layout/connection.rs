@@ -53,6 +53,10 @@ pub const FLAG_CONTINUED: u8 = 1 << 2;
 pub const FLAG_PAIR: u8 = 1 << 3;
 /// The connection's first bytes could not be read: what is spoken was to be found in its middle.
 pub const FLAG_UNREAD_START: u8 = 1 << 4;
+/// What is spoken is known to be encrypted. The protocol is then that inside, as far as it is known.
+pub const FLAG_ENCRYPTED: u8 = 1 << 5;
+/// Those that a slot which continues another one takes over.
+pub const FLAGS_KEPT: u8 = FLAG_ADOPTED | FLAG_PAIR | FLAG_UNREAD_START | FLAG_ENCRYPTED;
 
 /// A process, in a way that outlives its number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -141,6 +145,12 @@ const _: () = assert!(size_of::<Connection>() == 176 + size_of::<Details>());
 const _: () = assert!(align_of::<Connection>() == 8);
 
 impl Connection {
+    /// Whether what is spoken is known to be encrypted.
+    #[inline(always)]
+    pub const fn is_encrypted(&self) -> bool {
+        self.flags & FLAG_ENCRYPTED != 0
+    }
+
     /// The inode of a UNIX socket, and its peer's; 0 where unknown, as that of a peer that is not accepted yet. They lie
     /// where other sockets have an address.
     pub fn inodes(&self) -> [u64; 2] {

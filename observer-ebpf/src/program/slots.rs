@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::generated::{bpf_map_update_elem, bpf_ringbuf_query};
 use observer_ebpf::layout::connection::{
-    Connection, FLAG_ADOPTED, FLAG_CONTINUATION, FLAG_CONTINUED, FLAG_PAIR, FLAG_UNREAD_START, Owner, Phase,
+    Connection, FLAG_CONTINUATION, FLAG_CONTINUED, FLAGS_KEPT, Owner, Phase,
 };
 use observer_ebpf::layout::socket::{Socket, UNTRACKED};
 
@@ -141,7 +141,7 @@ pub fn continue_in_another(
     let (index, next) = take()?;
     next.role = before.role;
     next.protocol = before.protocol;
-    next.flags = (before.flags & (FLAG_ADOPTED | FLAG_PAIR | FLAG_UNREAD_START)) | FLAG_CONTINUATION;
+    next.flags = (before.flags & FLAGS_KEPT) | FLAG_CONTINUATION;
     next.family = before.family;
     next.local_port = before.local_port;
     next.remote_port = before.remote_port;

@@ -10,6 +10,7 @@ use observer_ebpf::protocols::http::{self, Http};
 use observer_ebpf::protocols::memcached::{self, Memcached};
 use observer_ebpf::protocols::postgres::{self, Postgres};
 use observer_ebpf::protocols::redis::{self, Redis};
+use observer_ebpf::protocols::tls::{self, Tls};
 use observer_ebpf::protocols::websocket::frames::{self, Frames};
 use observer_ebpf::protocols::websocket::{self, WebSocket};
 use observer_ebpf::stream::parser::{Parser, StreamId};
@@ -165,6 +166,12 @@ subprograms! {
     redis_value = Value;
 }
 
+subprograms! {
+    Tls, tls:
+    tls_call = Call;
+    tls_step = Step;
+}
+
 /// Of protocols that are told by their first bytes alone, no call is looked through.
 macro_rules! no_looks {
     ($($parser:ty)*) => {
@@ -179,7 +186,7 @@ macro_rules! no_looks {
     };
 }
 
-no_looks! { Http WebSocket }
+no_looks! { Http WebSocket Tls }
 looks! { Memcached: memcached_client_is_whole, memcached_server_is_whole }
 looks! { Postgres: postgres_client_is_whole, postgres_server_is_whole }
 looks! { Redis: redis_client_is_whole, redis_server_is_whole }

@@ -11,6 +11,7 @@ use observer_ebpf::protocols::http::{self, Http};
 use observer_ebpf::protocols::memcached::{self, Memcached};
 use observer_ebpf::protocols::postgres::{self, Postgres};
 use observer_ebpf::protocols::redis::{self, Redis};
+use observer_ebpf::protocols::tls::{self, Tls};
 use observer_ebpf::protocols::websocket::frames::{self, Frames};
 use observer_ebpf::protocols::websocket::{self, WebSocket};
 use observer_ebpf::stream::bytes::{Bytes, Host, Scratch};
@@ -319,6 +320,7 @@ runs! {
     Postgres: postgres;
     Memcached: memcached;
     Redis: redis;
+    Tls: tls;
 }
 
 impl<P: Parser> Looks<P> for Buffers<'_> {

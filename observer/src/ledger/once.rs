@@ -5,6 +5,7 @@ use observer_ebpf::layout::connection::{Connection, FLAG_ADOPTED, FLAG_CONTINUAT
 use observer_ebpf::layout::{Direction, Protocol, Role};
 
 use super::{GroupTotals, Ledger, Slot, Track};
+use crate::connections;
 use crate::labels::Group;
 
 /// How long a connection's protocol may stay open before it counts as what it is then: without bytes, and
@@ -65,7 +66,8 @@ impl Transition {
         }
         for direction in Direction::ALL {
             let moved = self.moved[direction as usize];
-            totals.connections.bytes[by_protocol][direction as usize] += moved;
+            let encrypted = usize::from(connections::is_encrypted(connection));
+            totals.connections.bytes[encrypted][by_protocol][direction as usize] += moved;
             track.absorbed[direction as usize] += moved;
         }
         if self.closes && !has_failed {

@@ -8,6 +8,7 @@ use observer_ebpf::layout::connection::{Connection, FLAG_CONTINUED, Phase};
 use observer_ebpf::layout::{Protocol, Role};
 
 use super::{GroupTotals, Ledger, Slot, Track};
+use crate::connections;
 use crate::labels::{Group, Member, ServerKey};
 use crate::process::Identity;
 use crate::protocols::Seen;
@@ -26,8 +27,8 @@ pub struct View {
     pub message_sizes: BTreeMap<Member, [MessageSizes; 2]>,
     /// What Redis servers said of themselves, where any connection to them was told.
     pub redis_info: BTreeMap<ServerKey, Info>,
-    /// Open connections by protocol.
-    pub open: BTreeMap<(Group, Protocol), u64>,
+    /// Open connections by protocol, and by whether they are encrypted.
+    pub open: BTreeMap<(Group, Protocol, bool), u64>,
     /// Open connections out of sync with their parser, by protocol.
     pub lost: [u64; Protocol::COUNT],
 }
@@ -82,7 +83,8 @@ struct Share<'a> {
     totals: GroupTotals,
     /// Sizes of its messages, if it has a WebSocket.
     message_sizes: Option<[MessageSizes; 2]>,
-    open: [u64; Protocol::COUNT],
+    /// In the clear, and encrypted.
+    open: [[u64; Protocol::COUNT]; 2],
     lost: [u64; Protocol::COUNT],
 }
 
@@ -115,7 +117,7 @@ impl Ledger {
             }
         }
         if is_open {
-            share.open[protocol as usize] += 1;
+            share.open[usize::from(connections::is_encrypted(connection))][protocol as usize] += 1;
             share.lost[protocol as usize] += u64::from(connection.lost != [0; 2]);
         }
     }
@@ -136,11 +138,13 @@ impl View {
     fn add(&mut self, role: Role, share: &Share<'_>) {
         let group = share.identity.map_or_else(|| Group::nobody(role), |identity| Group::of(identity, role));
         for protocol in Protocol::ALL {
-            let (open, lost) = (share.open[protocol as usize], share.lost[protocol as usize]);
-            if open > 0 {
-                *self.open.entry((group.clone(), protocol)).or_default() += open;
+            for (encrypted, open) in [false, true].into_iter().zip(&share.open) {
+                let open = open[protocol as usize];
+                if open > 0 {
+                    *self.open.entry((group.clone(), protocol, encrypted)).or_default() += open;
+                }
             }
-            self.lost[protocol as usize] += lost;
+            self.lost[protocol as usize] += share.lost[protocol as usize];
         }
         let Some(identity) = share.identity else { return };
         self.groups.entry(group).or_default().merge(&share.totals);

@@ -12,7 +12,7 @@ families! {
     FAMILIES:
     OPEN = gauge(
         "observer_connections",
-        &["process", "container", "role", "protocol"],
+        &["process", "container", "role", "protocol", "tls"],
         "Connections open now, those opened before the agent started included.",
     );
     OPENED = counter(
@@ -38,7 +38,7 @@ families! {
     );
     BYTES = counter(
         "observer_bytes_total",
-        &["process", "container", "role", "protocol", "direction"],
+        &["process", "container", "role", "protocol", "tls", "direction"],
         "Payload bytes through socket calls.",
     );
     RETRANSMITS = counter(
@@ -50,14 +50,18 @@ families! {
 
 /// Adds the rows of a view.
 pub fn fill(families: &mut Families, view: &View) {
-    for ((group, protocol), &count) in &view.open {
+    for ((group, protocol, encrypted), &count) in &view.open {
         let [process, container, role] = group.labels();
-        let row = [process, container, role, protocol.label()];
+        let row = [process, container, role, protocol.label(), tls(*encrypted)];
         families.of(&OPEN).push(row, Value::Gauge(count as f64));
     }
     for (group, totals) in &view.groups {
         fill_group(families, group.labels(), &totals.connections);
     }
+}
+
+const fn tls(encrypted: bool) -> &'static str {
+    if encrypted { "true" } else { "false" }
 }
 
 fn fill_group(families: &mut Families, group: [&str; 3], totals: &Totals) {
@@ -66,9 +70,12 @@ fn fill_group(families: &mut Families, group: [&str; 3], totals: &Totals) {
         let row = [process, container, role, protocol.label()];
         families.of(&OPENED).count(row, totals.opened[protocol as usize]);
         families.of(&CLOSED).count(row, totals.closed[protocol as usize]);
-        for direction in Direction::ALL {
-            let row = [process, container, role, protocol.label(), labels::direction(direction)];
-            families.of(&BYTES).count(row, totals.bytes[protocol as usize][direction as usize]);
+        for (encrypted, bytes) in [false, true].into_iter().zip(&totals.bytes) {
+            for direction in Direction::ALL {
+                let direction_label = labels::direction(direction);
+                let row = [process, container, role, protocol.label(), tls(encrypted), direction_label];
+                families.of(&BYTES).count(row, bytes[protocol as usize][direction as usize]);
+            }
         }
     }
     for (reason, &count) in FAILURES.into_iter().zip(&totals.failures) {

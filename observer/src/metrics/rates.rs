@@ -93,9 +93,9 @@ mod tests {
         };
         let mut view = View::default();
         let mut http = GroupTotals::default();
-        http.connections.bytes[Protocol::Http as usize] = [1, 1];
+        http.connections.bytes[0][Protocol::Http as usize] = [1, 1];
         let mut chat = GroupTotals::default();
-        chat.connections.bytes[Protocol::WebSocket as usize] = [1, 1];
+        chat.connections.bytes[0][Protocol::WebSocket as usize] = [1, 1];
         let websocket = &mut chat.books.websocket;
         (websocket.high_rate, websocket.turned_away) = (2, [3, 0]);
         websocket.minutes[1].add(7);

@@ -207,7 +207,7 @@ impl Drop for Server {
 }
 
 /// A certificate that nobody has signed, and its key.
-fn make_certificate(path: &Path) -> anyhow::Result<[String; 2]> {
+pub fn make_certificate(path: &Path) -> anyhow::Result<[String; 2]> {
     let files = ["certificate", "key"].map(|name| path.join(name));
     let mut openssl = Command::new("openssl");
     openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]);

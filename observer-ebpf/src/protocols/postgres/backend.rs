@@ -5,7 +5,7 @@ use super::messages::is_sound;
 use super::text::{self, Text};
 use super::{EXECUTED, Postgres, UNTOLD};
 use crate::layout::buckets::{add, bucket};
-use crate::layout::connection::Connection;
+use crate::layout::connection::{Connection, FLAG_ENCRYPTED};
 use crate::layout::losses::Desync;
 use crate::stream::bytes::{Host, hide_field, write_in_order};
 use crate::stream::carry::Carry;
@@ -34,7 +34,8 @@ impl Postgres {
         if self.encryption != 0 && before == 0 {
             self.encryption = 0;
             if kind == b'S' || kind == b'G' {
-                self.encrypted = 1;
+                // TLS, or GSSAPI encryption, from here on.
+                connection.flags |= FLAG_ENCRYPTED;
                 source.go_to(source.end());
                 return Ok(());
             }

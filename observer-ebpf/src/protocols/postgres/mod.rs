@@ -113,13 +113,11 @@ pub struct Postgres {
     encryption: u8,
     /// 1 once the server was ready.
     ready: u8,
-    /// 1 once the server has agreed to TLS, or to GSSAPI encryption.
-    encrypted: u8,
     /// What the request being answered did, by its first command's tag: a [`QueryKind`], or [`UNTOLD`].
     tag: u8,
     /// 1 once the session was refused: an error came before the server was ready.
     refused: u8,
-    reserved: u8,
+    reserved: [u8; 2],
 }
 
 /// Set in [`Postgres::kinds`] once a request asks for more than to prepare: only that is a query.
@@ -140,10 +138,9 @@ impl Postgres {
         copied: 0,
         encryption: 0,
         ready: 0,
-        encrypted: 0,
         tag: UNTOLD,
         refused: 0,
-        reserved: 0,
+        reserved: [0; 2],
     };
 
     #[inline(always)]
@@ -154,7 +151,6 @@ impl Postgres {
         self.copied = 0;
         self.encryption = 0;
         self.ready = 0;
-        self.encrypted = 0;
         self.tag = UNTOLD;
         self.refused = 0;
     }
@@ -193,8 +189,9 @@ impl Postgres {
             self.lose(side, connection);
             return Outcome::lost(Desync::from_code(code).unwrap_or(Desync::Bound));
         }
-        if self.encrypted != 0 {
-            return Outcome::became(Protocol::Tls);
+        if connection.is_encrypted() {
+            connection.details.postgres_mut().state = State::None as u8;
+            return Outcome::became(Protocol::Postgres);
         }
         if was_lost { Outcome::RESYNCED } else { Outcome::SAME }
     }

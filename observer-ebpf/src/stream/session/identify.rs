@@ -66,6 +66,12 @@ impl Session {
     #[inline(always)]
     pub(super) fn become_other(&mut self, protocol: Protocol, opening: Opening, connection: &mut Connection) {
         self.enter(protocol, connection);
+        if connection.is_encrypted() {
+            // No more than the protocol is known of what is inside.
+            self.parsed_as = Protocol::Unknown as u8;
+            self.stage = Stage::Opaque as u8;
+            return;
+        }
         let role = Role::from_u8(self.role);
         dispatch!(
             protocol,

@@ -175,7 +175,7 @@ impl Model {
             self.phase = Phase::Startup;
             match kind {
                 b'S' | b'G' => {
-                    self.protocol = Protocol::Tls;
+                    self.counters.state = State::None as u8;
                     self.phase = Phase::Over;
                     return false;
                 }

@@ -14,6 +14,7 @@ pub(crate) struct Outcome {
     pub(crate) protocol: Protocol,
     pub(crate) lost: [u8; 2],
     pub(crate) pending: u8,
+    pub(crate) encrypted: bool,
     pub(crate) counters: Counters,
 }
 
@@ -22,6 +23,7 @@ pub(crate) fn outcome(observed: &Observed) -> Outcome {
         protocol: observed.protocol(),
         lost: observed.connection.lost,
         pending: observed.connection.pending,
+        encrypted: observed.connection.is_encrypted(),
         counters: *observed.connection.details.postgres(),
     }
 }

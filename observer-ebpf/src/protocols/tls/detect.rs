@@ -1,12 +1,9 @@
-//! TLS records (RFC 8446, section 5.1), which are recognised and not parsed.
+//! How TLS is told: by a `ClientHello`, or by a record in the middle of a connection.
 
+use super::Tls;
 use crate::layout::Side;
 use crate::stream::parser::{Adopts, Recognise};
 use crate::stream::start::{Match, Pattern, Start};
-
-/// TLS of any version.
-#[derive(Clone, Copy, Debug)]
-pub enum Tls {}
 
 /// A handshake record of any version, with a `ClientHello` (RFC 8446, sections 4 and 5.1).
 const CLIENT_HELLO: Pattern = Pattern::masked(&[0x16, 0x03, 0, 0, 0, 0x01], &[0xFF, 0xFF, 0xF8, 0, 0, 0xFF]);
