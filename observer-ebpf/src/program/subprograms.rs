@@ -135,6 +135,9 @@ subprograms! {
 subprograms! {
     WebSocket, websocket:
     websocket_seek = Seek;
+    websocket_request = Request;
+    websocket_lose = Lose;
+    websocket_rest = Rest;
 }
 
 subprograms! {
@@ -147,7 +150,9 @@ subprograms! {
 
 subprograms! {
     Memcached, memcached:
-    memcached_call = Call;
+    memcached_client_call = ClientCall;
+    memcached_server_call = ServerCall;
+    memcached_first_reply = FirstReply;
     memcached_command = Command;
     memcached_reply = Reply;
 }

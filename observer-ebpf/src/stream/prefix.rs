@@ -76,11 +76,27 @@ pub struct Work {
     close: u64,
     /// What is left of the text: all ones from some byte on.
     left: u64,
+    /// How many bytes of the key the text holds, and 1 if it is all of it.
+    length: u32,
+    is_whole: u32,
     /// A name, zeroes behind.
     words: [u64; 4],
 }
 
 impl Work {
+    /// A bit for each byte of the key that the text holds.
+    #[inline(always)]
+    fn valid(&self) -> u64 {
+        let length = hide_field(&self.length);
+        if length < 64 { (1 << length) - 1 } else { u64::MAX }
+    }
+
+    /// Whether the text holds the whole key.
+    #[inline(always)]
+    fn is_whole(&self) -> bool {
+        hide_field(&self.is_whole) != 0
+    }
+
     /// Puts the name of `length` bytes that was kept into a key of a map, a word at a time: as one value it would go by
     /// way of the stack.
     #[inline(always)]
@@ -150,7 +166,7 @@ fn keep_name<S: Keys>(text: &Text, start: u32, length: u32, source: &mut S) -> b
 /// Steps over leading segments: those that are empty, digits only, or in braces (with what separators are in there), and
 /// those that the settings name. Tells whether anything is left.
 #[inline(always)]
-fn step_over<S: Keys>(text: &Text, valid: u64, source: &mut S) -> bool {
+fn step_over<S: Keys>(text: &Text, source: &mut S) -> bool {
     let digits = text.bits(digits_of);
     source.work().digits = digits;
     let open = text.bits_of(b'{');
@@ -162,7 +178,7 @@ fn step_over<S: Keys>(text: &Text, valid: u64, source: &mut S) -> bool {
         let work = source.work();
         let separators = hide_field(&work.separators);
         let left = hide_field(&work.left);
-        let first_named = lowest(!(hide_field(&work.digits) | separators) & valid & left);
+        let first_named = lowest(!(hide_field(&work.digits) | separators) & work.valid() & left);
         if first_named == 0 {
             return false;
         }
@@ -202,20 +218,20 @@ pub fn number_of<S: Keys>(
 ) -> u32 {
     last.head_length = 0;
     let separator = source.separator();
-    let valid = if length < 64 { (1 << length) - 1 } else { u64::MAX };
-    let separators = text.bits_of(separator) & valid;
-    if separators == 0 {
-        return if is_whole { NONE } else { UNDECIDED };
-    }
     let work = source.work();
+    work.length = length;
+    work.is_whole = u32::from(is_whole);
+    let separators = text.bits_of(separator) & work.valid();
+    if separators == 0 {
+        return if work.is_whole() { NONE } else { UNDECIDED };
+    }
     work.separators = separators;
     work.left = u64::MAX;
     let first = text.words[0] as u8;
     let is_odd = first == separator || first == b'{' || first.is_ascii_digit();
-    if (is_odd || source.has_skips()) && !step_over(text, valid, source) {
+    if (is_odd || source.has_skips()) && !step_over(text, source) {
         return OTHER;
     }
-    let segments = source.segments();
     let left = hide_field(&source.work().left);
     let mut rest = hide_field(&source.work().separators) & left;
     let mut end = lowest(rest);
@@ -223,23 +239,24 @@ pub fn number_of<S: Keys>(
     let mut more = 1;
     while more < SEGMENTS_MAX {
         rest &= rest.wrapping_sub(1);
-        let goes_on = rest != 0 && more < segments;
+        let goes_on = rest != 0 && more < source.segments();
         end = if goes_on { lowest(rest) } else { end };
         ends += u32::from(goes_on);
         more += 1;
     }
-    if lowest(left) & valid == 0 || (end == 0 && !is_whole) {
+    let work = source.work();
+    if lowest(left) & work.valid() == 0 || (end == 0 && !work.is_whole()) {
         return OTHER;
     }
     let start = place(lowest(left));
-    let stop = if end == 0 { length } else { place(end) };
+    let stop = if end == 0 { hide_field(&work.length) } else { place(end) };
     let size = stop.wrapping_sub(start);
     if !keep_name(text, start, size, source) {
         return OTHER;
     }
     // Another key that starts so has the same prefix, unless there are fewer segments than might be, or a brace that it may
     // close.
-    if ends == segments && stop <= 16 && source.work().words[0] as u8 != b'{' {
+    if ends == source.segments() && stop <= 16 && source.work().words[0] as u8 != b'{' {
         (last.head[0], last.head[1]) = low_of_two(text.words[0], text.words[1], stop);
         last.head_length = stop;
     }

@@ -73,8 +73,12 @@ const _: () = assert!(align_of::<Memcached>() == 8 && size_of::<Memcached>().is_
 /// Functions that the verifier checks each on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subprogram {
-    /// Takes in a call: [`Outcome::code`].
-    Call,
+    /// Takes in a call of the client's: [`Outcome::code`].
+    ClientCall,
+    /// Takes in a call of the server's.
+    ServerCall,
+    /// Tells by the server's first call what is spoken: [`Outcome::code`].
+    FirstReply,
     /// Takes what is in reach of a call of the client's: [`Desync::code`] of what went wrong.
     Command,
     /// The same of the server's.
@@ -128,7 +132,7 @@ impl Memcached {
         let side = if SERVER { Side::Server } else { Side::Client };
         if SERVER && self.tentative != 0 {
             self.tentative = 0;
-            return self.take_first_reply(source, connection);
+            return Outcome::from_code(source.run(Subprogram::FirstReply, self, stream, connection));
         }
         if self.ignored != 0 {
             return Outcome::SAME;
@@ -201,10 +205,9 @@ impl Memcached {
         connection: &mut Connection,
     ) -> u32 {
         match subprogram {
-            Subprogram::Call if stream.is_request() => {
-                self.run_call::<false, S>(stream, source, connection).code()
-            }
-            Subprogram::Call => self.run_call::<true, S>(stream, source, connection).code(),
+            Subprogram::ClientCall => self.run_call::<false, S>(stream, source, connection).code(),
+            Subprogram::ServerCall => self.run_call::<true, S>(stream, source, connection).code(),
+            Subprogram::FirstReply => self.take_first_reply(source, connection).code(),
             Subprogram::Command => Desync::code(self.take_command(source, connection).err()),
             Subprogram::Reply => Desync::code(self.take_reply(source, connection).err()),
         }
@@ -293,6 +296,10 @@ impl Parser for Memcached {
 impl<S: Runs<Self> + Looks<Self> + Keys> Parse<S> for Memcached {
     #[inline(always)]
     fn run(&mut self, stream: StreamId, source: &mut S, connection: &mut Connection) -> Outcome {
-        Outcome::from_code(source.run(Subprogram::Call, self, stream, connection))
+        let call = match stream.side {
+            Side::Client => Subprogram::ClientCall,
+            Side::Server => Subprogram::ServerCall,
+        };
+        Outcome::from_code(source.run(call, self, stream, connection))
     }
 }

@@ -141,48 +141,66 @@ fn is_replication<const SERVER: bool, S: Bytes>(payload: u8, source: &mut S) -> 
         && source.words(last).0 as u8 <= 1
 }
 
-/// The types of a direction's messages, by bit, from 0 and from 64 on.
-const fn types(list: &[u8]) -> [u64; 2] {
-    let mut bits = [0; 2];
-    let mut at = 0;
-    while at < list.len() {
-        bits[(list[at] >> 6) as usize & 1] |= 1 << (list[at] & 63);
-        at += 1;
+/// What there is to know of a message by its type.
+#[derive(Clone, Copy)]
+struct Kind(u8);
+
+impl Kind {
+    /// There is one.
+    const KNOWN: u8 = 1 << 0;
+    /// It has no payload.
+    const EMPTY: u8 = 1 << 1;
+    /// It needs no more than a look at its header, where a request is open already.
+    const PLAIN: u8 = 1 << 2;
+
+    /// That of a side's message.
+    #[inline(always)]
+    fn of<const SERVER: bool>(kind: u8) -> Self {
+        let kinds = if SERVER { &SERVER_KINDS } else { &CLIENT_KINDS };
+        Self(kinds[usize::from(kind)])
     }
-    bits
+
+    #[inline(always)]
+    const fn has(self, flag: u8) -> bool {
+        self.0 & flag != 0
+    }
 }
 
-const CLIENT_TYPES: [u64; 2] = types(b"BCDEFHPQSXcdfp");
-const SERVER_TYPES: [u64; 2] = types(b"123ACDEGHIKNRSTVWZcdnstv");
-/// Those that have no payload.
-const CLIENT_EMPTY: [u64; 2] = types(b"HSXc");
-const SERVER_EMPTY: [u64; 2] = types(b"123Icns");
-
-/// Those that need no more than a look at their header, where a request is open already.
-const CLIENT_PLAIN: [u64; 2] = types(b"BCDEHd");
-const SERVER_PLAIN: [u64; 2] = types(b"123ADGHIKNRSTVcdnstv");
-
-/// Whether a message of this type and length is one of those.
-#[inline(always)]
-const fn is_plain<const SERVER: bool>(kind: u8, length: u32) -> bool {
-    let (types, empty) = if SERVER { (SERVER_PLAIN, SERVER_EMPTY) } else { (CLIENT_PLAIN, CLIENT_EMPTY) };
-    has(types, kind) && length >= 4 && (length == 4 || !has(empty, kind))
+/// A byte for each type. One that is loaded costs no branch, each way of which the verifier would follow to the end.
+const fn kinds(known: &[u8], empty: &[u8], plain: &[u8]) -> [u8; 256] {
+    let mut kinds = [0; 256];
+    let lists = [(known, Kind::KNOWN), (empty, Kind::EMPTY), (plain, Kind::PLAIN)];
+    let mut list = 0;
+    while list < lists.len() {
+        let (types, flag) = lists[list];
+        let mut at = 0;
+        while at < types.len() {
+            kinds[types[at] as usize] |= flag;
+            at += 1;
+        }
+        list += 1;
+    }
+    kinds
 }
 
+static CLIENT_KINDS: [u8; 256] = kinds(b"BCDEFHPQSXcdfp", b"HSXc", b"BCDEHd");
+static SERVER_KINDS: [u8; 256] = kinds(b"123ACDEGHIKNRSTVWZcdnstv", b"123Icns", b"123ADGHIKNRSTVcdnstv");
+
+/// Whether a message of this type and length is one of the plain ones.
 #[inline(always)]
-const fn has(types: [u64; 2], kind: u8) -> bool {
-    let bits = if kind < 64 { types[0] } else { types[1] };
-    kind < 128 && bits >> (kind & 63) & 1 != 0
+fn is_plain<const SERVER: bool>(kind: u8, length: u32) -> bool {
+    let kind = Kind::of::<SERVER>(kind);
+    kind.has(Kind::PLAIN) && length >= 4 && (length == 4 || !kind.has(Kind::EMPTY))
 }
 
 /// Whether a message of this type and length (its own four bytes included) can be.
 #[inline(always)]
 pub(super) fn is_sound<const SERVER: bool>(kind: u8, length: u32) -> Result<(), Desync> {
-    let (types, empty) = if SERVER { (SERVER_TYPES, SERVER_EMPTY) } else { (CLIENT_TYPES, CLIENT_EMPTY) };
-    if !has(types, kind) {
+    let traits = Kind::of::<SERVER>(kind);
+    if !traits.has(Kind::KNOWN) {
         return Err(Desync::Header);
     }
-    let exact = has(empty, kind);
+    let exact = traits.has(Kind::EMPTY);
     let ready = SERVER && kind == b'Z';
     if !(4..=LENGTH_MAX).contains(&length) || (exact && length != 4) || (ready && length != 5) {
         return Err(Desync::Length);

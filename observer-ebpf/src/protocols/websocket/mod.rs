@@ -100,6 +100,12 @@ const MATCHES: u8 = 2;
 pub enum Subprogram {
     /// Looks for frames where there are none yet: [`Outcome::code`].
     Seek,
+    /// Goes on with a request that was answered before its end: [`Outcome::code`].
+    Request,
+    /// Puts the stream out of sync.
+    Lose,
+    /// Takes in what another parser has left of a call: [`Outcome::code`].
+    Rest,
 }
 
 impl Subprograms for WebSocket {
@@ -170,7 +176,7 @@ impl WebSocket {
 
     /// Runs a subprogram.
     #[inline(always)]
-    pub fn run_subprogram<S: Runs<Frames>>(
+    pub fn run_subprogram<S: Runs<Self> + Runs<Frames>>(
         &mut self,
         subprogram: Subprogram,
         stream: StreamId,
@@ -179,9 +185,15 @@ impl WebSocket {
     ) -> u32 {
         let outcome = match subprogram {
             Subprogram::Seek if self.streams[stream.side as usize].is(Mode::Request) => {
-                self.end_request(source)
+                return source.run(Subprogram::Request, self, stream, connection);
             }
+            Subprogram::Request => self.end_request(source),
             Subprogram::Seek => self.resync(stream, source, connection),
+            Subprogram::Rest => self.take_call::<false, S>(stream, source, connection),
+            Subprogram::Lose => {
+                self.lose_stream(stream, connection);
+                Outcome::SAME
+            }
         };
         outcome.code()
     }
@@ -327,7 +339,7 @@ impl<S: Runs<Self> + Runs<Frames>> Parse<S> for WebSocket {
 
     #[inline(always)]
     fn run_rest(&mut self, stream: StreamId, source: &mut S, connection: &mut Connection) -> Outcome {
-        self.take_call::<false, S>(stream, source, connection)
+        Outcome::from_code(source.run(Subprogram::Rest, self, stream, connection))
     }
 }
 
@@ -344,7 +356,9 @@ impl WebSocket {
         let at = stream.side as usize;
         let mut before = Outcome::SAME;
         if !self.streams[at].is(Mode::Frames) {
-            before = Outcome::from_code(source.run(Subprogram::Seek, self, stream, connection));
+            // What comes right behind the handshake is not lost.
+            let seek = const { if FIRST { Subprogram::Seek } else { Subprogram::Request } };
+            before = Outcome::from_code(source.run(seek, self, stream, connection));
             let is_over = !self.streams[at].is(Mode::Frames) || is_done(source);
             if is_over || before == Outcome::CONFIRMED {
                 return before;
@@ -358,7 +372,7 @@ impl WebSocket {
             desync = Desync::from_code(source.run(frames::Subprogram::Run, frames, stream, connection));
         }
         if let Some(desync) = desync {
-            self.lose_stream(stream, connection);
+            source.run(Subprogram::Lose, self, stream, connection);
             return Outcome::lost(desync);
         }
         let outcome = self.end_call(stream.side);

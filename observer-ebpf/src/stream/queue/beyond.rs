@@ -124,7 +124,13 @@ impl Queue {
             if place != Place::Own || !is_full {
                 return self.put_here(place, last, run, end);
             }
-            if self.is_pinned != 0 || !backlog.keep(id, tail, Run { end, ..run }.words()) {
+            let is_kept = self.is_pinned == 0 && backlog.keep(id, tail, Run { end, ..run }.words());
+            // Read again: what is kept over a call is on the stack, of which there is little before Linux 6.13.
+            let run = hide_field(&self.pushed);
+            let end = self.sent.wrapping_add(run.end);
+            let tail = self.tail;
+            if !is_kept {
+                let mut last = self.runs[(tail.wrapping_sub(1) & (RUNS - 1)) as usize];
                 let place = join(&mut last, &run, end, true);
                 return self.put_here(place, last, run, end);
             }
