@@ -84,6 +84,9 @@ fn test() -> anyhow::Result<()> {
         note("io_uring, as bytes", stream::request_bytes(&mut bench));
     }
     note("threads that preempt one another", preempted::threads(&mut bench));
+    if has_requests {
+        note("the same through io_uring", preempted::requests(&mut bench));
+    }
     note("oversized messages", stream::oversized(&mut bench));
     note("Redis", recorded::redis(&bench.agent));
     note("memcached", recorded::memcached(&bench.agent));

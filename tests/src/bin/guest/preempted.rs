@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use observer_tests::ring::By;
 use observer_tests::websocket::bench::Bench;
 use observer_tests::websocket::calls::{Pair, Receiving, Sending};
 use observer_tests::websocket::traffic::Opcode;
@@ -15,15 +16,35 @@ const READ: Receiving = Receiving::Read(1 << 16);
 
 /// How often the thread that goes before others sends and receives.
 const INTERRUPTIONS: u32 = 2_000;
+/// The same of requests of `io_uring`, for each of those who carry them out.
+const REQUEST_INTERRUPTIONS: u32 = 200;
 /// How long it sleeps in between. The other one sends and receives meanwhile, without a pause.
 const PAUSE: Duration = Duration::from_micros(300);
 /// How many do. With more than one, two may be kept in the middle of their calls at once, one in each of the agent's two
 /// programs: then the first thread's call is lost, which the agent counts.
 const BUSY: usize = 1;
 
+/// Through system calls.
+pub(crate) fn threads(bench: &mut Bench) -> anyhow::Result<()> {
+    exchanges(bench, WRITE, READ, INTERRUPTIONS)
+}
+
+/// Through requests of `io_uring`, whoever carries them out.
+pub(crate) fn requests(bench: &mut Bench) -> anyhow::Result<()> {
+    [By::Thread, By::Worker, By::Poller].into_iter().try_for_each(|by| {
+        let (sending, receiving) = (Sending::Ring(by, usize::MAX), Receiving::Ring(by, 1 << 16));
+        exchanges(bench, sending, receiving, REQUEST_INTERRUPTIONS)
+    })
+}
+
 /// One thread sends and receives whenever its time has come, whatever the processor is at: most often a program of the
 /// agent's, for another thread sends and receives all the time. Every message of both must be counted.
-pub(crate) fn threads(bench: &mut Bench) -> anyhow::Result<()> {
+fn exchanges(
+    bench: &mut Bench,
+    sending: Sending,
+    receiving: Receiving,
+    interruptions: u32,
+) -> anyhow::Result<()> {
     let mut message = Wire::client();
     message.message(Opcode::Binary, 60);
     let mut pairs = Vec::new();
@@ -44,7 +65,7 @@ pub(crate) fn threads(bench: &mut Bench) -> anyhow::Result<()> {
                 scope.spawn(|| {
                     let mut count = 0;
                     while !is_over.load(Relaxed) {
-                        exchange(pair, &message)?;
+                        exchange(pair, &message, sending, receiving)?;
                         count += 1;
                     }
                     Ok::<u32, anyhow::Error>(count)
@@ -53,11 +74,11 @@ pub(crate) fn threads(bench: &mut Bench) -> anyhow::Result<()> {
             .collect();
         let urgent = scope.spawn(|| {
             let outcome = go_first().and_then(|()| {
-                for _ in 0..INTERRUPTIONS {
+                for _ in 0..interruptions {
                     thread::sleep(PAUSE);
-                    exchange(&urgent, &message)?;
+                    exchange(&urgent, &message, sending, receiving)?;
                 }
-                Ok(INTERRUPTIONS)
+                Ok(interruptions)
             });
             is_over.store(true, Relaxed);
             outcome
@@ -80,9 +101,9 @@ pub(crate) fn threads(bench: &mut Bench) -> anyhow::Result<()> {
 }
 
 /// Sends a message, and receives it at the other end.
-fn exchange(pair: &Pair, message: &Wire) -> anyhow::Result<()> {
-    pair.client.send(&message.bytes, WRITE)?;
-    pair.server.receive(message.bytes.len(), READ).map(drop)
+fn exchange(pair: &Pair, message: &Wire, sending: Sending, receiving: Receiving) -> anyhow::Result<()> {
+    pair.client.send(&message.bytes, sending)?;
+    pair.server.receive(message.bytes.len(), receiving).map(drop)
 }
 
 /// Makes this thread one that runs at once when it can.
