@@ -37,6 +37,12 @@ fn expect_all(agent: &Agent, server: &Server, views: &[View], gone: [f64; 2]) ->
     Ok(())
 }
 
+/// Keys found and not found that are said to have been counted without their prefix.
+fn folded(metrics: &Metrics) -> [f64; 2] {
+    ["redis_cache_hits_total", "redis_cache_misses_total"]
+        .map(|family| metrics.sum("observer_series_folded_total", &[("family", family)]))
+}
+
 /// Looks up a key that is there, and one that is not, so often, in one call.
 fn use_often(session: &mut Session, prefix: &str, times: usize) -> anyhow::Result<()> {
     let [present, absent] =
@@ -71,6 +77,8 @@ fn a_prefix_that_is_used_all_the_time_gets_the_place_of_one_that_came_once() -> 
         view.expect(&agent, &shown, View::prefixes)?;
     }
     expect_all(&agent, &server, &views, [0.0; 2])?;
+    // The one key that found no place is said to, at both ends.
+    ensure!(folded(&agent.scrape()?) == [0.0, 2.0], "{:?}", folded(&agent.scrape()?));
 
     // One comes that is used all the time: without a place at first, and then with one.
     let has_place = |metrics: &Metrics, view: &View| view.prefixes(metrics).contains_key("late");
@@ -117,5 +125,10 @@ fn a_prefix_that_is_used_all_the_time_gets_the_place_of_one_that_came_once() -> 
         view.expect(&agent, &expected, View::prefixes)?;
     }
     expect_all(&agent, &server, &views, [0.0, AT_ONCE as f64])?;
+    // Every key has a prefix: only those without a place are others.
+    let metrics = agent.scrape()?;
+    let others = views.iter().map(|view| view.prefixes(&metrics)["other"]);
+    let others = others.fold([0.0; 2], |sum, more| [sum[0] + more[0], sum[1] + more[1]]);
+    ensure!(folded(&metrics) == others, "{:?} of {others:?}", folded(&metrics));
     nothing_lost(&agent)
 }

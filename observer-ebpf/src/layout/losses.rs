@@ -87,6 +87,9 @@ pub struct Losses {
     pub unread_bytes: [u64; REASONS],
     /// Streams that fell out of sync, by [`Protocol`] and [`Desync`], with more entries likewise.
     pub desyncs: [[u64; REASONS]; PROTOCOLS],
+    /// Keys found and not found, by [`Protocol`], that were counted without their prefix: no place was left for it, or no
+    /// room to count by it.
+    pub unnamed: [[u64; 2]; PROTOCOLS],
 }
 
 /// Places for reasons, and for protocols: powers of two.
@@ -105,6 +108,7 @@ impl Losses {
         handoffs_refused: 0,
         unread_bytes: [0; REASONS],
         desyncs: [[0; REASONS]; PROTOCOLS],
+        unnamed: [[0; 2]; PROTOCOLS],
     };
 
     /// Adds another's.
@@ -118,7 +122,10 @@ impl Losses {
         for (sum, count) in self.desyncs.iter_mut().flatten().zip(other.desyncs.iter().flatten()) {
             *sum += count;
         }
+        for (sum, count) in self.unnamed.iter_mut().flatten().zip(other.unnamed.iter().flatten()) {
+            *sum += count;
+        }
     }
 }
 
-const _: () = assert!(size_of::<Losses>() == 8 * (3 + REASONS + PROTOCOLS * REASONS));
+const _: () = assert!(size_of::<Losses>() == 8 * (3 + REASONS + PROTOCOLS * (REASONS + 2)));

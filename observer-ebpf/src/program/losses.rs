@@ -1,6 +1,7 @@
 //! What could not be done, counted: see [`observer_ebpf::layout::losses`].
 
 use observer_ebpf::layout::losses::{Desync, Losses, PROTOCOLS, REASONS, Unread};
+use observer_ebpf::layout::names::KeyCounts;
 
 use crate::assembly::hide;
 use crate::maps::LOSSES;
@@ -44,5 +45,15 @@ pub fn desync(protocol: u8, reason: Desync) {
     with(|losses| {
         let by_reason = &mut losses.desyncs[usize::from(protocol) & (PROTOCOLS - 1)];
         by_reason[hide(reason as u64) as usize & (REASONS - 1)] += 1;
+    });
+}
+
+/// Keys of this `Protocol` that were counted without their prefix.
+#[inline(always)]
+pub fn unnamed(protocol: u8, counts: &KeyCounts) {
+    with(|losses| {
+        let [hits, misses] = &mut losses.unnamed[usize::from(protocol) & (PROTOCOLS - 1)];
+        *hits += counts.hits;
+        *misses += counts.misses;
     });
 }

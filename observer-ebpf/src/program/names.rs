@@ -12,10 +12,10 @@ use observer_ebpf::layout::names::{
 use observer_ebpf::stream::names::{Keys, Names};
 use observer_ebpf::stream::prefix::{LastPrefix, Text, Work, number_of};
 
-use crate::assembly;
 use crate::calls::buffers::Buffers;
 use crate::globals::{KEY_SEGMENTS, KEY_SEPARATOR, KEY_SKIPS_COUNT};
 use crate::maps::{CONTROL, UNIX_PATHS};
+use crate::{assembly, losses};
 
 /// Numbers of processes and the servers that they have to do with. The agent removes those of processes that are gone.
 #[btf_map]
@@ -86,9 +86,19 @@ fn prefix(name: &Name) -> u32 {
     known(map, name).unwrap_or(CROWDED)
 }
 
-/// Counts keys under a prefix. False if there is no room to.
+/// Counts a protocol's keys under a prefix, or under none if there is no place for that. False if there is no room to.
 #[inline(never)]
-fn count_keys(key: &CountKey, counts: &KeyCounts) -> bool {
+fn count_keys(key: &CountKey, counts: &KeyCounts, protocol: u8) -> bool {
+    let is_counted = key.service != 0 && add_keys(key, counts);
+    if !is_counted || key.name == CROWDED {
+        losses::unnamed(protocol, counts);
+    }
+    is_counted
+}
+
+/// Adds to the counts of a prefix. False if there is no room to.
+#[inline(always)]
+fn add_keys(key: &CountKey, counts: &KeyCounts) -> bool {
     let map = (&raw const PREFIX_COUNTS).cast_mut().cast();
     let place = core::ptr::from_ref(key).cast_mut().cast();
     // SAFETY: the key is as the map has it; what it returns is null or this processor's value.
@@ -196,7 +206,7 @@ impl Names<Prefixes> for Buffers {
             connection.service = service(connection, self.index(), self.room());
         }
         let key = CountKey { service: connection.service, name: number };
-        key.service != 0 && count_keys(&key, counts)
+        count_keys(&key, counts, connection.protocol)
     }
 }
 

@@ -1,5 +1,7 @@
 //! The agent on itself: what it is, what it holds, and everything that it could not see, parse or store.
 
+use std::collections::BTreeMap;
+
 use observer_ebpf::layout::Protocol;
 use observer_ebpf::layout::losses::{Desync, Losses, Unread};
 
@@ -8,6 +10,8 @@ use super::fold::Folder;
 use crate::ledger::View;
 use crate::probes::{Probe, State};
 use crate::protocols;
+use crate::protocols::memcached::families as memcached;
+use crate::protocols::redis::families as redis;
 
 /// Upper bounds, in seconds, of the buckets of `observer_collect_seconds`.
 pub const COLLECT_BOUNDS: [f64; 7] = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1];
@@ -63,7 +67,8 @@ families! {
     FOLDED = counter(
         "observer_series_folded_total",
         &["family"],
-        "Series past the limit of their family: added up under process=\"other\", or left out if not in use.",
+        "Series past the limit of their family, added up under process=\"other\" or left out if not in use; and keys \
+         counted under cache_key_prefix=\"other\" as their prefix had no place.",
     );
 }
 
@@ -102,8 +107,15 @@ fn fill_losses(families: &mut Families, facts: &Facts<'_>, view: &View) {
 }
 
 /// Adds the rows of what could not be stored apart.
-pub fn fill_folded(families: &mut Families, folder: &Folder) {
-    for (family, count) in folder.folded() {
+pub fn fill_folded(families: &mut Families, folder: &Folder, losses: &Losses) {
+    let mut sums: BTreeMap<&str, u64> = folder.folded().collect();
+    for (protocol, lookups) in [(Protocol::Redis, redis::LOOKUPS), (Protocol::Memcached, memcached::LOOKUPS)]
+    {
+        for (family, count) in lookups.into_iter().zip(losses.unnamed[protocol as usize]) {
+            *sums.entry(family.name).or_default() += count;
+        }
+    }
+    for (family, count) in sums {
         families.of(&FOLDED).count([family], count);
     }
 }

@@ -68,7 +68,7 @@ pub fn families(everything: &Everything<'_>, folder: &mut Folder) -> Vec<Family>
     // There are only so many of these.
     flows::fill(&mut families, busiest);
     agent::fill(&mut families, facts, view);
-    agent::fill_folded(&mut families, folder);
+    agent::fill_folded(&mut families, folder, facts.losses);
     web::fill(&mut families, web);
     let mut families = families.into_vec();
     for row in families.iter_mut().flat_map(|family| &mut family.rows) {

@@ -5,7 +5,7 @@ use observer_ebpf::protocols::memcached::layout::{self, Command};
 use super::Totals;
 use crate::ledger::View;
 use crate::metrics::SERVER_LABELS as LABELS;
-use crate::metrics::family::{Families, SECOND_NS, bounds, seconds};
+use crate::metrics::family::{Description, Families, SECOND_NS, bounds, seconds};
 use crate::protocols::keys;
 
 const LATENCY_BOUNDS: [f64; 5] = bounds(&layout::LATENCY_BOUNDS, SECOND_NS);
@@ -39,6 +39,9 @@ families! {
     );
 }
 
+/// The families of keys found, and of keys not found.
+pub const LOOKUPS: [&Description; 2] = [&HITS, &MISSES];
+
 /// Adds the rows of a view.
 pub fn fill(families: &mut Families, view: &View) {
     for (group, totals) in &view.groups {
@@ -54,7 +57,7 @@ fn fill_server(families: &mut Families, labels: [&str; 4], totals: &Totals) {
     for (command, &count) in Command::ALL.into_iter().zip(&totals.commands) {
         families.of(&COMMANDS).count([process, container, role, server, command.name()], count);
     }
-    totals.keys.fill(families, [&HITS, &MISSES], labels);
+    totals.keys.fill(families, LOOKUPS, labels);
     let latencies =
         [(Command::Get, &totals.gets, totals.get_ns), (Command::Set, &totals.sets, totals.set_ns)];
     for (command, counts, nanoseconds) in latencies {

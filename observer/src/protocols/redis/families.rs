@@ -6,7 +6,7 @@ use super::Totals;
 use super::info::InfoPoll;
 use crate::ledger::View;
 use crate::metrics::SERVER_LABELS as LABELS;
-use crate::metrics::family::{Families, SECOND_NS, Value, bounds, seconds};
+use crate::metrics::family::{Description, Families, SECOND_NS, Value, bounds, seconds};
 use crate::protocols::keys;
 
 /// Milliseconds of a second.
@@ -84,6 +84,9 @@ families! {
     );
 }
 
+/// The families of keys found, and of keys not found.
+pub const LOOKUPS: [&Description; 2] = [&HITS, &MISSES];
+
 /// Adds the rows of a view.
 pub fn fill(families: &mut Families, view: &View) {
     for (group, totals) in &view.groups {
@@ -110,7 +113,7 @@ fn fill_server(families: &mut Families, labels: [&str; 4], totals: &Totals) {
     families.of(&IDLE).push(labels, Value::Gauge(totals.open.idle as f64));
     families.of(&BLOCKED).push(labels, Value::Gauge(totals.open.blocked as f64));
     let [process, container, role, server] = labels;
-    totals.keys.fill(families, [&HITS, &MISSES], labels);
+    totals.keys.fill(families, LOOKUPS, labels);
     families.of(&GETS).observe(labels, &totals.gets, seconds(totals.get_ns));
     families.of(&SETS).observe(labels, &totals.sets, seconds(totals.set_ns));
     families.of(&SIZES).observe(labels, &totals.sizes, totals.value_bytes as f64);
