@@ -38,6 +38,7 @@ pub(super) const PROGRAMS: &[Program] = &[
     ("strace", "strace"),
     ("systemd-analyze", "systemd"),
     ("chromium", "chromium"),
+    ("wrk", "wrk"),
 ];
 /// After the others: some packages of `node` bring it along, and then conflict with this one.
 pub(super) const NPM: &[Program] = &[("npm", "npm")];
@@ -148,6 +149,7 @@ mod tests {
             "strace",
             "systemd",
             "tmux",
+            "wrk",
         ];
         assert_eq!(packages(PROGRAMS), expected);
     }
