@@ -17,6 +17,7 @@ pub mod held;
 pub mod memcached;
 pub mod metrics;
 pub mod namespace;
+pub mod nginx;
 pub mod noise;
 pub mod postgres;
 pub mod programs;
