@@ -14,6 +14,7 @@ pub mod deployed;
 pub mod ends;
 pub mod haproxy;
 pub mod held;
+pub mod http;
 pub mod memcached;
 pub mod metrics;
 pub mod namespace;

@@ -18,6 +18,8 @@ pub(super) const PROGRAMS: &[Program] = &[
     ("curl", "curl"),
     ("nginx", "nginx-light"),
     ("haproxy", "haproxy"),
+    ("ab", "apache2-utils"),
+    ("wrk", "wrk"),
     ("promtool", "prometheus"),
     ("amtool", "prometheus-alertmanager"),
     ("ip", "iproute2"),
@@ -129,6 +131,7 @@ mod tests {
     #[test]
     fn a_package_is_named_once() {
         let expected = [
+            "apache2-utils",
             "bpftool",
             "chromium",
             "curl",
@@ -148,6 +151,7 @@ mod tests {
             "strace",
             "systemd",
             "tmux",
+            "wrk",
         ];
         assert_eq!(packages(PROGRAMS), expected);
     }
