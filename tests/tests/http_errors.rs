@@ -96,9 +96,10 @@ fn connections_that_end_too_soon() -> anyhow::Result<()> {
             *counts.entry(status.to_owned()).or_default() += 1.0;
             for (view, errors) in wire.views.iter().zip(&expected) {
                 let case = || format!("{who} does {how} after {answered:?}");
-                view.expect(&agent, errors, View::errors).map_err(|error| error.context(case()))?;
-                view.expect(&agent, &counts, statuses).map_err(|error| error.context(case()))?;
-                view.expect(&agent, &0.0, View::in_flight)?;
+                view.expect(&agent, &(errors.clone(), counts.clone(), 0.0), |view, metrics| {
+                    (view.errors(metrics), statuses(view, metrics), view.in_flight(metrics))
+                })
+                .map_err(|error| error.context(case()))?;
             }
         }
     }
