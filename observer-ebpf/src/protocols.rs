@@ -7,13 +7,17 @@
 #[macro_use]
 mod table;
 
+pub mod fastcgi;
 pub mod http;
+pub mod http2;
 pub mod memcached;
 pub mod postgres;
 pub mod redis;
+pub mod scgi;
 pub mod tls;
 pub mod websocket;
 
+use self::http::names::Labels;
 use self::websocket::WebSocket;
 use self::websocket::frames::Frames;
 use crate::layout::connection::Connection;
@@ -28,7 +32,7 @@ use crate::stream::subprograms::{Looks, Runs};
 protocols! { ($)
     // Their streams are parsed. Where first bytes may be of several, the one that stands first is asked first.
     parsed {
-        /// HTTP/1 that has not been upgraded, or HTTP/2 in the clear.
+        /// HTTP/1 that has not been upgraded.
         Http = 1, "http", http::Http;
         /// RFC 6455.
         WebSocket = 2, "websocket", websocket::WebSocket;
@@ -43,6 +47,12 @@ protocols! { ($)
     recognised {
         /// TLS records.
         Tls = 5, "tls", tls::Tls;
+        /// HTTP/2 in the clear (RFC 9113).
+        Http2 = 7, "http2", http2::Http2;
+        /// `FastCGI`.
+        Fastcgi = 8, "fastcgi", fastcgi::Fastcgi;
+        /// SCGI.
+        Scgi = 9, "scgi", scgi::Scgi;
     }
     // Not told yet, or not one of the others.
     none Unknown = 0, "unknown";

@@ -28,7 +28,12 @@ const STARTS: &[(&[u8], Protocol)] = &[
     (b"PATCH /a HTTP/1.1\r\n", Protocol::Http),
     (b"CONNECT a:443 HTTP/1.1\r\n", Protocol::Http),
     (b"TRACE / HTTP/1.1\r\n", Protocol::Http),
-    (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Protocol::Http),
+    (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Protocol::Http2),
+    (b"\x01\x01\x00\x01\x00\x08\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00", Protocol::Fastcgi),
+    (b"70:CONTENT_LENGTH\x00", Protocol::Scgi),
+    (b"12345:CONTENT_LENGTH\x00", Protocol::Scgi),
+    (b"7a:CONTENT_LENGTH\x00", Protocol::Unknown),
+    (b"\x01\x02\x00\x01\x00\x08\x00\x00", Protocol::Unknown),
     // ClientHello in records of TLS 1.0 and 1.2.
     (b"\x16\x03\x01\x02\x00\x01\x00\x01\xFC\x03\x03", Protocol::Tls),
     (b"\x16\x03\x03\x00\xF0\x01\x00\x00\xEC\x03\x03", Protocol::Tls),

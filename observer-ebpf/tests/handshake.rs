@@ -139,7 +139,7 @@ fn names_that_only_start_alike_are_others() {
             Extension::Vendor,
         ),
     ] {
-        let head = format!("HTTP/1.1 101 x\r\nUpgrade: wwebsocket\r\n{line}\r\n\r\n");
+        let head = format!("HTTP/1.1 101 x\r\nUpgrade: web, websocket\r\n{line}\r\n\r\n");
         for split in 0..head.len() {
             let mut observed = Observed::new(Role::Client);
             observed.client(&Handshake::new(true).request);

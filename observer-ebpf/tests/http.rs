@@ -1,9 +1,10 @@
-//! HTTP is followed until a handshake is complete, and no further than it takes.
+//! The handshake that makes a WebSocket of an HTTP connection, and what comes before it.
 
 mod common;
 
 use common::turns::{BUFFERS, ROLES, Turns, assert_counted, assert_http, feed, frames, handshake, length};
 use common::{Handshake, Observed};
+use observer_ebpf::layout::losses::Desync;
 use observer_ebpf::layout::{Protocol, Role};
 
 /// Three ordinary exchanges.
@@ -109,7 +110,7 @@ fn a_connection_is_pending_from_its_first_request_to_its_first_response() {
 #[test]
 fn a_response_other_than_101_upgrades_nothing() {
     let [client, server] = frames();
-    let statuses = ["200 OK", "403 Forbidden", "426 Upgrade Required", "301 x", "1x1 odd", "10"];
+    let statuses = ["200 OK", "403 Forbidden", "426 Upgrade Required", "301 x"];
     for version in ["HTTP/1.1", "HTTP/1.0"] {
         for status in statuses {
             let response = format!("{version} {status}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n");
@@ -132,9 +133,47 @@ fn a_response_other_than_101_upgrades_nothing() {
 }
 
 #[test]
+fn a_status_that_is_none_upgrades_nothing_and_is_a_desync() {
+    let [client, server] = frames();
+    for status in ["1x1 odd", "10", "1010 x", "", "099 x"] {
+        let response = format!("HTTP/1.1 {status}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n");
+        for role in ROLES {
+            for split in 0..response.len() {
+                let mut observed = Observed::new(role);
+                observed.client(&Handshake::new(false).request);
+                observed.server(&response.as_bytes()[..split]);
+                observed.server(&response.as_bytes()[split..]);
+                assert_eq!(observed.desyncs, [Desync::Header], "{status} {split}");
+                observed.server(&server.bytes);
+                observed.client(&client.bytes);
+                assert_eq!(observed.protocol(), Protocol::Http);
+                assert_eq!(observed.connection.http().unmatched, 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_101_for_http_2_is_that() {
+    let response = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+    for role in ROLES {
+        for split in 0..response.len() {
+            let mut observed = Observed::new(role);
+            observed.client(b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\n\r\n");
+            observed.server(&response[..split]);
+            observed.server(&response[split..]);
+            observed.client(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+            observed.server(b"\0\0\0\x04\0\0\0\0\0");
+            assert_eq!(observed.protocol(), Protocol::Http2);
+            assert!(observed.desyncs.is_empty());
+        }
+    }
+}
+
+#[test]
 fn a_101_for_another_protocol_is_http_for_good() {
     let [client, server] = frames();
-    let response = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+    let response = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: TLS/1.0\r\n\r\n";
     for role in ROLES {
         for buffer in BUFFERS {
             for split in 0..response.len() {

@@ -159,7 +159,7 @@ fn assert_as_without(header: &[u8], calls: &[(bool, &[u8])], cut: usize, buffer:
             assert_eq!(observed.connection.memcached(), plain.connection.memcached(), "{}", what());
         }
         Protocol::Http => assert_eq!(observed.connection.http(), plain.connection.http(), "{}", what()),
-        Protocol::Tls | Protocol::Unknown => {}
+        Protocol::Tls | Protocol::Http2 | Protocol::Fastcgi | Protocol::Scgi | Protocol::Unknown => {}
     }
 }
 

@@ -144,7 +144,9 @@ fn a_handshake_missed_is_still_http() {
             observed.client(&request);
             observed.server(&response[..cut]);
             let direction = role.request_direction().opposite();
-            assert_eq!(observed.miss(direction, (response.len() - cut) as u64, Desync::Gap), None);
+            let missed = observed.miss(direction, (response.len() - cut) as u64, Desync::Gap);
+            assert_eq!(missed, Some(Desync::Gap));
+            assert!(observed.is_lost(direction));
             assert_eq!(observed.protocol(), Protocol::Http);
             assert_eq!(observed.connection.websocket().streams, [StreamCounters::ZERO; 2]);
         }
@@ -171,6 +173,10 @@ fn first_bytes_missed_leave_a_connection_as_one_first_seen_in_the_middle() {
             assert_eq!((observed.connection.lost, observed.connection.pending), ([1; 2], 0));
             observed.client(b"GET / HTTP/1.1\r\n\r\n");
             assert_eq!(observed.protocol(), Protocol::Http);
+            // What the server says is in sync with its next response.
+            assert!(!observed.is_lost(role.request_direction()));
+            assert!(observed.is_lost(role.request_direction().opposite()));
+            observed.server(b"HTTP/1.1 204 No Content\r\n\r\n");
             assert_eq!(observed.connection.lost, [0; 2]);
         }
         // That they cannot be read is the same.
@@ -290,12 +296,14 @@ fn a_head_longer_than_the_bound_is_no_handshake() {
     let Handshake { request, response } = Handshake::new(false);
     let mut long = response[..response.len() - 2].to_vec();
     long.extend(b"X: ");
-    long.resize(ITERATIONS_MAX as usize + 10, b'x');
+    // Such lines are gone through 64 bytes at a time.
+    long.resize(64 * ITERATIONS_MAX as usize + 100, b'x');
     long.extend(b"\r\n\r\n");
     let mut observed = Observed::new(Role::Client);
     observed.client(&request);
     observed.server(&long);
     assert_eq!(observed.protocol(), Protocol::Http);
+    assert_eq!(observed.desyncs, [Desync::Bound]);
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::events::{self, Event, Events, HighRate, Oversized, Subject};
 use crate::flows::{Query, Row};
 use crate::kernel::bpf_iter::BpfIter;
 use crate::labels;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, View};
 use crate::metrics::agent::{COLLECT_BOUNDS, Facts};
 use crate::metrics::encode::{Format, encode};
 use crate::metrics::fold::Folder;
@@ -262,6 +262,7 @@ impl Agent {
     fn hand_back(&mut self, index: u32, connection: &Connection, now_ns: u64) {
         if self.ledger.observe(index, connection, now_ns) {
             self.name_server(index, connection, now_ns);
+            self.end_requests(index, connection, now_ns);
         }
         if let Some(excess) = self.ledger.close(index, connection, now_ns) {
             self.note_high_rate(index, connection, excess, now_ns);
@@ -272,6 +273,14 @@ impl Agent {
         }
         if let Err(error) = self.probes.free.push(index, 0) {
             log::warn!("cannot hand back a slot: {error}");
+        }
+    }
+
+    /// Takes note of requests that end with their connection.
+    fn end_requests(&mut self, index: u32, connection: &Connection, now_ns: u64) {
+        let Some((group, server)) = self.ledger.place(index, connection) else { return };
+        if let Err(error) = self.probes.names.requests.end(connection, &group, &server, now_ns) {
+            log::warn!("cannot read what requests are of: {error}");
         }
     }
 
@@ -378,6 +387,7 @@ impl Agent {
         self.collect_all()?;
         let mut view = self.ledger.view(self.connections(), events::monotonic_now_ns());
         self.probes.names.fill(&mut view);
+        self.fill_streams(&mut view);
         info::complete(&mut view.redis_info, &self.redis_polls);
         let busiest: Vec<Row> = if self.flow_series == 0 {
             Vec::new()
@@ -407,6 +417,18 @@ impl Agent {
         };
         let families = metrics::families(&everything, &mut self.folder);
         Ok(encode(format, &families, &prometheus::gather())?)
+    }
+
+    /// Adds what open connections are answering to a view.
+    fn fill_streams(&self, view: &mut View) {
+        for (index, connection) in self.connections() {
+            if let Some(stream) = self.probes.names.requests.stream(&connection, view.now_ns)
+                && let Some((group, server)) = self.ledger.place(index, &connection)
+            {
+                let books = &mut view.groups.entry(group).or_default().books;
+                books.http.entry(server).or_default().add_stream(stream);
+            }
+        }
     }
 
     /// The rings by which the kernel half wakes the agent: events, and connections that are gone.

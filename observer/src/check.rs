@@ -71,6 +71,9 @@ pub fn check() -> Report {
         key_segments: 1,
         key_skips: Vec::new(),
         max_prefixes: 1,
+        http_max_routes: 1,
+        http_stream_after_ns: 1,
+        http_routes: Vec::new(),
     });
     let (reason, probes) = match loaded {
         Ok(probes) => {

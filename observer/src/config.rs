@@ -17,6 +17,7 @@ use crate::address::Hints;
 use crate::ledger::Limits;
 use crate::ledger::lives::Retention;
 use crate::metrics::family::SECOND_NS;
+use crate::names::templates::{Template, Tree};
 use crate::protocols::redis::ask::Server;
 
 /// Where HTTP is served, and an agent looked for, if nothing else is said.
@@ -24,6 +25,9 @@ pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCA
 
 /// The most prefixes of Redis keys that may be told apart: each is a series for each process and server.
 const MAX_PREFIXES: i64 = 10_000;
+
+/// The most routes of HTTP that may be told apart for each process and server.
+const MAX_ROUTES: i64 = 10_000;
 
 /// How the log is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
@@ -100,6 +104,17 @@ pub struct Flags {
     /// UNIX socket; may be given several times. Everybody on the host can see flags: put a password into the file
     #[arg(long, value_name = "URL")]
     pub redis_info: Vec<String>,
+    /// Routes of HTTP that are counted apart for each process and server, at most 10000; requests of others count as
+    /// "other" [default: 200]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_ROUTES))]
+    pub http_max_routes: Option<u32>,
+    /// A template of routes of HTTP, such as /users/{name}, which comes before what the agent makes of a path; may be given
+    /// several times
+    #[arg(long, value_name = "TEMPLATE")]
+    pub http_routes: Vec<String>,
+    /// Seconds after which an open response of HTTP without length is a stream, and no slow request [default: 10]
+    #[arg(long, value_name = "SECONDS")]
+    pub http_stream_after: Option<u64>,
     /// The protocol of a port, for connections that were open before the agent [default: postgres=5432,redis=6379]
     #[arg(long, value_name = "PROTOCOL=PORT,…")]
     #[serde(with = "as_text", default)]
@@ -152,6 +167,12 @@ pub struct Config {
     pub redis_prefix_skip: Segments,
     /// Prefixes of Redis keys told apart.
     pub redis_max_prefixes: u32,
+    /// Routes of HTTP told apart for each process and server.
+    pub http_max_routes: u32,
+    /// How long a response of HTTP without length takes at least to be a stream, in nanoseconds.
+    pub http_stream_after_ns: u64,
+    /// Templates of routes that come first.
+    pub http_routes: Vec<Template>,
     /// Redis servers to ask for their memory and evictions.
     pub redis_info: Vec<Server>,
     /// What is spoken on a port.
@@ -187,6 +208,9 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
+    /// A template of routes that is none.
+    #[error("--http-routes: {0}")]
+    HttpRoutes(String),
 }
 
 impl Config {
@@ -195,6 +219,7 @@ impl Config {
         let file = flags.config.as_deref().map(read).transpose()?.unwrap_or_default();
         let listen = [flags.listen, file.listen].into_iter().find(|addresses| !addresses.is_empty());
         let redis_info = [flags.redis_info, file.redis_info].into_iter().find(|urls| !urls.is_empty());
+        let http_routes = [flags.http_routes, file.http_routes].into_iter().find(|all| !all.is_empty());
         let hints = || Hints(default_ports().collect());
         let max_series = flags.max_series.or(file.max_series).unwrap_or(1_000);
         let seconds = flags.series_retention.or(file.series_retention).unwrap_or(3_600);
@@ -219,6 +244,13 @@ impl Config {
             redis_prefix_segments: flags.redis_prefix_segments.or(file.redis_prefix_segments).unwrap_or(1),
             redis_prefix_skip: flags.redis_prefix_skip.or(file.redis_prefix_skip).unwrap_or_default(),
             redis_max_prefixes: flags.redis_max_prefixes.or(file.redis_max_prefixes).unwrap_or(100),
+            http_max_routes: flags.http_max_routes.or(file.http_max_routes).unwrap_or(200),
+            http_stream_after_ns: flags
+                .http_stream_after
+                .or(file.http_stream_after)
+                .unwrap_or(10)
+                .saturating_mul(SECOND_NS),
+            http_routes: templates(&http_routes.unwrap_or_default())?,
             redis_info: servers(&redis_info.unwrap_or_default())?,
             protocol_ports: flags.protocol_ports.or(file.protocol_ports).map_or_else(hints, |ports| ports.0),
             limits: Limits {
@@ -232,6 +264,16 @@ impl Config {
     pub fn hints(&self) -> Hints {
         self.protocol_ports.clone()
     }
+}
+
+/// The templates of routes.
+fn templates(texts: &[String]) -> Result<Vec<Template>, Error> {
+    let templates: Result<Vec<Template>, String> = texts.iter().map(|text| text.parse()).collect();
+    let templates = templates.map_err(Error::HttpRoutes)?;
+    if Tree::of(&templates).is_none() {
+        return Err(Error::HttpRoutes("there are too many of them".to_owned()));
+    }
+    Ok(templates)
 }
 
 /// The servers to ask. Each is named once: what is known of it has its name for a label.
@@ -262,6 +304,9 @@ fn read(path: &Path) -> Result<Flags, Error> {
     }
     if file.redis_max_prefixes.is_some_and(|count| !(1..=MAX_PREFIXES).contains(&i64::from(count))) {
         return Err(wrong(format!("redis-max-prefixes is not in 1..={MAX_PREFIXES}")));
+    }
+    if file.http_max_routes.is_some_and(|count| !(1..=MAX_ROUTES).contains(&i64::from(count))) {
+        return Err(wrong(format!("http-max-routes is not in 1..={MAX_ROUTES}")));
     }
     if file.redis_prefix_segments.is_some_and(|count| !(1..=SEGMENTS_MAX).contains(&count)) {
         return Err(wrong(format!("redis-prefix-segments is not in 1..={SEGMENTS_MAX}")));

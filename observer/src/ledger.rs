@@ -162,6 +162,13 @@ impl Ledger {
             )
     }
 
+    /// Whose a connection is, and the server's end, where both are known.
+    pub fn place(&self, index: u32, connection: &Connection) -> Option<(Group, Rc<str>)> {
+        let Some(Slot::Tracked(track)) = self.slots.get(index as usize) else { return None };
+        let group = Group::of(track.identity.as_ref()?, Role::from_u8(connection.role));
+        Some((group, Rc::clone(track.server.as_ref()?)))
+    }
+
     /// Takes note of the server's end.
     pub fn name_server(&mut self, index: u32, connection: &Connection, server: &str, now_ns: u64) {
         let server = self.servers.get(server).cloned().unwrap_or_else(|| {

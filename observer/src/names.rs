@@ -11,7 +11,9 @@
 
 pub mod namespace;
 pub mod places;
+pub mod requests;
 pub mod services;
+pub mod templates;
 
 use std::collections::HashSet;
 use std::io;
@@ -20,7 +22,8 @@ use std::rc::Rc;
 use observer_ebpf::layout::names::KeyCounts;
 
 use self::namespace::{Counts, Namespace};
-use self::services::Services;
+use self::requests::Requests;
+use self::services::{Place, Services};
 use crate::ledger::lives::Lives;
 use crate::ledger::{Ledger, View};
 use crate::process::Identity;
@@ -43,18 +46,22 @@ pub struct Names {
     pub services: Services,
     /// Prefixes of cache keys.
     pub prefixes: Namespace<KeyCounts>,
+    /// Requests of HTTP, by route and authority.
+    pub requests: Requests,
 }
 
 impl Names {
     /// Brings all counts up to date.
     pub fn collect(&mut self, ledger: &mut Ledger) -> io::Result<()> {
-        self.prefixes.collect(&mut self.services, ledger)
+        self.prefixes.collect(&mut self.services, ledger)?;
+        self.requests.collect(&mut self.services, ledger)
     }
 
     /// Has names that have not been used for long give up their places where others find none. To be called now and
     /// then, after [`Names::collect`].
     pub fn free_places(&mut self, now_ns: u64) -> io::Result<()> {
-        self.prefixes.free_places(now_ns)
+        self.prefixes.free_places(now_ns)?;
+        self.requests.free_places(now_ns)
     }
 
     /// Takes note that processes have ended: what they have counted last is taken over, and stays with their name.
@@ -69,12 +76,15 @@ impl Names {
         }
         self.collect(ledger)?;
         self.prefixes.retire(&numbers, &self.services)?;
+        self.requests.retire(&numbers, &self.services)?;
         self.services.remove(&numbers)
     }
 
     /// Forgets what was counted for processes that are gone, where the rows of their name are kept no longer.
     pub fn forget(&mut self, lives: &Lives) {
-        self.prefixes.retain_gone(|place| lives.has(&(place.group.clone(), Rc::clone(&place.server))));
+        let is_kept = |place: &Place| lives.has(&(place.group.clone(), Rc::clone(&place.server)));
+        self.prefixes.retain_gone(is_kept);
+        self.requests.retain_gone(is_kept);
     }
 
     /// Tells keys that processes have looked up, and whether they were found.
@@ -91,6 +101,10 @@ impl Names {
         self.prefixes.for_each(&self.services, |place, prefix, counts| {
             let books = &mut view.groups.entry(place.group.clone()).or_default().books;
             books.add_keys(place.protocol, &place.server, prefix, counts);
+        });
+        self.requests.for_each(&self.services, |place, row, counts| {
+            let books = &mut view.groups.entry(place.group.clone()).or_default().books;
+            books.http.entry(Rc::clone(&place.server)).or_default().add_requests(row, counts);
         });
     }
 }

@@ -13,6 +13,7 @@ use aya::maps::{MapData, PerCpuArray, RingBuf, Stack};
 use aya::{Btf, Ebpf};
 use observer_ebpf::layout::control::Thresholds;
 use observer_ebpf::layout::names::Prefixes;
+use observer_ebpf::protocols::http::layout::{GivenTemplate, TreeKey};
 use serde::Serialize;
 
 use self::load::{attach_exit, attach_iterator, attach_tracepoint, capacity, create, lacking, load_programs};
@@ -23,7 +24,9 @@ use crate::kernel::members::{self, KernelFacts};
 use crate::kernel::{preemption, privileges};
 use crate::names::Names;
 use crate::names::namespace::{self, NameKey, Namespace};
+use crate::names::requests::{self, Requests};
 use crate::names::services::Services;
+use crate::names::templates::{Template, Tree};
 use crate::snapshot::{Arena, Control, Epochs};
 
 /// The program, as `cargo xtask build` made it.
@@ -69,6 +72,12 @@ pub struct Settings {
     pub key_skips: Vec<String>,
     /// Prefixes of cache keys told apart.
     pub max_prefixes: u32,
+    /// Routes of HTTP told apart for each process and server.
+    pub http_max_routes: u32,
+    /// How long a response of HTTP without length takes at least to be a stream, in nanoseconds.
+    pub http_stream_after_ns: u64,
+    /// Templates of routes that come first.
+    pub http_routes: Vec<Template>,
 }
 
 /// Why nothing can be observed here.
@@ -169,8 +178,9 @@ pub fn load(settings: &Settings) -> Result<Probes, Error> {
         .map_err(|error| Error::Maps(format!("cannot map CONTROL into memory: {error}")))?;
     let control = Rc::new(control);
     // Before the first name comes: they find a place from the start.
-    let names = names(&mut ebpf, Rc::clone(&control))?;
+    let names = names(&mut ebpf, Rc::clone(&control), settings)?;
     skip(&ebpf, &settings.key_skips)?;
+    give(&ebpf, &settings.http_routes)?;
 
     let lacks = lacking(&facts)?;
     let mut loaded = load_programs(&mut ebpf, &specs, &btf, &lacks);
@@ -238,16 +248,26 @@ const fn is_wanted(spec: &ProgramSpec, facts: &KernelFacts, is_preemptible: bool
 }
 
 /// Takes over the maps of bounded names.
-fn names(ebpf: &mut Ebpf, control: Rc<Control>) -> Result<Names, Error> {
+fn names(ebpf: &mut Ebpf, control: Rc<Control>, settings: &Settings) -> Result<Names, Error> {
     let wrong = |error: aya::maps::MapError| Error::Maps(chain(&error));
     let maps = namespace::Maps {
         names: clone_of(ebpf, "PREFIXES")?,
         counts: clone_of(ebpf, "PREFIX_COUNTS")?,
         free: typed(ebpf, "FREE_PREFIXES")?,
     };
+    let (stream_after_ns, max_routes) = (settings.http_stream_after_ns, settings.http_max_routes);
+    let requests = requests::Maps {
+        routes: clone_of(ebpf, "ROUTES")?,
+        free_routes: typed(ebpf, "FREE_ROUTES")?,
+        routes_of: typed(ebpf, "ROUTES_OF")?,
+        authorities: clone_of(ebpf, "AUTHORITIES")?,
+        free_authorities: typed(ebpf, "FREE_AUTHORITIES")?,
+        counts: clone_of(ebpf, "REQUEST_COUNTS")?,
+    };
     Ok(Names {
         services: Services::new(clone_of(ebpf, "SERVICES")?).map_err(wrong)?,
         prefixes: Namespace::new(maps, Epochs::of::<Prefixes>(control)).map_err(wrong)?,
+        requests: Requests::new(requests, stream_after_ns, max_routes).map_err(wrong)?,
     })
 }
 
@@ -258,6 +278,41 @@ fn skip(ebpf: &Ebpf, segments: &[String]) -> Result<(), Error> {
         map.try_into().map_err(|error| Error::Maps(chain(&error)))?;
     for segment in segments {
         map.insert(NameKey::of(segment), 1, 0).map_err(|error| Error::Maps(chain(&error)))?;
+    }
+    Ok(())
+}
+
+macro_rules! pods {
+    ($($name:ident $type:ty;)*) => {
+        $(
+            #[derive(Clone, Copy)]
+            #[repr(transparent)]
+            struct $name($type);
+
+            // SAFETY: integers only, without padding.
+            unsafe impl aya::Pod for $name {}
+        )*
+    };
+}
+
+pods! {
+    Edge TreeKey;
+    End GivenTemplate;
+}
+
+/// Has these templates of routes come first.
+fn give(ebpf: &Ebpf, templates: &[Template]) -> Result<(), Error> {
+    let wrong = |error: aya::maps::MapError| Error::Maps(chain(&error));
+    let tree = Tree::of(templates).unwrap_or_default();
+    let edges = aya::maps::Map::HashMap(clone_of(ebpf, "TEMPLATE_TREE")?);
+    let mut edges: aya::maps::HashMap<MapData, Edge, u64> = edges.try_into().map_err(wrong)?;
+    for (key, node) in tree.edges {
+        edges.insert(Edge(key), u64::from(node), 0).map_err(wrong)?;
+    }
+    let ends = aya::maps::Map::HashMap(clone_of(ebpf, "TEMPLATES")?);
+    let mut ends: aya::maps::HashMap<MapData, u32, End> = ends.try_into().map_err(wrong)?;
+    for (node, template) in tree.ends {
+        ends.insert(node, End(template), 0).map_err(wrong)?;
     }
     Ok(())
 }

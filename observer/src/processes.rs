@@ -173,6 +173,9 @@ impl OpenTotals {
             }
             Protocol::Unknown
             | Protocol::Http
+            | Protocol::Http2
+            | Protocol::Fastcgi
+            | Protocol::Scgi
             | Protocol::WebSocket
             | Protocol::Memcached
             | Protocol::Tls => {}

@@ -115,6 +115,9 @@ impl Observing {
             key_segments: config.redis_prefix_segments,
             key_skips: config.redis_prefix_skip.0.clone(),
             max_prefixes: config.redis_max_prefixes,
+            http_max_routes: config.http_max_routes,
+            http_stream_after_ns: config.http_stream_after_ns,
+            http_routes: config.http_routes.clone(),
         };
         let mut loaded = probes::load(&settings)?;
         let program_log = start_program_log(&mut loaded);

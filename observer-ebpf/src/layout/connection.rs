@@ -92,7 +92,7 @@ pub struct Connection {
     pub lost: [u8; 2],
     /// The port of `client`, host byte order.
     pub client_port: u16,
-    /// `sk_err` when a connect failed, a positive errno or 0.
+    /// `sk_err` when a connect failed or the connection was over, a positive errno or 0.
     pub error: u8,
     /// 1 while the protocol is not settled: too few bytes so far, or HTTP whose first response may yet
     /// upgrade it.

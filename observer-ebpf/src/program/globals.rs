@@ -28,6 +28,13 @@ globals! {
     /// How many entries `KEY_SKIPS` has.
     KEY_SKIPS_COUNT: u32 = 0;
 
+    /// Routes told apart for each process and server.
+    HTTP_MAX_ROUTES: u32 = 200;
+    /// How many templates of routes are given.
+    HTTP_TEMPLATES: u32 = 0;
+    /// How long a response without length takes at least to be a stream, in nanoseconds.
+    HTTP_STREAM_AFTER_NS: u64 = 10_000_000_000;
+
     /// 1 where there are spare programs: see `calls/spares.rs`.
     HAS_SPARES: u32 = 0;
 

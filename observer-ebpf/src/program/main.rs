@@ -21,6 +21,7 @@ mod losses;
 mod maps;
 mod names;
 mod owners;
+mod requests;
 mod slots;
 mod sockets;
 mod stream;

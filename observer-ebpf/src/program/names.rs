@@ -50,7 +50,7 @@ static PREFIX_COUNTS: PerCpuHashMap<CountKey, KeyCounts, 65_536, { BPF_F_NO_PREA
     PerCpuHashMap::new();
 
 /// `BPF_NOEXIST` (`include/uapi/linux/bpf.h`).
-const NO_EXIST: u64 = 1;
+pub const NO_EXIST: u64 = 1;
 
 /// The number of a name in one of the maps of names.
 #[inline(always)]
@@ -126,7 +126,7 @@ fn set_words(path: &mut [u8; UNIX_PATH_MAX], word: impl Fn(usize) -> u32) {
 /// The number of the process and server of the connection at `index`, a new one if they have none; 0 if there is no
 /// room. The program that asks has the entry `room` of [`SERVICE_KEYS`].
 #[inline(never)]
-fn service(connection: &mut Connection, index: u32, room: u32) -> u32 {
+pub fn service(connection: &mut Connection, index: u32, room: u32) -> u32 {
     let Some(key) = SERVICE_KEYS.get_ptr_mut(room) else { return 0 };
     // SAFETY: this processor's entry for this program: nothing else uses it while the program runs.
     let key = unsafe { &mut *key };

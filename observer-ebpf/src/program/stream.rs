@@ -42,6 +42,12 @@ impl Stream<'_> {
         self.note(desync);
     }
 
+    /// Counts a message that has passed unread.
+    #[inline(always)]
+    pub fn settle(&mut self, buffers: &mut Buffers) {
+        self.session.settle(self.direction, buffers, self.connection);
+    }
+
     /// Steps over bytes that moved unseen: harmless inside a payload, else a desync.
     #[inline(always)]
     pub fn miss(&mut self, bytes: u64, why: Desync) {

@@ -126,9 +126,17 @@ subprograms! {
 subprograms! {
     Http, http:
     http_call = Call;
-    http_message = Message;
-    http_scan = Scan;
+    http_request = Request;
+    http_response = Response;
+    http_segment = Segment;
+    http_empty_path = EmptyPath;
+    http_value = Value;
+    http_request_head = RequestHead;
+    http_response_head = ResponseHead;
+    http_body = Body;
+    http_settle = Settle;
     http_search = Search;
+    http_early = Early;
 }
 
 subprograms! {

@@ -251,12 +251,12 @@ macro_rules! protocols {
 
         /// What the bytes of a call offer to all parsers.
         pub trait Call:
-            Keys + Runs<Session> + Runs<Frames> $(+ Runs<$module::$parser> + Looks<$module::$parser>)*
+            Keys + Labels + Runs<Session> + Runs<Frames> $(+ Runs<$module::$parser> + Looks<$module::$parser>)*
         {
         }
 
         impl<S> Call for S where
-            S: Keys + Runs<Session> + Runs<Frames> $(+ Runs<$module::$parser> + Looks<$module::$parser>)*
+            S: Keys + Labels + Runs<Session> + Runs<Frames> $(+ Runs<$module::$parser> + Looks<$module::$parser>)*
         {
         }
     };

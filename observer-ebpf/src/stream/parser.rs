@@ -220,6 +220,12 @@ pub trait Parser: Recognise + Subprograms {
         Outcome::lost(why)
     }
 
+    /// Whether a message of a stream has passed unread that is to be counted, which takes more than to step over it.
+    #[inline(always)]
+    fn owes(&self, _side: Side) -> bool {
+        false
+    }
+
     /// Puts a stream out of sync.
     fn lose(&mut self, side: Side, connection: &mut Connection);
 
@@ -254,6 +260,10 @@ pub trait Guess: Parser {
 pub trait Parse<S: Host>: Parser {
     /// Takes in a call's bytes of a stream, from the source's position on.
     fn run(&mut self, stream: StreamId, source: &mut S, connection: &mut Connection) -> Outcome;
+
+    /// Counts what a stream [owes](Parser::owes).
+    #[inline(always)]
+    fn settle(&mut self, _stream: StreamId, _source: &mut S, _connection: &mut Connection) {}
 
     /// The same of the rest of a call that another parser has begun, which is rare: with little on the stack, and
     /// nothing inlined.

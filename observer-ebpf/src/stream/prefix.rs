@@ -24,7 +24,7 @@ const ROUNDS: u32 = 3;
 pub(crate) const UNDECIDED: u32 = u32::MAX;
 
 /// The first bytes of a key, or of another text; zeroes behind.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Text {
     pub(crate) words: [u64; 8],
@@ -32,6 +32,21 @@ pub struct Text {
 
 impl Text {
     pub(crate) const NONE: Self = Self { words: [0; 8] };
+
+    /// Which of its eight words.
+    #[inline(always)]
+    pub fn word_at(&self, at: usize) -> u64 {
+        hide_field(&self.words[at & 7])
+    }
+
+    /// Its bytes.
+    pub fn to_bytes(&self) -> [u8; 64] {
+        let mut bytes = [0; 64];
+        for (to, word) in bytes.chunks_exact_mut(8).zip(self.words) {
+            to.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    }
 
     /// A bit for each byte in whose place `find` sets the highest bit of a word.
     #[inline(always)]

@@ -251,6 +251,25 @@ impl Session {
         self.conclude(outcome, connection)
     }
 
+    /// Whether a message has passed unread in a direction that [`Session::settle`] is to count.
+    #[inline(always)]
+    pub fn owes(&mut self, direction: Direction) -> bool {
+        let side = self.stream(direction).side;
+        dispatch!(self.parsed_as(), self.parsers, |parser| parser.owes(side), none => false)
+    }
+
+    /// Counts a message that has passed unread.
+    #[inline(always)]
+    pub fn settle<S: Call>(&mut self, direction: Direction, source: &mut S, connection: &mut Connection) {
+        let stream = self.stream(direction);
+        dispatch!(
+            self.parsed_as(),
+            self.parsers,
+            |parser| parser.settle(stream, source, connection),
+            none => {}
+        );
+    }
+
     /// Takes in a call's bytes, from the source's position on.
     #[inline(always)]
     pub fn feed<S: Call>(

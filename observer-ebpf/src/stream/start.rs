@@ -35,12 +35,6 @@ impl Start {
         Self { bytes: word & known, known }
     }
 
-    /// Whether the bytes may be the start of `pattern`, or hold it.
-    #[inline(always)]
-    pub(crate) const fn may_be(self, pattern: Pattern) -> bool {
-        (self.bytes ^ pattern.bits) & pattern.mask & self.known == 0
-    }
-
     /// Whether the bytes hold all of `pattern`.
     #[inline(always)]
     pub(crate) const fn is(self, pattern: Pattern) -> bool {

@@ -5,6 +5,7 @@
 
 pub(crate) mod caches;
 mod calls;
+mod labels;
 mod observed;
 pub(crate) mod recording;
 mod reference;
@@ -13,6 +14,7 @@ pub(crate) mod turns;
 mod wire;
 
 pub(crate) use calls::{Call, lengths, observe, parts, recorded};
+pub(crate) use labels::{Labels, Row};
 pub(crate) use observed::Observed;
 pub(crate) use reference::{Reference, refer};
 pub(crate) use source::{Buffers, Keys};

@@ -8,7 +8,7 @@ use observer_ebpf::protocols::websocket::layout::StreamCounters;
 use observer_ebpf::stream::bytes::ITERATIONS_MAX;
 use observer_ebpf::stream::session::Session;
 
-use super::{Buffers, Extension, Handshake, Keys};
+use super::{Buffers, Extension, Handshake, Keys, Labels};
 
 /// A connection as seen from one end.
 #[derive(Clone)]
@@ -33,6 +33,7 @@ pub(crate) struct Observed {
     /// The time of day; 0 where it is not known.
     pub(crate) wall_ns: u64,
     pub(crate) keys: Keys,
+    pub(crate) labels: Labels,
     /// Looks at bytes so far.
     pub(crate) looks: u32,
 }
@@ -80,6 +81,7 @@ impl Observed {
             oversized: [const { Vec::new() }; 2],
             wall_ns: 0,
             keys: Keys::default(),
+            labels: Labels::default(),
             looks: 0,
         }
     }
@@ -102,7 +104,11 @@ impl Observed {
     /// A call of which only the first `readable` windows can be read.
     pub(crate) fn call_readable(&mut self, direction: Direction, bytes: &[u8], readable: u32) {
         let length = u32::try_from(bytes.len()).expect("a call is shorter than 4 GiB");
-        if length == 0 || (self.passing && self.session.pass(direction, length, &mut self.connection)) {
+        if length == 0 {
+            return;
+        }
+        if self.passing && self.session.pass(direction, length, &mut self.connection) {
+            self.settle(direction);
             return;
         }
         let told = self.protocol() != Protocol::Unknown;
@@ -114,9 +120,11 @@ impl Observed {
         source.now_ns = self.now_ns;
         source.wall_ns = self.wall_ns;
         core::mem::swap(&mut source.keys, &mut self.keys);
+        core::mem::swap(&mut source.labels, &mut self.labels);
         let desync = self.session.feed(direction, &mut source, &mut self.connection);
         self.desyncs.extend(desync);
         core::mem::swap(&mut source.keys, &mut self.keys);
+        core::mem::swap(&mut source.labels, &mut self.labels);
         self.oversized[direction as usize].append(&mut source.oversized);
         self.looks += source.looks;
         // One look at each byte for a head, or two for frames that are tried first, and a few to begin with.
@@ -129,6 +137,17 @@ impl Observed {
         let each = if is_redis { 3 } else { 2 };
         let bound = each * length.min(ITERATIONS_MAX + 1) + 16 + again;
         assert!(source.looks <= bound, "{} looks at {length} bytes", source.looks);
+    }
+
+    /// Has what passed unread be counted, as the kernel half does.
+    fn settle(&mut self, direction: Direction) {
+        if self.session.owes(direction) {
+            let mut source = Buffers::new(&[], 1);
+            source.now_ns = self.now_ns;
+            core::mem::swap(&mut source.labels, &mut self.labels);
+            self.session.settle(direction, &mut source, &mut self.connection);
+            core::mem::swap(&mut source.labels, &mut self.labels);
+        }
     }
 
     /// A call by the client's process (as seen from this end).
@@ -163,7 +182,9 @@ impl Observed {
     }
 
     pub(crate) fn miss(&mut self, direction: Direction, bytes: u64, why: Desync) -> Option<Desync> {
-        self.session.miss(direction, bytes, why, &mut self.connection)
+        let desync = self.session.miss(direction, bytes, why, &mut self.connection);
+        self.settle(direction);
+        desync
     }
 
     pub(crate) fn protocol(&self) -> Protocol {

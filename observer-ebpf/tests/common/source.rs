@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::labels::Labels;
 use observer_ebpf::layout::Side;
 use observer_ebpf::layout::connection::Connection;
 use observer_ebpf::layout::control::Thresholds;
@@ -122,6 +123,7 @@ pub(crate) struct Buffers<'a> {
     /// The time of day.
     pub(crate) wall_ns: u64,
     pub(crate) keys: Keys,
+    pub(crate) labels: Labels,
     scratch: Scratch,
     work: Work,
 }
@@ -141,6 +143,7 @@ impl<'a> Buffers<'a> {
             oversized: Vec::new(),
             wall_ns: 0,
             keys: Keys::default(),
+            labels: Labels::default(),
             scratch: Scratch::default(),
             work: Work::default(),
         }

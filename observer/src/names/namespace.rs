@@ -49,6 +49,11 @@ impl NameKey {
         bytes[..length].copy_from_slice(&text.as_bytes()[..length]);
         Self(Name { bytes, length: length as u64 })
     }
+
+    /// The name as a label.
+    pub fn text(&self) -> Rc<str> {
+        text(&self.0)
+    }
 }
 
 /// What a namespace's counts are in its map.

@@ -12,6 +12,7 @@ use super::{Error, OBJECT, Settings, chain};
 use crate::kernel::bpf_iter::BpfIter;
 use crate::kernel::members::{KernelFacts, Offsets};
 use crate::kernel::{namespaces, needs};
+use crate::names::templates::Tree;
 
 /// Threads and sockets whose requests of `io_uring` are looked for at once.
 const REQUESTS: u32 = 16_384;
@@ -36,6 +37,8 @@ pub(super) fn create(
     let slots = capacity(settings.max_connections);
     let separator = u32::from(settings.key_separator);
     let skips = settings.key_skips.len() as u32;
+    let templates = settings.http_routes.len() as u32;
+    let tree = Tree::of(&settings.http_routes).unwrap_or_default();
     let pid_namespace = namespaces::pid_number();
     let (requests, calls): (Vec<&ProgramSpec>, Vec<&ProgramSpec>) =
         specs.iter().filter(|spec| spec.data_path.is_some()).partition(|spec| spec.for_requests);
@@ -59,6 +62,14 @@ pub(super) fn create(
         .map_max_entries("SERVICE_KEYS", calls.len() as u32)
         .map_max_entries("NAME_KEYS", calls.len() as u32)
         .map_max_entries("REQUESTS", if requests.is_empty() { 1 } else { REQUESTS })
+        .override_global("HTTP_MAX_ROUTES", &settings.http_max_routes, true)
+        .override_global("HTTP_STREAM_AFTER_NS", &settings.http_stream_after_ns, true)
+        .override_global("HTTP_TEMPLATES", &templates, true)
+        .map_max_entries("TEMPLATE_TREE", (tree.edges.len() as u32).max(1))
+        .map_max_entries("TEMPLATES", (tree.ends.len() as u32).max(1))
+        .map_max_entries("TREE_KEYS", calls.len() as u32)
+        .map_max_entries("ROUTE_KEYS", calls.len() as u32)
+        .map_max_entries("AUTHORITY_KEYS", calls.len() as u32)
         .map_max_entries("PREFIXES", settings.max_prefixes)
         .map_max_entries("FREE_PREFIXES", settings.max_prefixes)
         .map_max_entries("CONNECTIONS", slots)

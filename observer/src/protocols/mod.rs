@@ -170,7 +170,7 @@ macro_rules! books {
             match protocol {
                 $(Protocol::$protocol => <$totals as Totals>::MAY_BE_LOST,)*
                 Protocol::Unknown => true,
-                Protocol::Tls => false,
+                Protocol::Tls | Protocol::Http2 | Protocol::Fastcgi | Protocol::Scgi => false,
             }
         }
 
@@ -187,10 +187,10 @@ macro_rules! books {
 books! {
     parsed {
         WebSocket => websocket: websocket::Totals;
-        Http => http: http::Totals;
+        Http => http: ByServer<http::Totals>;
         Postgres => postgres: ByServer<postgres::Totals>;
         Memcached => memcached: ByServer<memcached::Totals>;
         Redis => redis: ByServer<redis::Totals>;
     }
-    recognised { Tls Unknown }
+    recognised { Tls Http2 Fastcgi Scgi Unknown }
 }

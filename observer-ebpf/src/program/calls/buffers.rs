@@ -129,6 +129,17 @@ impl Buffers {
         Ok(())
     }
 
+    /// There is nothing to be read of the call that has just moved bytes of the connection at `index`.
+    #[inline(always)]
+    pub fn hold_none(&mut self, index: u32, direction: Direction, room: u32) {
+        self.end = 0;
+        self.position = 0;
+        self.now_ns = 0;
+        self.index = index;
+        self.direction = direction as u32;
+        self.room = room;
+    }
+
     /// Keeps the socket's address, where `io_uring`'s requests are looked for.
     #[inline(always)]
     pub fn set_sk(&mut self, sk: u64) {

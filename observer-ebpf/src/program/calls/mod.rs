@@ -84,6 +84,9 @@ pub fn moved(sk: Sock, result: i32, flags: i32, seen: Seen) {
     connection.bytes[direction as usize] += u64::from(bytes);
     let call = Call { task, bytes, stored: flags & DISCARD == 0, room, ample_stack };
     take(sk, &call, socket, connection, direction);
+    if socket.session.owes(direction) {
+        settle(&call, socket, connection, direction);
+    }
     lock::unlock(socket, direction);
     if (Stream { session: &mut socket.session, connection, direction }).is_full() {
         slots::roll_over(socket);
@@ -99,6 +102,16 @@ fn first_use(sk: Sock, task: Task) -> Option<&'static mut Socket> {
         return None;
     }
     sockets::track(sk, Origin::without_state(sk, task), Some(task), Phase::Open)
+}
+
+/// Counts a message that has passed unread.
+#[inline(always)]
+fn settle(call: &Call, socket: &mut Socket, connection: &mut Connection, direction: Direction) {
+    let Some(buffers) = BUFFERS.get_ptr_mut(call.room) else { return };
+    // SAFETY: this processor's entry for this program: nothing else uses it while the program runs.
+    let buffers = unsafe { &mut *buffers };
+    buffers.hold_none(socket.index, direction, call.room);
+    Stream { session: &mut socket.session, connection, direction }.settle(buffers);
 }
 
 /// Leads the direction's parser over the call's bytes.

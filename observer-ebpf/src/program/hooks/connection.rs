@@ -133,14 +133,15 @@ fn established(sk: Sock, before: i32, context: &BtfTracePointContext) {
     slots::publish(connection, Phase::Open);
 }
 
-/// TCP is done with it.
+/// TCP is done with it: of what could not connect, and of what a request may wait on, it is told why.
 #[inline(always)]
 fn closed(sk: Sock, before: i32) {
-    if before == state::SYN_SENT
-        && let Some(socket) = sockets::socket(sk)
+    if let Some(socket) = sockets::socket(sk)
         && let Some(connection) = slots::slot(socket.index)
     {
-        addresses::fill_inet(sk, connection);
+        if before == state::SYN_SENT {
+            addresses::fill_inet(sk, connection);
+        }
         connection.error = if_there(OFFSET_SOCK_ERR.load(), |offset| sk.read::<u32>(offset)) as u8;
     }
     end(sk, if before == state::SYN_SENT { Phase::Failed } else { Phase::Closed });

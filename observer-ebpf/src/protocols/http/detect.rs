@@ -5,9 +5,8 @@ use crate::layout::Side;
 use crate::stream::parser::{Adopts, Recognise};
 use crate::stream::start::{Match, Pattern, Start};
 
-/// How HTTP/1 requests start (RFC 9110, section 9), and HTTP/2's preface (RFC 9113, section 3.4). `GET` is Redis'
-/// as well: what HTTP gets has a path, or a scheme before it (RFC 9112, section 3.2).
-const REQUESTS: [Pattern; 11] = [
+/// How HTTP/1 requests start (RFC 9110, section 9). `GET` is Redis' as well: what HTTP gets has a path, or a scheme before it (RFC 9112, section 3.2).
+const REQUESTS: [Pattern; 10] = [
     Pattern::text(b"GET /"),
     Pattern::masked(b"GET HTTP", &[0xFF, 0xFF, 0xFF, 0xFF, 0xDF, 0xDF, 0xDF, 0xDF]),
     Pattern::text(b"POST "),
@@ -18,11 +17,16 @@ const REQUESTS: [Pattern; 11] = [
     Pattern::text(b"PATCH "),
     Pattern::text(b"CONNECT "),
     Pattern::text(b"TRACE "),
-    Pattern::text(b"PRI * HT"),
 ];
 
 /// An HTTP/1 response (RFC 9112, section 4).
 const RESPONSE: Pattern = Pattern::text(b"HTTP/1.");
+
+/// Whether the bytes start an HTTP/1 request, with enough of them to tell.
+#[inline(always)]
+pub(super) fn is_request(start: Start) -> bool {
+    start.one_of(&REQUESTS) == Match::Yes
+}
 
 /// Whether the bytes start an HTTP/1 response, with enough of them to tell.
 #[inline(always)]
@@ -43,7 +47,7 @@ impl Recognise for Http {
     #[inline(always)]
     fn adopts(start: Start, side: Side) -> Adopts {
         let is_http = match side {
-            Side::Client => start.has(8) && matches!(start.one_of(&REQUESTS), Match::Yes),
+            Side::Client => start.has(8) && is_request(start),
             Side::Server => start.has(8) && is_response(start),
         };
         if is_http { Adopts::Yes } else { Adopts::No }

@@ -1,224 +1,215 @@
-//! The head of an HTTP/1 request or response (RFC 9112), searched for the WebSocket handshake
-//! (RFC 6455, section 4): a byte at a time, so that it may be split anywhere. Heads of interim responses, which come
-//! before the one that answers (RFC 9110, section 15.2), are a part of that one's.
-//!
-//! Heads of other messages are not searched: a head that neither starts `GET ` nor `HTTP/1.1 101` is not
-//! part of a handshake. Of those that start `HTTP/1.1 429` (RFC 6585, section 4), that much is told.
+//! The fields of a head that tell how long a message is, what it is, and what becomes of the connection (RFC 9110,
+//! sections 7 and 8; RFC 9112, section 6; RFC 6455, section 4).
 
-use crate::stream::start::Pattern;
+use super::Http;
+use super::names::{Labels, authority};
+use super::reader::{Place, Reader};
+use super::target::without_port_80;
+use crate::layout::losses::Desync;
+use crate::layout::{Role, Side};
+use crate::stream::bytes::hide_field;
+use crate::stream::parser::StreamId;
+use crate::stream::text::{number, words};
 
-/// The start line that a handshake's request has.
-pub(super) const REQUEST: &[u8] = b"GET ";
-/// The start line that a handshake's response has.
-pub(super) const RESPONSE: &[u8] = b"HTTP/1.1 101";
+/// [`Reader::found`]: there is an `Upgrade: websocket`.
+pub(super) const FOUND_WEBSOCKET: u32 = 1;
+/// An extension that compresses messages is offered or accepted, as `permessage-deflate` (RFC 7692).
+pub(super) const FOUND_COMPRESSION: u32 = 1 << 1;
+/// Another extension is.
+pub(super) const FOUND_EXTENSION: u32 = 1 << 2;
+/// There is an `Upgrade: h2c` (RFC 7540, section 3.2).
+pub(super) const FOUND_H2C: u32 = 1 << 3;
+/// The body is an event stream (HTML, section 9.2).
+pub(super) const FOUND_EVENT_STREAM: u32 = 1 << 4;
+/// There is a `Transfer-Encoding`.
+pub(super) const FOUND_CODING: u32 = 1 << 5;
+/// Its last coding is `chunked`.
+pub(super) const FOUND_CHUNKED: u32 = 1 << 6;
+/// There is a `Content-Length`.
+pub(super) const FOUND_LENGTH_FIELD: u32 = 1 << 7;
+/// It has told a length.
+pub(super) const FOUND_LENGTH: u32 = 1 << 8;
+/// It is known whom a request is addressed to.
+pub(super) const FOUND_AUTHORITY: u32 = 1 << 9;
 
-/// [`REQUEST`] as a pattern.
-pub(crate) const REQUEST_PATTERN: Pattern = Pattern::text(REQUEST);
-/// What starts as [`RESPONSE`] or as an interim one, in two patterns.
-pub(crate) const RESPONSE_PATTERNS: [Pattern; 2] = [Pattern::text(b"HTTP/1.1"), Pattern::text(b" 1")];
-/// Where [`RESPONSE`] has what no other interim response's status has.
-const STATUS_DIFFERS: u8 = 10;
-/// What a response that turns a request away has behind its version, and where in the start line it differs
-/// from [`RESPONSE`].
-const REFUSAL: &[u8] = b" 429";
-const REFUSAL_DIFFERS: u8 = 9;
-pub(crate) const REFUSAL_PATTERN: Pattern = Pattern::text(REFUSAL);
-/// Bytes of a response's version and status.
-pub(crate) const STATUS_END: u32 = RESPONSE.len() as u32;
-/// The end of a head.
-pub(crate) const END: u32 = u32::from_le_bytes(*b"\r\n\r\n");
+/// What fields that matter start with.
+pub(super) const FIELDS: [u32; 5] = [
+    u32::from_le_bytes(*b"cont"),
+    u32::from_le_bytes(*b"tran"),
+    u32::from_le_bytes(*b"upgr"),
+    u32::from_le_bytes(*b"host"),
+    u32::from_le_bytes(*b"sec-"),
+];
 
-const UPGRADE: &[u8] = b"upgrade:";
-const EXTENSIONS: &[u8] = b"sec-websocket-extensions:";
-const WEBSOCKET: &[u8] = b"websocket";
-/// How the names of extensions begin that compress messages.
-const COMPRESSION: &[u8] = b"permessage-";
+/// [`Reader::field`].
+const CONTENT_LENGTH: u8 = 1;
+const TRANSFER_ENCODING: u8 = 2;
+const UPGRADE: u8 = 3;
+const CONTENT_TYPE: u8 = 4;
+const HOST: u8 = 5;
+const EXTENSIONS: u8 = 6;
 
-/// [`Head::found`]: there is an `Upgrade: websocket`.
-pub(super) const FOUND_UPGRADE: u8 = 1;
-/// [`Head::found`]: an extension that compresses messages is offered or accepted, as `permessage-deflate` (RFC 7692).
-pub(super) const FOUND_COMPRESSION: u8 = 2;
-/// [`Head::found`]: another extension is.
-pub(super) const FOUND_EXTENSION: u8 = 4;
-/// [`Head::found`]: the response is an interim one.
-const FOUND_INTERIM: u8 = 8;
+/// Their names, in that order, each with its length.
+const NAMES: [([u64; 3], u32); 6] = [
+    name("content-length"),
+    name("transfer-encoding"),
+    name("upgrade"),
+    name("content-type"),
+    name("host"),
+    name("sec-websocket-extensions"),
+];
 
-/// Where in the head the next byte stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-enum Place {
-    /// In the start line, which must be as expected.
-    Start = 0,
-    /// In a line of no interest.
-    Line = 1,
-    /// At the start of a line.
-    LineStart = 2,
-    /// In what may be the name `Upgrade`.
-    UpgradeName = 3,
-    /// In what may be the name `Sec-WebSocket-Extensions`.
-    ExtensionsName = 4,
-    /// In the value of `Upgrade`.
-    UpgradeValue = 5,
-    /// In the value of `Sec-WebSocket-Extensions`, before or in an extension's name.
-    ExtensionsValue = 6,
-    /// In the status of a response that may turn a request away.
-    Refusal = 7,
-    /// In the value of `Sec-WebSocket-Extensions`, behind an extension's name or in one of no interest.
-    ExtensionsRest = 8,
+/// A name of at most 24 bytes.
+const fn name(text: &str) -> ([u64; 3], u32) {
+    let bytes = text.as_bytes();
+    let mut all = [0; 3];
+    let mut at = 0;
+    while at < bytes.len() {
+        all[at / 8] |= (bytes[at] as u64) << (8 * (at % 8));
+        at += 1;
+    }
+    (all, bytes.len() as u32)
 }
 
-/// What a byte brought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
-    /// The head goes on.
-    More,
-    /// The head ended with this byte.
-    End,
-    /// The start line is not a handshake's, after this many bytes as expected.
-    Other(u8),
-    /// The start line is that of a response that turns a request away.
-    Refused,
-}
+/// How the names of extensions begin that compress messages: in the first word, and in the second one.
+const COMPRESSION: (u64, u64) = words("permessage-");
+/// The bytes of the second word that are compared.
+const COMPRESSION_MASK: u64 = 0x00FF_FFFF;
 
-/// A head in progress.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub(super) struct Head {
-    place: u8,
-    /// How many bytes of what is expected at `place` have been seen.
-    at: u8,
-    /// `FOUND_*`.
-    pub(super) found: u8,
-}
+/// The longest length that is followed, in bytes.
+const LENGTH_MAX: u64 = 1 << 60;
 
-impl Head {
-    /// Before the first byte.
-    pub(super) const START: Self = Self { place: Place::Start as u8, at: 0, found: 0 };
-
-    /// Behind the method, which was a handshake's.
-    pub(super) const IN_START_LINE: Self = Self { place: Place::Line as u8, at: 0, found: 0 };
-
-    /// Takes in the next byte of a head that the client sends (`request`) or the server.
+impl Reader {
+    /// Where the value of the field goes on whose name is over.
     #[inline(always)]
-    pub(super) fn push(&mut self, byte: u8, request: bool) -> Progress {
-        let lower = byte.to_ascii_lowercase();
-        match self.place {
-            0 => {
-                let expected = if request { REQUEST } else { RESPONSE };
-                if expected.get(usize::from(self.at)) != Some(&byte) {
-                    if request {
-                        return Progress::Other(self.at);
-                    }
-                    if self.at >= STATUS_DIFFERS && byte.is_ascii_digit() {
-                        self.found = FOUND_INTERIM;
-                        self.go(Place::Line, 0);
-                        return Progress::More;
-                    }
-                    if self.at != REFUSAL_DIFFERS || byte != REFUSAL[1] {
-                        return Progress::Other(self.at);
-                    }
-                    self.go(Place::Refusal, 2);
-                    return Progress::More;
-                }
-                self.at += 1;
-                if usize::from(self.at) == expected.len() {
-                    self.go(Place::Line, 0);
-                }
-            }
-            1 => {
-                if byte == b'\n' {
-                    self.go(Place::LineStart, 0);
-                }
-            }
-            2 => match lower {
-                b'\r' if self.at == 0 => self.at = 1,
-                b'\n' if self.found & FOUND_INTERIM != 0 => *self = Self::START,
-                b'\n' => return Progress::End,
-                b'u' => self.go(Place::UpgradeName, 1),
-                b's' => self.go(Place::ExtensionsName, 1),
-                _ => self.go(Place::Line, 0),
-            },
-            3 => self.name(UPGRADE, Place::UpgradeValue, lower),
-            4 => self.name(EXTENSIONS, Place::ExtensionsValue, lower),
-            5 => self.value(WEBSOCKET, FOUND_UPGRADE, lower),
-            7 => {
-                if REFUSAL.get(usize::from(self.at)) != Some(&byte) {
-                    return Progress::Other(REFUSAL_DIFFERS);
-                }
-                self.at += 1;
-                if usize::from(self.at) == REFUSAL.len() {
-                    return Progress::Refused;
-                }
-            }
-            8 => match lower {
-                b'\n' => self.go(Place::LineStart, 0),
-                b',' => self.go(Place::ExtensionsValue, 0),
-                _ => {}
-            },
-            _ => self.extension(lower),
+    pub(super) fn end_name(&mut self) {
+        let text = &self.text.words;
+        let mut field = 0;
+        let mut at = 0;
+        while at < NAMES.len() {
+            let ([one, two, three], length) = NAMES[at];
+            let difference = (text[0] ^ one) | (text[1] ^ two) | (text[2] ^ three);
+            let is_it = difference | u64::from(self.length ^ length) == 0;
+            field += (at as u8 + 1) * u8::from(is_it);
+            at += 1;
         }
-        Progress::More
+        self.field = field;
+        self.element = 0;
+        if field == CONTENT_LENGTH {
+            self.found |= FOUND_LENGTH_FIELD;
+        }
+        if field == TRANSFER_ENCODING {
+            self.found |= FOUND_CODING;
+        }
+        self.go(if field == 0 { Place::Skip } else { Place::Value });
     }
 
+    /// Goes on behind a word of a value, or behind what separates words.
     #[inline(always)]
-    fn go(&mut self, place: Place, at: u8) {
-        self.place = place as u8;
-        self.at = at;
-    }
-
-    /// Matches a header's name, colon included.
-    #[inline(always)]
-    fn name(&mut self, name: &[u8], value: Place, lower: u8) {
-        if name.get(usize::from(self.at)) == Some(&lower) {
-            self.at += 1;
-            if usize::from(self.at) == name.len() {
-                self.go(value, 0);
+    pub(super) fn end_value_word(&mut self, delimiter: u8) {
+        if self.length > 0 && self.element == 0 {
+            self.element = 1;
+        }
+        match delimiter {
+            b',' => self.element = 0,
+            b';' => self.element = 2,
+            b'\n' => {
+                // A line that follows may go on with the list.
+                self.place = Place::Name as u8;
+                self.element = 0;
             }
-        } else if lower == b'\n' {
-            self.go(Place::LineStart, 0);
-        } else {
-            self.go(Place::Line, 0);
+            _ => {}
+        }
+        self.forget_word();
+    }
+
+    /// Takes in a word of a length.
+    #[inline(always)]
+    fn take_length(&mut self) -> Result<(), Desync> {
+        let length = number(self.text.words[0], self.text.words[1], self.length);
+        let Some(length) = length.filter(|_| self.element == 0) else { return Err(Desync::Length) };
+        // Several have to be the same (RFC 9112, section 6.3).
+        let is_another = self.found & FOUND_LENGTH != 0 && hide_field(&self.content_length) != length;
+        if is_another || length > LENGTH_MAX {
+            return Err(Desync::Length);
+        }
+        self.content_length = length;
+        self.found |= FOUND_LENGTH;
+        Ok(())
+    }
+
+    /// Takes in a word of a list of transfer codings, of which the last one tells.
+    #[inline(always)]
+    fn take_coding(&mut self) -> Result<(), Desync> {
+        match self.element {
+            0 => {}
+            2 => return Ok(()),
+            _ => return Err(Desync::Header),
+        }
+        self.found &= !FOUND_CHUNKED;
+        if self.word_is(words("chunked"), 7) {
+            self.found |= FOUND_CHUNKED;
+        }
+        Ok(())
+    }
+
+    /// Takes in the first word of an element of a list, but for those above.
+    #[inline(always)]
+    fn take_element(&mut self, field: u8) {
+        let [lo, hi, ..] = self.text.words;
+        let third = self.text.words[2];
+        let found = match field {
+            UPGRADE if self.word_is(words("websocket"), 9) => FOUND_WEBSOCKET,
+            UPGRADE if self.word_is(words("h2c"), 3) => FOUND_H2C,
+            CONTENT_TYPE if (lo, hi) == words("text/event-strea") && third == u64::from(b'm') => {
+                FOUND_EVENT_STREAM
+            }
+            EXTENSIONS if (lo, hi & COMPRESSION_MASK) == COMPRESSION => FOUND_COMPRESSION,
+            EXTENSIONS => FOUND_EXTENSION,
+            _ => 0,
+        };
+        self.found |= found;
+    }
+}
+
+impl Http {
+    /// Takes in a word of a field's value.
+    #[inline(always)]
+    pub(super) fn take_value<S: Labels>(
+        &mut self,
+        stream: StreamId,
+        source: &mut S,
+        role: u8,
+    ) -> Result<(), Desync> {
+        let own = &mut self.readers[stream.side as usize];
+        match hide_field(&own.field) {
+            CONTENT_LENGTH => own.take_length(),
+            TRANSFER_ENCODING => own.take_coding(),
+            HOST => {
+                self.take_authority(stream, source, role);
+                Ok(())
+            }
+            field => {
+                if own.element == 0 {
+                    own.take_element(field);
+                }
+                Ok(())
+            }
         }
     }
 
-    /// Takes in a byte of an extension's name, or before it (RFC 6455, section 9.1).
+    /// Takes note of whom a request is addressed to, which its target tells before its `Host` does (RFC 9112, section
+    /// 3.2.2), and which only its client's rows show.
     #[inline(always)]
-    fn extension(&mut self, lower: u8) {
-        if self.at == 0 && matches!(lower, b' ' | b'\t' | b'\r' | b',') {
+    pub(super) fn take_authority<S: Labels>(&mut self, stream: StreamId, source: &mut S, role: u8) {
+        let client = &mut self.readers[Side::Client as usize];
+        let is_told = client.found & FOUND_AUTHORITY != 0 || role != Role::Client as u8;
+        if is_told || !stream.is_request() {
             return;
         }
-        if COMPRESSION.get(usize::from(self.at)) == Some(&lower) {
-            self.at += 1;
-            if usize::from(self.at) == COMPRESSION.len() {
-                self.found |= FOUND_COMPRESSION;
-                self.go(Place::ExtensionsRest, 0);
-            }
-            return;
-        }
-        if self.at > 0 || lower != b'\n' {
-            self.found |= FOUND_EXTENSION;
-        }
-        match lower {
-            b'\n' => self.go(Place::LineStart, 0),
-            b',' => self.go(Place::ExtensionsValue, 0),
-            _ => self.go(Place::ExtensionsRest, 0),
-        }
-    }
-
-    /// Looks for a token in a header's value. No token here starts again within itself, so that a
-    /// mismatch can only be the start of another try.
-    #[inline(always)]
-    fn value(&mut self, token: &[u8], found: u8, lower: u8) {
-        if lower == b'\n' {
-            self.go(Place::LineStart, 0);
-        } else if token.get(usize::from(self.at)) == Some(&lower) {
-            self.at += 1;
-            if usize::from(self.at) == token.len() {
-                self.found |= found;
-                self.go(Place::Line, 0);
-            }
-        } else {
-            self.at = u8::from(token.first() == Some(&lower));
-        }
+        client.found |= FOUND_AUTHORITY;
+        let length = hide_field(&client.length);
+        let length = without_port_80(&mut client.text, length);
+        self.authority = u32::from(authority(&client.text, length, source));
     }
 }

@@ -90,7 +90,7 @@ pub struct WebSocket {
 }
 
 const _: () = assert!(core::mem::offset_of!(WebSocket, http) == 0);
-const _: () = assert!(size_of::<WebSocket>() == 64 + 2 * 56 + 8);
+const _: () = assert!(size_of::<WebSocket>() == size_of::<Http>() + 2 * 56 + 8);
 
 /// How many calls in sync make a connection first seen in the middle a WebSocket.
 const MATCHES: u8 = 2;
@@ -190,10 +190,10 @@ impl WebSocket {
     #[inline(always)]
     fn end_request<S: Runs<Frames>>(&mut self, source: &mut S) -> Outcome {
         let client = &mut self.streams[Side::Client as usize];
-        match self.http.scan_head(Side::Client, source) {
+        match self.http.scan_rest(source) {
             Scanned::More => {}
-            Scanned::End { .. } => *client = Stream::of(Frames::START),
-            Scanned::Other { .. } => {
+            Scanned::End => *client = Stream::of(Frames::START),
+            Scanned::Unread => {
                 *client = Stream::LOST;
                 return Outcome::lost(Desync::Unread);
             }
@@ -233,6 +233,7 @@ impl Parser for WebSocket {
         *client = Stream::of(early.unwrap_or(Frames::START));
         if self.http.is_request_unfinished() {
             client.mode = Mode::Request as u8;
+            self.http.skip_request();
         }
     }
 

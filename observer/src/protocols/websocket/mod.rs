@@ -24,7 +24,7 @@ pub const TURNED_AWAY: [u32; 2] = [1008, 1013];
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// What they did as HTTP, before they became what they are.
-    pub http: http::Totals,
+    pub http: http::Slots,
     /// What was sent, and what was received.
     pub streams: [StreamTotals; 2],
     /// What is told by the server's end.
@@ -178,7 +178,7 @@ impl super::Totals for Totals {
 
     fn add_totals(&mut self, other: &Self) {
         let Self { http, streams, servers, closes, turned_away, minutes, high_rate, users } = other;
-        self.http.add_totals(http);
+        self.http.add_all(http);
         for (total, more) in self.streams.iter_mut().zip(streams) {
             total.merge(more);
         }

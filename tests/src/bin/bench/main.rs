@@ -5,6 +5,7 @@
 //! are of medians.
 
 mod crowd;
+mod http;
 mod load;
 mod placement;
 mod postgres;
@@ -29,7 +30,7 @@ struct Arguments {
     /// Seconds of each run.
     #[arg(long, default_value_t = 0.5)]
     seconds: f64,
-    /// Measures only this: throughput, nanoseconds, postgres, redis, agent or crowd.
+    /// Measures only this: throughput, nanoseconds, postgres, redis, http, agent or crowd.
     #[arg(long)]
     only: Option<String>,
     /// Internal: one end of a load.
@@ -55,6 +56,9 @@ fn main() -> anyhow::Result<()> {
     }
     if wanted("redis") {
         redis::redis(arguments.rounds, seconds)?;
+    }
+    if wanted("http") {
+        http::http(arguments.rounds, seconds)?;
     }
     if wanted("agent") {
         agent_itself()?;

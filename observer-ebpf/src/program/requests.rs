@@ -1,0 +1,359 @@
+//! HTTP's requests, counted by name: the numbers of routes and authorities, and what is counted under them.
+
+use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, Stack};
+use aya_ebpf::helpers::generated::{bpf_map_lookup_elem, bpf_map_update_elem};
+use aya_ebpf::macros::btf_map;
+use observer_ebpf::layout::connection::Connection;
+use observer_ebpf::layout::names::{CROWDED, NAME_MAX, Name};
+use observer_ebpf::protocols::http::layout::{
+    ANY, Done, EVENTS, GivenTemplate, ROUTE_MAX, RequestCounts, RequestKey, RouteKey, TreeKey, UNMATCHED,
+    WORDS,
+};
+use observer_ebpf::protocols::http::names::Labels;
+use observer_ebpf::protocols::http::target::Template;
+use observer_ebpf::stream::prefix::Text;
+
+use crate::assembly;
+use crate::calls::buffers::Buffers;
+use crate::globals::{HTTP_MAX_ROUTES, HTTP_STREAM_AFTER_NS, HTTP_TEMPLATES};
+use crate::names::{NO_EXIST, service};
+
+/// Numbers of routes, by process and server.
+#[btf_map]
+static ROUTES: HashMap<RouteKey, u64, 16_384, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+
+/// Numbers that may be given to routes.
+#[btf_map]
+static FREE_ROUTES: Stack<u32, 16_384> = Stack::new();
+
+/// How many routes each process and server has, by their number.
+#[btf_map]
+static ROUTES_OF: HashMap<u32, u64, 65_536, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+
+/// Where routes are put together to be looked up: an entry for each program that sees calls, as `SERVICE_KEYS` has.
+#[btf_map]
+static ROUTE_KEYS: PerCpuArray<RouteKey, 1> = PerCpuArray::new();
+
+/// Given templates of routes, segment by segment. Written by the agent, before the programs are attached, as is the next.
+#[btf_map]
+static TEMPLATE_TREE: HashMap<TreeKey, u64, 1, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+
+/// The templates, by the node that they end at.
+#[btf_map]
+static TEMPLATES: HashMap<u32, GivenTemplate, 1, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+
+/// Where segments are put together to be looked up, as `ROUTE_KEYS` has.
+#[btf_map]
+static TREE_KEYS: PerCpuArray<TreeKey, 1> = PerCpuArray::new();
+
+/// Numbers of authorities. Its size is how many are told apart.
+#[btf_map]
+static AUTHORITIES: HashMap<Name, u64, 100> = HashMap::new();
+
+/// Numbers that may be given to authorities.
+#[btf_map]
+static FREE_AUTHORITIES: Stack<u32, 100> = Stack::new();
+
+/// Where authorities are put together to be looked up, likewise.
+#[btf_map]
+static AUTHORITY_KEYS: PerCpuArray<Name, 1> = PerCpuArray::new();
+
+/// Requests by process and server, route, authority, status and method. When it is full, they are counted in the
+/// connection's slot as left out. For each processor, as a server has many connections, which move on several at once.
+#[btf_map]
+static REQUEST_COUNTS: PerCpuHashMap<RequestKey, RequestCounts, 16_384, { BPF_F_NO_PREALLOC as usize }> =
+    PerCpuHashMap::new();
+
+/// What an entry of it starts as.
+#[btf_map]
+static NO_REQUESTS: Array<RequestCounts, 1> = Array::new();
+
+/// The number that a map has for a key of its own.
+///
+/// # Safety
+///
+/// The key must be as the map has it, and its values must be numbers that are not written again.
+#[inline(always)]
+unsafe fn number<K>(map: *mut core::ffi::c_void, key: &K) -> Option<u32> {
+    // SAFETY: the caller's promise; what is returned is null or a value.
+    unsafe {
+        bpf_map_lookup_elem(map, core::ptr::from_ref(key).cast_mut().cast())
+            .cast::<u64>()
+            .as_ref()
+            .map(|&number| number as u32)
+    }
+}
+
+/// Gives a key a number in a map. False if it has one, or there is no room.
+///
+/// # Safety
+///
+/// As for [`number`].
+#[inline(always)]
+unsafe fn give<K>(map: *mut core::ffi::c_void, key: &K, number: u32) -> bool {
+    let number = u64::from(number);
+    // SAFETY: the caller's promise.
+    unsafe {
+        let key = core::ptr::from_ref(key).cast_mut().cast();
+        bpf_map_update_elem(map, key, (&raw const number).cast_mut().cast(), NO_EXIST) == 0
+    }
+}
+
+/// A route, put together where it can be looked up.
+#[inline(always)]
+fn route_key(template: &Template, service: u32, room: u32) -> Option<&'static RouteKey> {
+    let key = ROUTE_KEYS.get_ptr_mut(room)?;
+    // SAFETY: this processor's entry for this program: nothing else uses it while the program runs.
+    let key = unsafe { &mut *key };
+    let words = key.bytes.as_mut_ptr().cast::<u32>();
+    let mut at = 0;
+    while at < ROUTE_MAX / 8 {
+        let word = template.word(at);
+        // SAFETY: within the template, which is aligned to four bytes; a word at a time, for as one value it would go
+        // by way of the stack.
+        unsafe {
+            words.add(2 * at).write_volatile(word as u32);
+            words.add(2 * at + 1).write_volatile((word >> 32) as u32);
+        }
+        at += 1;
+    }
+    key.length = template.length();
+    key.service = service;
+    Some(key)
+}
+
+/// The number of a route that is known.
+#[inline(never)]
+fn known_route(template: &Template, service: u32, room: u32) -> u32 {
+    let Some(key) = route_key(template, service, room) else { return UNMATCHED };
+    // SAFETY: the map's own key.
+    unsafe { number((&raw const ROUTES).cast_mut().cast(), key) }.unwrap_or(UNMATCHED)
+}
+
+/// How many routes a process and server has.
+#[inline(always)]
+fn routes_of(service: u32) -> Option<*mut u64> {
+    let map = (&raw const ROUTES_OF).cast_mut().cast();
+    // SAFETY: the map's own key; what it returns is null or a value.
+    let count = unsafe { bpf_map_lookup_elem(map, (&raw const service).cast_mut().cast()).cast::<u64>() };
+    if !count.is_null() {
+        return Some(count);
+    }
+    // SAFETY: as above; another processor may come first.
+    unsafe {
+        give(map, &service, 0);
+        let count = bpf_map_lookup_elem(map, (&raw const service).cast_mut().cast()).cast::<u64>();
+        if count.is_null() { None } else { Some(count) }
+    }
+}
+
+/// The number of a route, a new one if it has none.
+#[inline(never)]
+fn added_route(template: &Template, service: u32, room: u32) -> u32 {
+    let Some(key) = route_key(template, service, room) else { return CROWDED };
+    let map = (&raw const ROUTES).cast_mut().cast();
+    // SAFETY: the map's own key.
+    if let Some(number) = unsafe { number(map, key) } {
+        return number;
+    }
+    let Some(count) = routes_of(service) else { return CROWDED };
+    // SAFETY: a map's value.
+    let is_full = unsafe { assembly::fetch_add(count, 1) } >= u64::from(HTTP_MAX_ROUTES.load());
+    if !is_full && let Ok(Some(given)) = FREE_ROUTES.pop() {
+        // SAFETY: the map's own key.
+        if unsafe { give(map, key, given) } {
+            return given;
+        }
+        let _ = FREE_ROUTES.push(given, 0);
+    }
+    // SAFETY: a map's value; adding the largest number takes one away.
+    unsafe { assembly::add(count, u64::MAX) };
+    // Another processor may have come first.
+    // SAFETY: the map's own key.
+    unsafe { number(map, key) }.unwrap_or(CROWDED)
+}
+
+/// The number of an authority, a new one if it has none.
+#[inline(never)]
+fn authority_number(text: &Text, length: u32, room: u32) -> u32 {
+    let Some(key) = AUTHORITY_KEYS.get_ptr_mut(room) else { return CROWDED };
+    // SAFETY: this processor's entry for this program: nothing else uses it while the program runs.
+    let key = unsafe { &mut *key };
+    let words = key.bytes.as_mut_ptr().cast::<u64>();
+    let mut at = 0;
+    while at < NAME_MAX / 8 {
+        // SAFETY: within the name's bytes, which come first and are aligned as its length is.
+        unsafe { words.add(at).write_volatile(text.word_at(at)) };
+        at += 1;
+    }
+    key.length = u64::from(length);
+    let map = (&raw const AUTHORITIES).cast_mut().cast();
+    // SAFETY: the map's own key.
+    if let Some(number) = unsafe { number(map, key) } {
+        return number;
+    }
+    let Ok(Some(given)) = FREE_AUTHORITIES.pop() else { return CROWDED };
+    // SAFETY: the map's own key.
+    if unsafe { give(map, key, given) } {
+        return given;
+    }
+    let _ = FREE_AUTHORITIES.push(given, 0);
+    // SAFETY: as above.
+    unsafe { number(map, key) }.unwrap_or(CROWDED)
+}
+
+/// Where a segment leads from a node of the templates' tree.
+#[inline(never)]
+fn child(node: u32, text: &Text, length: u32, room: u32) -> u32 {
+    let Some(key) = TREE_KEYS.get_ptr_mut(room) else { return 0 };
+    // SAFETY: this processor's entry for this program: nothing else uses it while the program runs.
+    let key = unsafe { &mut *key };
+    let map = (&raw const TEMPLATE_TREE).cast_mut().cast();
+    let words = key.bytes.as_mut_ptr().cast::<u32>();
+    key.node = node;
+    key.length = length;
+    let mut at = 0;
+    while at < 4 {
+        let word = if length > 32 { 0 } else { text.word_at(at) };
+        // SAFETY: within the segment, which is aligned to four bytes; a word at a time, as with routes.
+        unsafe {
+            words.add(2 * at).write_volatile(word as u32);
+            words.add(2 * at + 1).write_volatile((word >> 32) as u32);
+        }
+        at += 1;
+    }
+    // SAFETY: the map's own key.
+    if let Some(node) = unsafe { number(map, key) } {
+        return node;
+    }
+    if length == 0 {
+        // Nothing is not any segment.
+        return 0;
+    }
+    key.length = ANY;
+    let mut at = 0;
+    while at < 8 {
+        // SAFETY: as above.
+        unsafe { words.add(at).write_volatile(0) };
+        at += 1;
+    }
+    // SAFETY: the map's own key.
+    unsafe { number(map, key) }.unwrap_or(0)
+}
+
+/// Sets a template to the given one that ends at a node.
+#[inline(never)]
+fn set_given(node: u32, template: &mut Template) -> bool {
+    let map = (&raw const TEMPLATES).cast_mut().cast();
+    // SAFETY: the map's own key; what it returns is null or a value.
+    let given =
+        unsafe { bpf_map_lookup_elem(map, (&raw const node).cast_mut().cast()).cast::<GivenTemplate>() };
+    // SAFETY: as above.
+    let Some(given) = (unsafe { given.as_ref() }) else { return false };
+    let words = given.bytes.as_ptr().cast::<u64>();
+    let mut at = 0;
+    while at < ROUTE_MAX / 8 {
+        // SAFETY: within the template, which comes first and is aligned as its length is.
+        template.set_word(at, unsafe { words.add(at).read_volatile() });
+        at += 1;
+    }
+    template.set_length(given.length as u32);
+    true
+}
+
+/// What is counted under a key, on this processor.
+#[inline(always)]
+fn counts_of(key: &RequestKey) -> Option<*mut u64> {
+    let map = (&raw const REQUEST_COUNTS).cast_mut().cast();
+    let place = core::ptr::from_ref(key).cast_mut().cast();
+    // SAFETY: the key is as the map has it; what it returns is null or this processor's value.
+    let present = unsafe { bpf_map_lookup_elem(map, place).cast::<u64>() };
+    if !present.is_null() {
+        return Some(present);
+    }
+    let zeroes = NO_REQUESTS.get_ptr(0)?;
+    // SAFETY: key and value are as the map has them.
+    unsafe {
+        bpf_map_update_elem(map, place, zeroes.cast_mut().cast(), NO_EXIST);
+        let present = bpf_map_lookup_elem(map, place).cast::<u64>();
+        if present.is_null() { None } else { Some(present) }
+    }
+}
+
+/// Adds to one of the counts.
+///
+/// # Safety
+///
+/// They must be a value of `REQUEST_COUNTS`.
+#[inline(always)]
+unsafe fn add(counts: *mut u64, place: usize, amount: u64) {
+    let place = assembly::hide(place as u64) as usize & (WORDS - 1);
+    // A program that is interrupted here goes on with the same value.
+    // SAFETY: within the value.
+    unsafe { assembly::add(counts.add(place), amount) }
+}
+
+/// The number of the process and server of a connection.
+#[inline(always)]
+fn service_of(connection: &mut Connection, buffers: &Buffers) -> u32 {
+    if connection.service == 0 {
+        connection.service = service(connection, buffers.index(), buffers.room());
+    }
+    connection.service
+}
+
+impl Labels for Buffers {
+    #[inline(always)]
+    fn route(&mut self, template: &Template, connection: &mut Connection) -> u32 {
+        known_route(template, service_of(connection, self), self.room())
+    }
+
+    #[inline(always)]
+    fn new_route(&mut self, template: &Template, connection: &mut Connection) -> u32 {
+        added_route(template, service_of(connection, self), self.room())
+    }
+
+    #[inline(always)]
+    fn authority(&mut self, text: &Text, length: u32) -> u32 {
+        authority_number(text, length, self.room())
+    }
+
+    #[inline(always)]
+    fn count_request(&mut self, connection: &mut Connection, key: RequestKey, done: &Done) -> bool {
+        let key = RequestKey { service: service_of(connection, self), ..key };
+        let Some(counts) = counts_of(&key).filter(|_| key.service != 0) else { return false };
+        // SAFETY: a value of the map.
+        done.each(|place, amount| unsafe { add(counts, place, amount) });
+        true
+    }
+
+    #[inline(always)]
+    fn count_events(&mut self, connection: &mut Connection, key: RequestKey, events: u64) -> bool {
+        let key = RequestKey { service: service_of(connection, self), ..key };
+        let Some(counts) = counts_of(&key).filter(|_| key.service != 0) else { return false };
+        // SAFETY: a value of the map.
+        unsafe { add(counts, EVENTS, events) };
+        true
+    }
+
+    #[inline(always)]
+    fn has_templates(&self) -> bool {
+        HTTP_TEMPLATES.load() != 0
+    }
+
+    #[inline(always)]
+    fn descend(&mut self, node: u32, text: &Text, length: u32) -> u32 {
+        if self.has_templates() { child(node, text, length, self.room()) } else { 0 }
+    }
+
+    #[inline(always)]
+    fn given(&mut self, node: u32, template: &mut Template) -> bool {
+        self.has_templates() && set_given(node, template)
+    }
+
+    #[inline(always)]
+    fn stream_after_ns(&self) -> u64 {
+        HTTP_STREAM_AFTER_NS.load()
+    }
+}

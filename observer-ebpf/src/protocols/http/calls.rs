@@ -1,0 +1,207 @@
+//! From a call's bytes to what they are a part of: lines of heads and of chunks' framing, and bodies.
+
+use super::reader::Place;
+use super::{Calls, Http, Subprogram};
+use crate::layout::Side;
+use crate::layout::connection::Connection;
+use crate::layout::losses::Desync;
+use crate::stream::bytes::{ITERATIONS_MAX, hide_field, is_done};
+use crate::stream::parser::{Outcome, Parser as _, StreamId, Told};
+
+impl Http {
+    /// Takes in a call's bytes.
+    #[inline(always)]
+    pub(super) fn take_call<S: Calls>(
+        &mut self,
+        stream: StreamId,
+        source: &mut S,
+        connection: &mut Connection,
+    ) -> Outcome {
+        let at = stream.side as usize;
+        let mut before = Outcome::SAME;
+        if self.has_ended != 0 && !stream.is_request() {
+            source.run(Subprogram::Settle, self, stream, connection);
+        }
+        if self.readers[at].is(Place::Lost) {
+            let is_found = if stream.is_request() {
+                self.resync_requests(source)
+            } else {
+                self.resync_responses(source, connection)
+            };
+            if !is_found {
+                return Outcome::SAME;
+            }
+            before = Outcome::RESYNCED;
+        }
+        let mut code = 0;
+        let mut finished = true;
+        if hide_field(&self.readers[at].place) < Place::Opaque as u8 {
+            finished = S::repeat(ITERATIONS_MAX, || {
+                let subprogram = if stream.is_request() { Subprogram::Request } else { Subprogram::Response };
+                code = source.run(subprogram, self, stream, connection);
+                // Masked, for the compiler does not know inside of here what it is.
+                let goes_on = hide_field(&self.readers[at & 1].place) < Place::Opaque as u8;
+                code == 0 && goes_on && !is_done(source)
+            });
+        }
+        if !stream.is_request() && hide_field(&self.events) != 0 {
+            source.run(Subprogram::Settle, self, stream, connection);
+        }
+        if code == 0 && finished && self.readers[at].is(Place::Early) && !is_done(source) {
+            code = source.run(Subprogram::Early, self, stream, connection);
+        }
+        let outcome = if finished { Outcome::from_code(code) } else { Outcome::lost(Desync::Bound) };
+        if matches!(outcome.told(), Told::Lost(_)) {
+            self.lose(stream.side, connection);
+        }
+        if outcome == Outcome::SAME { before } else { outcome }
+    }
+
+    /// Takes what is in reach of a call of the client's: goes at least one byte further, or on to another place.
+    #[inline(always)]
+    pub(super) fn take_request<S: Calls>(
+        &mut self,
+        stream: StreamId,
+        source: &mut S,
+        connection: &mut Connection,
+    ) -> Result<(), Desync> {
+        let place = hide_field(&self.readers[Side::Client as usize].place);
+        if place == Place::Start as u8 {
+            return self.start_request(stream, source, connection);
+        }
+        if place >= Place::Body as u8 {
+            return ok(source.run(Subprogram::Body, self, stream, connection));
+        }
+        let client = &mut self.readers[Side::Client as usize];
+        let delimiter = client.take(source)?;
+        if delimiter == 0 {
+            return client.check_length();
+        }
+        if place < Place::StatusVersion as u8 {
+            return self.end_request_word(delimiter, stream, source, connection);
+        }
+        if self.end_line_word(delimiter, stream, source, connection)? {
+            return ok(source.run(Subprogram::RequestHead, self, stream, connection));
+        }
+        Ok(())
+    }
+
+    /// The same of the server's.
+    #[inline(always)]
+    pub(super) fn take_response<S: Calls>(
+        &mut self,
+        stream: StreamId,
+        source: &mut S,
+        connection: &mut Connection,
+    ) -> Result<Outcome, Desync> {
+        let place = hide_field(&self.readers[Side::Server as usize].place);
+        if place == Place::Start as u8 {
+            self.start_response(source)?;
+        } else if place >= Place::Body as u8 {
+            ok(source.run(Subprogram::Body, self, stream, connection))?;
+        } else {
+            let server = &mut self.readers[Side::Server as usize];
+            let delimiter = server.take(source)?;
+            if delimiter == 0 {
+                server.check_length()?;
+            } else if place <= Place::Status as u8 {
+                self.end_status_word(delimiter)?;
+            } else if self.end_line_word(delimiter, stream, source, connection)? {
+                return Ok(Outcome::from_code(source.run(
+                    Subprogram::ResponseHead,
+                    self,
+                    stream,
+                    connection,
+                )));
+            }
+        }
+        if hide_field(&self.has_ended) != 0 {
+            source.run(Subprogram::Settle, self, stream, connection);
+        }
+        Ok(Outcome::SAME)
+    }
+
+    /// A word of a line of a head, or of the framing of chunks, is over. Tells whether a head is.
+    #[inline(always)]
+    fn end_line_word<S: Calls>(
+        &mut self,
+        delimiter: u8,
+        stream: StreamId,
+        source: &mut S,
+        connection: &mut Connection,
+    ) -> Result<bool, Desync> {
+        let at = stream.side as usize;
+        let own = &mut self.readers[at];
+        let place = hide_field(&own.place);
+        let is_empty = hide_field(&own.length) == 0;
+        if place == Place::Name as u8 {
+            if delimiter == b':' {
+                own.end_name();
+                return Ok(false);
+            }
+            own.forget_word();
+            // A line without a colon says nothing.
+            return Ok(is_empty);
+        }
+        if place == Place::Value as u8 {
+            if !is_empty {
+                ok(source.run(Subprogram::Value, self, stream, connection))?;
+            }
+            self.readers[at].end_value_word(delimiter);
+            return Ok(false);
+        }
+        if place == Place::Skip as u8 {
+            own.go(Place::Name);
+            return Ok(false);
+        }
+        if place == Place::Trailer as u8 {
+            own.forget_word();
+            if is_empty {
+                own.rest();
+                if !stream.is_request() {
+                    self.mark_ended(connection);
+                }
+            }
+            return Ok(false);
+        }
+        if place == Place::ChunkEnd as u8 {
+            own.go(Place::ChunkSize);
+            return if is_empty { Ok(false) } else { Err(Desync::Length) };
+        }
+        own.end_chunk_size(delimiter)?;
+        if own.is(Place::Body) {
+            let bytes = hide_field(&own.left);
+            if stream.is_request() {
+                self.requests.add_bytes(bytes);
+            } else {
+                let current = &mut connection.details.http_mut().current;
+                current.response_bytes = current.response_bytes.wrapping_add(bytes);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// What went wrong, as an outcome.
+#[inline(always)]
+pub(super) fn told(result: Result<(), Desync>) -> Outcome {
+    Outcome::of(result.err())
+}
+
+/// See [`told`].
+#[inline(always)]
+pub(super) fn told_outcome(result: Result<Outcome, Desync>) -> Outcome {
+    match result {
+        Ok(outcome) => outcome,
+        Err(why) => Outcome::lost(why),
+    }
+}
+
+/// What a subprogram has told went wrong.
+#[inline(always)]
+fn ok(code: u32) -> Result<(), Desync> {
+    match Desync::from_code(code) {
+        None => Ok(()),
+        Some(why) => Err(why),
+    }
+}

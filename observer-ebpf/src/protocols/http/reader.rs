@@ -1,0 +1,338 @@
+//! A side's bytes, word by word: what stands between the delimiters of wherever in a message they are (RFC 9112,
+//! sections 2 to 7).
+
+use super::head::FIELDS;
+use crate::layout::losses::Desync;
+use crate::stream::bytes::{Bytes, hide_field, low_of_two};
+use crate::stream::prefix::Text;
+use crate::stream::text::{everywhere, find_in_two};
+
+/// Where in a message a stream's next byte is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Place {
+    /// Before a message.
+    Start = 0,
+    /// In a request's method.
+    Method = 1,
+    /// At the start of a request's target, or in a scheme.
+    Target = 2,
+    /// Before, and behind, the first slash that follows a scheme.
+    Slash = 3,
+    SecondSlash = 4,
+    /// In the authority of a target.
+    Authority = 5,
+    /// In a segment of a target's path.
+    Segment = 6,
+    /// In what is behind the path.
+    Query = 7,
+    /// In a request's version, which ends its first line.
+    Version = 8,
+    /// In a response's version.
+    StatusVersion = 9,
+    /// In a response's status.
+    Status = 10,
+    /// At the start of a line of a head, or in a field's name.
+    Name = 11,
+    /// In the value of a field that matters.
+    Value = 12,
+    /// In the rest of a line that does not matter.
+    Skip = 13,
+    /// In the line that tells the size of a chunk.
+    ChunkSize = 14,
+    /// Behind the size.
+    ChunkExtension = 15,
+    /// Behind the data of a chunk.
+    ChunkEnd = 16,
+    /// In the lines behind the last chunk.
+    Trailer = 17,
+    /// In the body, or the data of a chunk, of which it is known how many bytes are left.
+    Body = 18,
+    /// In a body that ends with the connection.
+    Rest = 19,
+    /// In what another upgrade, or a tunnel, has led to: not looked at.
+    Opaque = 20,
+    /// In frames that the client has sent before it had the answer: they count if that is yes.
+    Early = 21,
+    /// Out of sync.
+    Lost = 22,
+}
+
+/// Places whose words have an end, as patterns.
+const METHOD: u8 = Place::Method as u8;
+const VERSION: u8 = Place::Version as u8;
+const STATUS_VERSION: u8 = Place::StatusVersion as u8;
+const STATUS: u8 = Place::Status as u8;
+const CHUNK_SIZE: u8 = Place::ChunkSize as u8;
+const CHUNK_END: u8 = Place::ChunkEnd as u8;
+
+/// As many places as a masked number may have.
+const PLACES: usize = 32;
+
+/// What ends a word at each place, besides the end of a line.
+static DELIMITERS: [[u8; 4]; PLACES] = {
+    let mut all = [[b'\n'; 4]; PLACES];
+    all[Place::Method as usize][0] = b' ';
+    all[Place::Target as usize] = [b' ', b'/', b':', b'?'];
+    all[Place::Slash as usize] = [b' ', b'/', b'\n', b'\n'];
+    all[Place::SecondSlash as usize] = [b' ', b'/', b'\n', b'\n'];
+    all[Place::Authority as usize] = [b' ', b'/', b'?', b'\n'];
+    all[Place::Segment as usize] = [b' ', b'/', b'?', b'\n'];
+    all[Place::Query as usize][0] = b' ';
+    all[Place::StatusVersion as usize][0] = b' ';
+    all[Place::Status as usize][0] = b' ';
+    all[Place::Name as usize][0] = b':';
+    all[Place::Value as usize] = [b' ', b',', b';', b'\t'];
+    all[Place::ChunkSize as usize] = [b' ', b';', b'\t', b'\n'];
+    all
+};
+
+/// Bytes of a word that are kept.
+const KEPT: u32 = 48;
+/// Bytes of a line that does not matter that are stepped over at once.
+const SKIPPED: u32 = 64;
+
+/// A side's stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub(super) struct Reader {
+    /// The first 48 bytes of the word in progress, and those that were taken with them, zeroes behind. In fields, in lower
+    /// case.
+    pub(super) text: Text,
+    /// Bytes of a body, or of a chunk's data, that are left.
+    pub(super) left: u64,
+    /// The length that the head tells.
+    pub(super) content_length: u64,
+    /// How many bytes of the word there have been.
+    pub(super) length: u32,
+    /// Of the bytes in reach, how many there are before the word's end; and how many are taken. They are kept here
+    /// because the verifier forgets what it knows of numbers that go through memory; else it follows each place at which
+    /// a word may end on its own.
+    end: u32,
+    taken: u32,
+    /// `FOUND_*` of the head.
+    pub(super) found: u32,
+    /// A [`Place`].
+    pub(super) place: u8,
+    /// Which field's value it is, by its number; 0 for one that does not matter.
+    pub(super) field: u8,
+    /// In a field's value: 0 before an element of its list, 1 behind its first word, 2 in its parameters.
+    pub(super) element: u8,
+    /// 1 if the lines of the body are an event stream's.
+    pub(super) has_events: u8,
+    /// Where in a line of an event stream the next byte is.
+    pub(super) line: u8,
+    /// 1 if the block has a line that is no comment.
+    pub(super) is_event: u8,
+    /// 1 once a body comes in chunks.
+    pub(super) is_chunked: u8,
+    pub(super) reserved: u8,
+}
+
+impl Reader {
+    pub(super) const fn at(place: Place) -> Self {
+        Self {
+            text: Text::NONE,
+            left: 0,
+            content_length: 0,
+            length: 0,
+            end: 0,
+            taken: 0,
+            found: 0,
+            place: place as u8,
+            field: 0,
+            element: 0,
+            has_events: 0,
+            line: 0,
+            is_event: 0,
+            is_chunked: 0,
+            reserved: 0,
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn is(&self, place: Place) -> bool {
+        hide_field(&self.place) == place as u8
+    }
+
+    /// Goes on at another place, with another word.
+    #[inline(always)]
+    pub(super) fn go(&mut self, place: Place) {
+        self.place = place as u8;
+        self.forget_word();
+    }
+
+    /// A word is over.
+    #[inline(always)]
+    pub(super) fn forget_word(&mut self) {
+        self.length = 0;
+        let mut at = 0;
+        while at < 8 {
+            // SAFETY: a reference is always writable; as one value they would go by way of a loop over bytes.
+            unsafe { core::ptr::from_mut(&mut self.text.words[at]).write_volatile(0) };
+            at += 1;
+        }
+    }
+
+    /// Between messages.
+    #[inline(always)]
+    pub(super) fn rest(&mut self) {
+        self.go(Place::Start);
+        self.left = 0;
+    }
+
+    /// A message begins.
+    #[inline(always)]
+    pub(super) fn begin(&mut self, place: Place) {
+        self.go(place);
+        self.left = 0;
+        self.content_length = 0;
+        self.found = 0;
+        self.field = 0;
+        self.element = 0;
+        self.has_events = 0;
+        self.line = 0;
+        self.is_event = 0;
+        self.is_chunked = 0;
+    }
+
+    /// Keeps the first `kept` bytes of a connection until more come: fewer than a method's name.
+    #[inline(always)]
+    pub(super) fn keep(&mut self, first: u64, kept: u32) {
+        self.text.words[0] = crate::stream::bytes::low_bytes(first, kept);
+        self.length = kept;
+    }
+
+    /// Takes what is in reach, 16 bytes at most: goes at least one byte further, or to another place. Tells what ends the
+    /// word; 0 if it goes on.
+    #[inline(always)]
+    pub(super) fn take<S: Bytes>(&mut self, source: &mut S) -> Result<u8, Desync> {
+        if self.is(Place::Skip) {
+            return self.skip(source);
+        }
+        let at = source.position();
+        let available = source.window(at).map_err(|_| Desync::Unread)?;
+        let (mut lo, mut hi) = source.words(at);
+        if self.is(Place::Name) && self.length == 0 {
+            self.look_at_line(lo, available);
+        }
+        let [one, two, three, four] = DELIMITERS[usize::from(hide_field(&self.place)) & (PLACES - 1)];
+        self.end = find_in_two(lo, hi, b'\n');
+        self.end = hide_field(&self.end).min(find_in_two(lo, hi, one));
+        self.end = hide_field(&self.end).min(find_in_two(lo, hi, two));
+        self.end = hide_field(&self.end).min(find_in_two(lo, hi, three));
+        self.end = hide_field(&self.end).min(find_in_two(lo, hi, four));
+        // Two words of eight bytes where it is at the start of one, else the rest of that one.
+        let length = hide_field(&self.length);
+        let inside = length & 7;
+        self.taken = if inside == 0 { 16 } else { 8 - inside };
+        self.taken = hide_field(&self.taken).min(available);
+        self.taken = hide_field(&self.taken).min(hide_field(&self.end));
+        let taken = hide_field(&self.taken);
+        let end = hide_field(&self.end);
+        let delimiter = (if end < 8 { lo >> (8 * (end & 7)) } else { hi >> (8 * (end & 7)) }) as u8;
+        if self.is(Place::Name) || self.is(Place::Value) {
+            (lo, hi) = (lower(lo), lower(hi));
+        }
+        let (lo, hi) = low_of_two(lo, hi, taken);
+        if length < KEPT {
+            let place = (length >> 3) as usize & 7;
+            self.text.words[place] |= lo << (8 * inside);
+            if inside == 0 {
+                self.text.words[(place + 1) & 7] = hi;
+            }
+        }
+        self.length = length.saturating_add(taken);
+        if end > taken || end >= available || end > 15 {
+            source.go_to(at + taken);
+            return Ok(0);
+        }
+        source.go_to(at + taken + 1);
+        if delimiter == b'\n' {
+            self.drop_return();
+        }
+        Ok(delimiter)
+    }
+
+    /// Whether the word in progress may become one that stands here.
+    #[inline(always)]
+    pub(super) fn check_length(&self) -> Result<(), Desync> {
+        let length = hide_field(&self.length);
+        match hide_field(&self.place) {
+            METHOD if length > 16 => Err(Desync::Header),
+            VERSION if length > 9 => Err(Desync::Header),
+            STATUS_VERSION if length > 8 => Err(Desync::Header),
+            STATUS if length > 4 => Err(Desync::Header),
+            CHUNK_SIZE if length > 16 => Err(Desync::Length),
+            CHUNK_END if length > 1 => Err(Desync::Length),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same in a line that does not matter: 64 bytes at most, without a word being kept.
+    #[inline(always)]
+    fn skip<S: Bytes>(&mut self, source: &mut S) -> Result<u8, Desync> {
+        let at = source.position();
+        let available = source.window(at).map_err(|_| Desync::Unread)?;
+        self.end = SKIPPED;
+        let mut from = 0;
+        while from < SKIPPED {
+            let (lo, hi) = source.words(at + from);
+            let found = find_in_two(lo, hi, b'\n');
+            let end = if found < 16 { from + found } else { SKIPPED };
+            self.end = hide_field(&self.end).min(end);
+            from += 16;
+        }
+        let end = hide_field(&self.end);
+        if end >= available || end >= SKIPPED {
+            source.go_to(at + available.min(SKIPPED));
+            return Ok(0);
+        }
+        source.go_to(at + end + 1);
+        Ok(b'\n')
+    }
+
+    /// Whether a line is one that matters. Most are not, and need not be gone through word by word. One that starts with a
+    /// blank goes on with the line before it (RFC 9112, section 5.2).
+    #[inline(always)]
+    fn look_at_line(&mut self, lo: u64, available: u32) {
+        let first = lo as u8;
+        if first == b' ' || first == b'\t' {
+            self.place = if self.field == 0 { Place::Skip } else { Place::Value } as u8;
+            return;
+        }
+        let start = lower(lo) as u32;
+        let may_matter = FIELDS.iter().fold(0, |found, &field| found | u32::from(start == field));
+        if available >= 4 && may_matter == 0 && first != b'\r' && first != b'\n' {
+            self.field = 0;
+            self.place = Place::Skip as u8;
+        }
+    }
+
+    /// Drops what stands before the end of a line.
+    #[inline(always)]
+    fn drop_return(&mut self) {
+        let last = self.length.wrapping_sub(1);
+        let word = &mut self.text.words[(last >> 3) as usize & 7];
+        let bits = 8 * (last & 7);
+        if last < KEPT && (*word >> bits) as u8 == b'\r' {
+            *word = crate::stream::bytes::low_bytes(*word, last & 7);
+            self.length = last;
+        }
+    }
+
+    /// Whether the word is these at most 16 bytes.
+    #[inline(always)]
+    pub(super) fn word_is(&self, (lo, hi): (u64, u64), length: u32) -> bool {
+        (self.text.words[0] ^ lo) | (self.text.words[1] ^ hi) | u64::from(self.length ^ length) == 0
+    }
+}
+
+/// A word with its letters in lower case.
+#[inline(always)]
+const fn lower(word: u64) -> u64 {
+    const LOW: u64 = everywhere(0x7F);
+    let above = (word & LOW).wrapping_add(everywhere(0x80 - b'A'));
+    let beyond = (word & LOW).wrapping_add(everywhere(0x7F - b'Z'));
+    word | (above & !beyond & !word & everywhere(0x80)) >> 2
+}

@@ -1,0 +1,123 @@
+//! Requests that end with their connection.
+
+use observer_ebpf::protocols::http::layout::{
+    Current, Done, ENDED, ENDINGS, EVENT_STREAM, Ending, FRAMING, REQUESTS, RequestCounts, SIZED, STREAMS,
+    UNTIL_CLOSE, UNTIMED,
+};
+
+/// How a connection ended, by its error (`sk_err`).
+pub(super) fn ending(error: u8) -> Ending {
+    const RESET: [i32; 2] = [libc::ECONNRESET, libc::EPIPE];
+    match i32::from(error) {
+        libc::ETIMEDOUT => Ending::Timeout,
+        error if RESET.contains(&error) => Ending::Reset,
+        _ => Ending::Closed,
+    }
+}
+
+/// Whether an answer is a stream.
+pub(super) fn is_stream(current: &Current, now_ns: u64, stream_after_ns: u64) -> bool {
+    let is_unsized = current.kind & FRAMING != SIZED && current.kind & FRAMING != 0;
+    let age = now_ns.saturating_sub(current.first_ns);
+    current.kind & EVENT_STREAM != 0 || (is_unsized && current.first_ns != 0 && age >= stream_after_ns)
+}
+
+/// Adds the request that a connection was answering when it ended.
+pub(super) fn add_ended(
+    counts: &mut RequestCounts,
+    current: &Current,
+    error: u8,
+    stream_after_ns: u64,
+    now_ns: u64,
+) {
+    let is_until_close = current.kind & FRAMING == UNTIL_CLOSE && ending(error) == Ending::Closed;
+    let is_ended = current.kind & ENDED != 0;
+    let end_ns = if is_until_close { current.last_ns } else { now_ns };
+    let is_stream = is_stream(current, end_ns, stream_after_ns);
+    if is_until_close || is_ended {
+        counts.add(&Done {
+            duration_ns: end_ns.saturating_sub(current.start_ns),
+            first_byte_ns: current.first_ns.saturating_sub(current.start_ns),
+            response_ns: end_ns.saturating_sub(current.first_ns),
+            request_bytes: current.request_bytes,
+            response_bytes: current.response_bytes,
+            is_stream: u64::from(is_stream),
+            // When the last bytes moved that were not seen is not known.
+            is_timed: u64::from(current.kind & UNTIMED == 0 && !is_ended),
+        });
+        return;
+    }
+    counts.words[REQUESTS] += 1;
+    if is_stream {
+        // That is how streams end.
+        let nanoseconds = end_ns.saturating_sub(current.first_ns);
+        let stream = Done { response_ns: nanoseconds, is_stream: 1, is_timed: 1, ..Done::default() };
+        stream.each(|place, amount| {
+            if place >= STREAMS {
+                counts.words[place] += amount;
+            }
+        });
+        return;
+    }
+    counts.words[ENDINGS + ending(error) as usize] += 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use observer_ebpf::protocols::http::layout::{
+        CHUNKED, Current, DURATIONS, ENDINGS, EVENT_STREAM, Ending, REQUESTS, RESPONSE_SIZES, RequestCounts,
+        SIZED, STREAMS, UNTIL_CLOSE,
+    };
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn answering(kind: u8) -> Current {
+        Current {
+            start_ns: SECOND,
+            first_ns: 2 * SECOND,
+            last_ns: 3 * SECOND,
+            response_bytes: 50,
+            status: 200,
+            kind,
+            ..Current::NONE
+        }
+    }
+
+    fn ended(current: &Current, error: i32, now_ns: u64) -> RequestCounts {
+        let mut counts = RequestCounts::default();
+        super::add_ended(&mut counts, current, error as u8, 10 * SECOND, now_ns);
+        assert_eq!(counts.words[REQUESTS], 1);
+        counts
+    }
+
+    #[test]
+    fn an_answer_that_ends_with_its_connection_is_whole_at_its_last_byte() {
+        let counts = ended(&answering(UNTIL_CLOSE), 0, 60 * SECOND);
+        assert_eq!(counts.observed::<12>(DURATIONS).0, 2 * SECOND);
+        assert_eq!(counts.observed::<8>(RESPONSE_SIZES), (50, [1, 0, 0, 0, 0, 0, 0, 0]));
+        assert_eq!(counts.words[ENDINGS..ENDINGS + 3], [0; 3]);
+        let counts = ended(&answering(UNTIL_CLOSE), libc::ECONNRESET, 4 * SECOND);
+        assert_eq!(counts.words[ENDINGS + Ending::Reset as usize], 1);
+        assert_eq!(counts.observed::<12>(DURATIONS).0, 0);
+    }
+
+    #[test]
+    fn an_answer_that_is_not_whole_is_an_error_and_a_stream_is_none() {
+        for (kind, error, ending) in [
+            (0, 0, Ending::Closed),
+            (SIZED, 0, Ending::Closed),
+            (CHUNKED, libc::EPIPE, Ending::Reset),
+            (SIZED, libc::ETIMEDOUT, Ending::Timeout),
+        ] {
+            let counts = ended(&answering(kind), error, 11 * SECOND);
+            assert_eq!(counts.words[ENDINGS + ending as usize], 1, "{kind} {error}");
+            assert_eq!(counts.words[DURATIONS], 0);
+        }
+        for kind in [CHUNKED | EVENT_STREAM, UNTIL_CLOSE | EVENT_STREAM, CHUNKED] {
+            let counts = ended(&answering(kind), libc::ECONNRESET, 62 * SECOND + 1);
+            assert_eq!(counts.words[ENDINGS..ENDINGS + 3], [0; 3], "{kind}");
+            assert_eq!(counts.observed::<8>(STREAMS).0, 60 * SECOND + 1, "{kind}");
+            assert_eq!(counts.observed::<8>(STREAMS).1[3], 1);
+        }
+    }
+}

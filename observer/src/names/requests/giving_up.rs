@@ -1,0 +1,103 @@
+//! Which routes and authorities give up their places to others.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+
+use observer_ebpf::layout::names::CROWDED;
+use observer_ebpf::protocols::http::layout::{REQUESTS, RequestKey};
+
+use super::{Key, Requests, Route, next, text};
+use crate::kernel::batch;
+use crate::names::namespace::NameKey;
+use crate::names::places::Places;
+
+impl Requests {
+    /// Has routes and authorities give up their places where others find none: see [`Places`].
+    pub(in crate::names) fn free_places(&mut self, now_ns: u64) -> io::Result<()> {
+        self.free_old_routes(now_ns)?;
+        self.free_old_authorities(now_ns)
+    }
+
+    fn free_old_routes(&mut self, now_ns: u64) -> io::Result<()> {
+        let crowded: HashSet<u32> = self
+            .counted
+            .keys()
+            .filter(|key| u32::from(key.route) == CROWDED)
+            .map(|key| key.service)
+            .collect();
+        if crowded.is_empty() {
+            return Ok(());
+        }
+        let all: Vec<(Route, u64)> = batch::read(&self.maps.routes, self.rooms[0])?;
+        let mut over: Vec<(Route, u64)> = Vec::new();
+        for &service in &crowded {
+            let theirs = all.iter().filter(|(Route(key), _)| key.service == service);
+            let mut uses: HashMap<u32, u64> = theirs.map(|&(_, number)| (number as u32, 0)).collect();
+            let mut homeless = 0;
+            for (key, counts) in self.counted.iter().filter(|(key, _)| key.service == service) {
+                if u32::from(key.route) == CROWDED {
+                    homeless += counts.words[REQUESTS];
+                } else if let Some(sum) = uses.get_mut(&key.route.into()) {
+                    *sum += counts.words[REQUESTS];
+                }
+            }
+            let places = self.places_of.entry(service).or_insert_with(|| Places::new(self.max_routes));
+            let freed: HashSet<u32> = places.look(now_ns, &uses, homeless).into_iter().collect();
+            over.extend(all.iter().filter(|&&(_, number)| freed.contains(&(number as u32))));
+        }
+        if over.is_empty() {
+            return Ok(());
+        }
+        for &(Route(key), number) in &over {
+            self.forget(|row| u32::from(row.route) == number as u32)?;
+            let text = text(&key);
+            self.gone.values_mut().for_each(|rows| rows.retain(|row, _| row.route != text));
+        }
+        self.remove_routes(&over, &all)?;
+        self.count_routes(&crowded)
+    }
+
+    /// Has the kernel half know how many routes these services have.
+    fn count_routes(&mut self, services: &HashSet<u32>) -> io::Result<()> {
+        let all: Vec<(Route, u64)> = batch::read(&self.maps.routes, self.rooms[0])?;
+        for service in services {
+            let count = all.iter().filter(|(Route(key), _)| key.service == *service).count() as u64;
+            self.maps.routes_of.insert(service, count, 0).map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+
+    fn free_old_authorities(&mut self, now_ns: u64) -> io::Result<()> {
+        let all: Vec<(NameKey, u64)> = batch::read(&self.maps.authorities, self.rooms[1])?;
+        let mut uses: HashMap<u32, u64> = all.iter().map(|&(_, number)| (number as u32, 0)).collect();
+        let mut homeless = 0;
+        for (key, counts) in &self.counted {
+            if u32::from(key.authority) == CROWDED {
+                homeless += counts.words[REQUESTS];
+            } else if let Some(sum) = uses.get_mut(&key.authority.into()) {
+                *sum += counts.words[REQUESTS];
+            }
+        }
+        let freed: HashSet<u32> = self.places.look(now_ns, &uses, homeless).into_iter().collect();
+        for (name, number) in all.iter().filter(|(_, number)| freed.contains(&(*number as u32))) {
+            let number = *number as u32;
+            batch::remove(&self.maps.authorities, &[*name]).1?;
+            self.authorities.remove(&number);
+            self.forget(|row| u32::from(row.authority) == number)?;
+            let text = name.text();
+            self.gone.values_mut().for_each(|rows| rows.retain(|row, _| row.authority != text));
+            self.last[1] = next(self.last[1], |number| uses.contains_key(&number));
+            self.maps.free_authorities.push(self.last[1], 0).map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets all that is counted under these.
+    fn forget(&mut self, is_it: impl Fn(&RequestKey) -> bool) -> io::Result<()> {
+        let keys: Vec<RequestKey> = self.counted.keys().copied().filter(is_it).collect();
+        for key in &keys {
+            self.counted.remove(key);
+        }
+        batch::remove(&self.maps.counts, &keys.into_iter().map(Key).collect::<Vec<_>>()).1
+    }
+}
