@@ -40,7 +40,6 @@ pub(super) const PROGRAMS: &[Program] = &[
     ("strace", "strace"),
     ("systemd-analyze", "systemd"),
     ("chromium", "chromium"),
-    ("wrk", "wrk"),
 ];
 /// After the others: some packages of `node` bring it along, and then conflict with this one.
 pub(super) const NPM: &[Program] = &[("npm", "npm")];
