@@ -96,12 +96,17 @@ impl Client {
 
     /// Makes calls with curl, and more options for each of them, as its configuration has them.
     pub fn curl(&self, url: &str, calls: &[Call], options: &str) -> anyhow::Result<Vec<Answer>> {
+        Ok(self.curl_timed(url, calls, options)?.into_iter().map(|(answer, _)| answer).collect())
+    }
+
+    /// The same with the seconds that curl takes each of them to have needed, from when it begins to send.
+    pub fn curl_timed(&self, url: &str, calls: &[Call], options: &str) -> anyhow::Result<Vec<(Answer, f64)>> {
         let Kind::Curl { folder, program } = &self.kind else { bail!("{} is not curl", self.process) };
         let mut parts = Vec::new();
         for (number, call) in calls.iter().enumerate() {
             let mut part = format!(
                 "url = \"{url}{}\"\nsilent\nshow-error\noutput = /dev/null\n\
-                 write-out = \"%{{http_code}} %{{size_download}}\\n\"\n{options}\n",
+                 write-out = \"%{{http_code}} %{{size_download}} %{{time_pretransfer}} %{{time_total}}\\n\"\n{options}\n",
                 call.path
             );
             match call.method {
@@ -126,8 +131,10 @@ impl Client {
         ensure!(output.status.success(), "curl failed: {errors}");
         let said = String::from_utf8(output.stdout)?;
         let answer = |line: &str| {
-            let (status, length) = line.split_once(' ')?;
-            Some(Answer(status.parse().ok()?, length.parse().ok()?))
+            let fields: Vec<&str> = line.split(' ').collect();
+            let [status, length, begin, end] = fields[..] else { return None };
+            let answer = Answer(status.parse().ok()?, length.parse().ok()?);
+            Some((answer, end.parse::<f64>().ok()? - begin.parse::<f64>().ok()?))
         };
         said.lines().map(|line| answer(line).with_context(|| format!("curl says {line}"))).collect()
     }
