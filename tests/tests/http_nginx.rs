@@ -2,7 +2,7 @@
 //! sends with `sendfile`, of ranges, and of slow clients.
 
 // needs: nothing
-// takes: 15 s
+// takes: 12 s
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};

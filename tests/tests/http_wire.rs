@@ -3,7 +3,7 @@
 
 // needs: nothing
 // makes: messages
-// takes: 25 s
+// takes: 16 s
 
 use std::collections::BTreeMap;
 
