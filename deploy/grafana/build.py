@@ -12,7 +12,7 @@ from pathlib import Path
 # No files but the dashboards.
 sys.dont_write_bytecode = True
 
-from source import flows, node, postgres, redis, websocket
+from source import flows, http, node, postgres, redis, websocket
 
 DIRECTORY = Path(__file__).parent / "dashboards"
 
@@ -22,7 +22,7 @@ def main():
     if sys.argv[1:] and not check:
         sys.exit(__doc__)
     written = {}
-    for module in (node, websocket, postgres, redis, flows):
+    for module in (node, http, websocket, postgres, redis, flows):
         name = module.__name__.rpartition(".")[2]
         written[DIRECTORY / f"{name}.json"] = json.dumps(module.DASHBOARD, indent=1) + "\n"
     stale = set(DIRECTORY.glob("*")) - written.keys()

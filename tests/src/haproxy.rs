@@ -22,10 +22,19 @@ impl Haproxy {
     /// Starts one in front of a server, an address and a port, with more words for where it listens (`accept-proxy`) and
     /// for how it reaches the server (`send-proxy`, `send-proxy-v2` and so on).
     pub fn start(server: &str, listening: &str, sending: &str) -> anyhow::Result<Self> {
+        Self::with("tcp", server, listening, sending)
+    }
+
+    /// Starts one that reads HTTP requests, and passes them on to a server over connections of its own.
+    pub fn speaking_http(server: &str) -> anyhow::Result<Self> {
+        Self::with("http", server, "", "")
+    }
+
+    fn with(mode: &str, server: &str, listening: &str, sending: &str) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let port = programs::free_port()?;
         let configuration = format!(
-            "global\n  maxconn 100\ndefaults\n  mode tcp\n  timeout connect 10s\n  timeout client 60s\n  \
+            "global\n  maxconn 100\ndefaults\n  mode {mode}\n  timeout connect 10s\n  timeout client 60s\n  \
              timeout server 60s\nlisten all\n  bind 127.0.0.1:{port} {listening}\n  server one {server} {sending}\n"
         );
         let file = folder.path().join("haproxy.cfg");

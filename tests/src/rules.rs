@@ -99,7 +99,7 @@ pub fn scraped(exported: &Metrics) -> Metrics {
 
 /// What an expression names that is not among metrics; and the labels that its results may have.
 pub fn look_up(names: &Names, metrics: &Metrics) -> (Vec<String>, BTreeSet<String>) {
-    let Names { selectors, grouping } = names;
+    let Names { selectors, grouping, made } = names;
     let mut labels = BTreeSet::new();
     let mut unknown = Vec::new();
     for (metric, matchers) in selectors {
@@ -114,6 +114,7 @@ pub fn look_up(names: &Names, metrics: &Metrics) -> (Vec<String>, BTreeSet<Strin
     // What is grouped keeps no other labels.
     let mut results = if grouping.is_empty() { labels } else { grouping.clone() };
     results.remove("le");
+    results.extend(made.clone());
     (unknown, results)
 }
 
@@ -122,13 +123,17 @@ pub fn record(rules: &[Rule], exported: &Metrics) -> anyhow::Result<(Vec<String>
     let mut metrics = scraped(exported);
     let mut unknown = Vec::new();
     for rule in rules {
-        let (absent, results) = look_up(&rule.names, &metrics);
+        let (absent, mut results) = look_up(&rule.names, &metrics);
         unknown.extend(absent.into_iter().map(|problem| format!("{}: {problem}", rule.name)));
         let told = rule.annotations.values().flat_map(|text| spoken(text));
         let absent = told.filter(|label| !results.contains(label));
         unknown.extend(absent.map(|label| format!("{}: speaks of label {label}", rule.name)));
         if !rule.is_alert {
             ensure!(rule.labels.is_empty(), "{} adds labels", rule.name);
+            // Buckets of a histogram that a rule records under another name.
+            if rule.name.ends_with("_bucket") {
+                results.insert("le".to_owned());
+            }
             ensure!(metrics.insert(rule.name.clone(), results).is_none(), "{} is recorded twice", rule.name);
         }
     }

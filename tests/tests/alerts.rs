@@ -18,6 +18,7 @@ use observer_tests::agent::Agent;
 use observer_tests::alertmanager::{Alertmanager, Channel, Posts};
 use observer_tests::dashboards;
 use observer_tests::deployed::all_rules;
+use observer_tests::http::shop::Shop;
 use observer_tests::postgres::clients::{Clients as Pool, Library as Driver, State};
 use observer_tests::postgres::server::Server as Postgres;
 use observer_tests::prometheus::Prometheus;
@@ -70,6 +71,7 @@ struct Scene {
     burst: Talk,
     users: (Puppet, Puppet),
     worker: Pool,
+    shop: Shop,
     /// Others, that are done, and whose counts stay as long as they do.
     _odd: Vec<Talk>,
 }
@@ -105,7 +107,9 @@ impl Scene {
             talk.client.run(&format!("one.sendall(frame({size}, True))"))?;
             Ok(talk)
         };
+        let shop = Shop::open(worker.puppet()?)?;
         Ok(Self {
+            shop,
             pool: pool(Driver::Asyncpg, 20)?,
             slow: pool(Driver::Asyncpg, 1)?,
             worker,
@@ -147,6 +151,11 @@ impl Scene {
             alert("MessageSizeBurstDetected", "CRITICAL", "huge-server", false),
             alert("GlobalMessageRateBurst", "WARNING", instance, false),
             alert("ExcessivePerUserRate", "WARNING", "crowd-server", false),
+            // Of both ends, the server's is told.
+            alert("HttpErrorRateHigh", "WARNING", self.shop.names()[0], false),
+            alert("HttpProviderFailing", "WARNING", self.shop.names()[1], false),
+            alert("HttpRequestsSlow", "WARNING", self.shop.slow(), false),
+            alert("DatabaseQueriesPerRequestHigh", "WARNING", &self.worker.process, false),
         ])
     }
 
@@ -196,12 +205,14 @@ impl Scene {
         let told =
             self.worker.puppet()?.ask(&statements.map(|one| format!("run(0, '{one}')")).join(" + "))?;
         ensure!(told == serde_json::json!(["22012"]), "{told}");
+        self.shop.work(self.worker.puppet()?)?;
         self.filled.puppet()?.run("sessions[0].set('user:0', 'x', ex=900) and sessions[0].get('user:0')")
     }
 
     /// Ends what does not end by itself.
     fn calm(&mut self) -> anyhow::Result<()> {
         ensure!(self.postgres.cancel_all()? == 20, "not all sessions were active");
+        self.shop.calm()?;
         let cache = self.filled.puppet()?;
         cache.run("sessions[0].config_set('maxmemory', '256mb'); sessions[0].info()['used_memory']")
     }

@@ -103,8 +103,8 @@ fn queries_are_of_metrics_and_labels_that_there_are() -> anyhow::Result<()> {
 fn they_can_be_looked_at() -> anyhow::Result<()> {
     let all = dashboards::all()?;
     let uids: BTreeSet<&str> = all.iter().map(|(_, dashboard)| dashboard.uid.as_str()).collect();
-    let expected =
-        ["flows", "node", "postgres", "redis", "websocket"].map(|layer| format!("observer-{layer}"));
+    let layers = ["flows", "http", "node", "postgres", "redis", "websocket"];
+    let expected = layers.map(|layer| format!("observer-{layer}"));
     assert!(uids.iter().eq(&expected), "{uids:?}");
     for (json, dashboard) in &all {
         let Dashboard { uid, title, description, panels, links, templating, .. } = dashboard;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use observer_tests::agent::Agent;
 use observer_tests::haproxy::Haproxy;
+use observer_tests::nginx::Nginx;
 use observer_tests::postgres::Address;
 use observer_tests::postgres::clients::State;
 use observer_tests::postgres::rust::RustClients;
@@ -18,7 +19,6 @@ use observer_tests::postgres::server::Server;
 use observer_tests::postgres::shown::{View, nothing_lost};
 use observer_tests::puppet::{Puppet, connected};
 use observer_tests::websocket::alone;
-use observer_tests::websocket::peers::Nginx;
 use serde_json::Value;
 
 /// How haproxy may send a header.

@@ -11,9 +11,10 @@ use anyhow::{Context as _, ensure};
 use observer_tests::agent::Agent;
 use observer_tests::metrics::{Metrics, Sample};
 use observer_tests::namespace::Namespace;
+use observer_tests::nginx::Nginx;
 use observer_tests::puppet::Puppet;
 use observer_tests::talk::Talk;
-use observer_tests::websocket::peers::{Nginx, Peer, Runtime};
+use observer_tests::websocket::peers::{Peer, Runtime};
 use serde_json::Value;
 
 /// A little longer than the time that rates are over.

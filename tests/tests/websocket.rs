@@ -8,7 +8,8 @@ use std::net::TcpStream;
 
 use anyhow::Context as _;
 use observer_tests::agent::Agent;
-use observer_tests::websocket::peers::{Nginx, Peer, Runtime, Step, closed, exchanged};
+use observer_tests::nginx::Nginx;
+use observer_tests::websocket::peers::{Peer, Runtime, Step, closed, exchanged};
 use observer_tests::websocket::sides::{Side, nothing_lost, settle};
 use observer_tests::websocket::traffic::{Opcode, Traffic};
 use observer_tests::websocket::{alone, own_name};

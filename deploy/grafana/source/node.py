@@ -41,24 +41,30 @@ NOW = row(
 LAYERS = row(
     "Layers: which one makes users wait",
     lines(
+        "HTTP requests: p95", "First byte of the request to last byte of the response, over 5 minutes, the slowest route. "
+        "Streams are not in it. 10 s means 10 s or more.",
+        [query(f"max by (process, role) (observer:http_request_duration_seconds:p95{{{OF}}})", "{{process}} ({{role}})")],
+        "s", 8, thresholds=[(1, YELLOW), (2, RED)], links=[to("observer-http", "HTTP")],
+    ),
+    lines(
         "Postgres pools: used", "Active sessions and those in a transaction, of all that a process holds to a server. "
         "At 100 % whoever needs a connection waits. Click a series for its dashboard.",
-        [query(f"observer:db_pool_used:ratio{{{OF}}}", "{{process}} ({{role}}) → {{server}}")], "percentunit", 6,
+        [query(f"observer:db_pool_used:ratio{{{OF}}}", "{{process}} ({{role}}) → {{server}}")], "percentunit", 8,
         max=1, thresholds=[(0.8, YELLOW), (0.95, RED)], links=[to("observer-postgres", "Postgres")],
     ),
     lines(
         "Postgres queries: p99", "A request's first byte to ReadyForQuery, over 5 minutes. 5 s means 5 s or more.",
-        [query(f"observer:db_query_duration_seconds:p99{{{OF}}}", "{{process}} ({{role}}) → {{server}}")], "s", 6,
+        [query(f"observer:db_query_duration_seconds:p99{{{OF}}}", "{{process}} ({{role}}) → {{server}}")], "s", 8,
         thresholds=[(0.5, YELLOW), (1, RED)], links=[to("observer-postgres", "Postgres")],
     ),
     lines(
         "Redis: keys found", "Hits of all keys looked up, over 5 minutes. What misses goes to the database.",
-        [query(f"observer:redis_cache_hits:ratio5m{{{OF}}}", "{{process}} ({{role}}) → {{server}}")], "percentunit", 6,
+        [query(f"observer:redis_cache_hits:ratio5m{{{OF}}}", "{{process}} ({{role}}) → {{server}}")], "percentunit", 12,
         max=1, base=RED, thresholds=[(0.7, YELLOW), (0.8, GREEN)], links=[to("observer-redis", "Redis")],
     ),
     lines(
         "WebSocket messages: p99 of sizes", "Within the decade that it lies in, a guess. 10 MB means 10 MB or more.",
-        [query(f"observer:message_size_bytes:p99{{{OF}}}", "{{process}} ({{role}}) {{direction}}")], "decbytes", 6,
+        [query(f"observer:message_size_bytes:p99{{{OF}}}", "{{process}} ({{role}}) {{direction}}")], "decbytes", 12,
         thresholds=[(1e6, YELLOW), (5e6, RED)], links=[to("observer-websocket", "WebSocket")],
     ),
 )

@@ -4,6 +4,7 @@
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 DASHBOARDS = {
     "observer-node": "Node",
+    "observer-http": "HTTP",
     "observer-websocket": "WebSocket",
     "observer-postgres": "Postgres",
     "observer-redis": "Redis",

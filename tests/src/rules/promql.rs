@@ -16,11 +16,15 @@ pub struct Names {
     pub selectors: Vec<(String, Vec<String>)>,
     /// Labels that series are grouped or matched by.
     pub grouping: BTreeSet<String>,
+    /// Labels that `label_replace` and `label_join` make.
+    pub made: BTreeSet<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Token<'a> {
     Word(&'a str),
+    /// What stands between quotes.
+    Text(&'a str),
     Mark(char),
 }
 
@@ -28,6 +32,8 @@ enum Token<'a> {
 const LISTS: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
 /// Words that are neither metrics nor functions.
 const OPERATORS: [&str; 5] = ["and", "or", "unless", "bool", "offset"];
+/// Functions whose second argument is a label that their results have.
+const MAKERS: [&str; 2] = ["label_replace", "label_join"];
 
 /// Reads an expression.
 pub fn names(expression: &str) -> anyhow::Result<Names> {
@@ -46,6 +52,11 @@ pub fn names(expression: &str) -> anyhow::Result<Names> {
                 }
             }
             Token::Word(word) if OPERATORS.contains(&word) => {}
+            Token::Word(word) if MAKERS.contains(&word) => {
+                names
+                    .made
+                    .insert(made(rest).with_context(|| format!("{word} without a label: {expression}"))?);
+            }
             // A function, or an aggregation whose labels come first.
             Token::Word(_) if matches!(next, Some(Token::Mark('(') | Token::Word("by" | "without"))) => {}
             Token::Word(metric) => {
@@ -56,10 +67,27 @@ pub fn names(expression: &str) -> anyhow::Result<Names> {
                 names.selectors.push((metric.to_owned(), labels));
             }
             Token::Mark('{') => bail!("a metric without a name in {expression}"),
-            Token::Mark(_) => {}
+            Token::Text(_) | Token::Mark(_) => {}
         }
     }
     Ok(names)
+}
+
+/// The label that a function makes: the text behind its first argument, whatever that is.
+fn made(arguments: &[Token<'_>]) -> Option<String> {
+    let mut depth = 0_usize;
+    for (at, token) in arguments.iter().enumerate() {
+        match token {
+            Token::Mark('(' | '{') => depth += 1,
+            Token::Mark(')' | '}') => depth = depth.checked_sub(1)?,
+            Token::Mark(',') if depth == 1 => {
+                let Token::Text(label) = arguments.get(at + 1)? else { return None };
+                return Some((*label).to_owned());
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 /// The words before a closing mark, and what comes after it.
@@ -70,18 +98,21 @@ fn words_up_to<'a, 'b>(
     let end = tokens.iter().position(|&token| token == Token::Mark(close)).context("no end of a list")?;
     let words = tokens[..end].iter().filter_map(|token| match token {
         Token::Word(word) => Some((*word).to_owned()),
-        Token::Mark(_) => None,
+        Token::Text(_) | Token::Mark(_) => None,
     });
     Ok((words.collect(), &tokens[end + 1..]))
 }
 
-/// Words and marks; numbers, durations, strings and comments are left out.
+/// Words, texts and marks; numbers, durations and comments are left out.
 fn tokens(expression: &str) -> anyhow::Result<Vec<Token<'_>>> {
     let mut tokens = Vec::new();
     let mut characters = expression.char_indices().peekable();
     while let Some((start, character)) = characters.next() {
         match character {
-            '"' | '\'' | '`' => skip_string(&mut characters, character)?,
+            '"' | '\'' | '`' => {
+                let end = skip_string(&mut characters, character)?;
+                tokens.push(Token::Text(&expression[start + 1..end]));
+            }
             '#' => while characters.next_if(|&(_, next)| next != '\n').is_some() {},
             '[' => while characters.next().context("no end of a range")?.1 != ']' {},
             _ if character.is_ascii_digit() => {
@@ -104,13 +135,14 @@ const fn is_of_word(character: char) -> bool {
     character.is_ascii_alphanumeric() || matches!(character, '_' | ':')
 }
 
-fn skip_string(characters: &mut Peekable<CharIndices<'_>>, quote: char) -> anyhow::Result<()> {
+/// Steps behind the quote that ends a string, and says where that stands.
+fn skip_string(characters: &mut Peekable<CharIndices<'_>>, quote: char) -> anyhow::Result<usize> {
     loop {
-        match characters.next().context("no end of a string")?.1 {
-            '\\' if quote != '`' => {
+        match characters.next().context("no end of a string")? {
+            (_, '\\') if quote != '`' => {
                 characters.next();
             }
-            character if character == quote => return Ok(()),
+            (end, character) if character == quote => return Ok(end),
             _ => {}
         }
     }
@@ -138,8 +170,18 @@ mod tests {
     }
 
     #[test]
+    fn labels_that_a_function_makes_are_told() -> anyhow::Result<()> {
+        let names = names(r#"label_replace(sum by (b, c) (rate(a{b!=""}[5m])), "d", "$1", "b", "(.*)")"#)?;
+        assert_eq!(names.selectors, [("a".to_owned(), vec!["b".to_owned()])]);
+        assert!(names.grouping.iter().eq(["b", "c"]), "{:?}", names.grouping);
+        assert!(names.made.iter().eq(["d"]), "{:?}", names.made);
+        Ok(())
+    }
+
+    #[test]
     fn what_cannot_be_told_is_an_error() {
-        for expression in [r#"{__name__=~"a|b"}"#, r#"a{b="c"#, "sum by (a", "rate(a[5m"] {
+        for expression in [r#"{__name__=~"a|b"}"#, r#"a{b="c"#, "sum by (a", "rate(a[5m", "label_replace(a)"]
+        {
             assert!(names(expression).is_err(), "{expression}");
         }
     }

@@ -1,14 +1,13 @@
 //! Real servers and clients, and what they put on the wire.
 
-use std::process::Command;
-
 use anyhow::ensure;
 use serde_json::{Value, json};
 
 use super::sides::Side;
 use super::traffic::{Opcode, Traffic};
 use super::unique_name;
-use crate::programs::{self, Program};
+use crate::nginx::Nginx;
+use crate::programs::Program;
 
 /// What a script is written for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,101 +166,41 @@ pub fn exchanged(client: &mut Side, server: &mut Side, [sent, received]: &[Traff
     server.sent.add_all(received, times);
 }
 
-/// nginx in front of a server. Dropping it ends its workers, too.
-#[derive(Debug)]
-pub struct Nginx {
-    program: Option<Program>,
-    folder: tempfile::TempDir,
-    /// What its processes are called.
-    pub name: String,
-    /// Where it listens.
-    pub port: u16,
-}
-
 impl Nginx {
-    /// Starts it, with a worker or as one process.
+    /// Starts one in front of a server, with a worker or as one process.
     pub fn start(server: &str, worker: bool) -> anyhow::Result<Self> {
         let upstream = server.trim_start_matches("ws://").trim_end_matches('/');
         let location = format!(
-            "proxy_pass http://{upstream}; proxy_http_version 1.1;
-             proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;"
+            "location / {{ proxy_pass http://{upstream}; proxy_http_version 1.1;
+             proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; }}"
         );
-        Self::with("", &location, worker)
+        Self::with("access_log off;", "", &location, worker)
     }
 
     /// Starts one in front of a server, whose own clients put a header of the PROXY protocol in front; it answers `/here`
     /// itself. [`Nginx::clients`] tells whom they declare.
     pub fn behind_a_proxy(server: &str) -> anyhow::Result<Self> {
+        let format = "access_log off; log_format declared $proxy_protocol_addr:$proxy_protocol_port;";
         let location = format!(
-            "access_log clients declared; proxy_pass http://{server}; proxy_http_version 1.1;
+            "location / {{ access_log clients declared; proxy_pass http://{server}; proxy_http_version 1.1;
              proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;
-             if ($uri = /here) {{ return 200 here; }}"
+             if ($uri = /here) {{ return 200 here; }} }}"
         );
-        Self::with("proxy_protocol", &location, false)
+        Self::with(format, "proxy_protocol", &location, false)
     }
 
     /// Whom the headers of requests that are over have declared to be the client: addresses and ports.
     pub fn clients(&self) -> anyhow::Result<Vec<String>> {
-        let log = std::fs::read_to_string(self.folder.path().join("clients"))?;
+        let log = std::fs::read_to_string(self.folder().join("clients"))?;
         Ok(log.lines().map(str::to_owned).collect())
     }
 
     /// Starts one that serves a file, and turns clients away with status 429 after so many requests.
     pub fn limiting(requests: u32) -> anyhow::Result<Self> {
         let burst = requests - 1;
-        let limit = format!("limit_req zone=few burst={burst} nodelay; limit_req_status 429;");
-        Self::with("", &limit, false)
-    }
-
-    fn with(listening: &str, location: &str, worker: bool) -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let port = programs::free_port()?;
-        let path = folder.path().display();
-        let master = if worker { "on" } else { "off" };
-        std::fs::write(folder.path().join("index.html"), "here")?;
-        let configuration = format!(
-            "daemon off; master_process {master}; worker_processes 1; user root; pid {path}/pid; error_log {path}/errors;
-             events {{ worker_connections 64; }}
-             http {{
-               access_log off; proxy_temp_path {path}/proxy; client_body_temp_path {path}/body;
-               fastcgi_temp_path {path}/fastcgi; uwsgi_temp_path {path}/uwsgi; scgi_temp_path {path}/scgi;
-               limit_req_zone $server_port zone=few:1m rate=1r/m;
-               log_format declared $proxy_protocol_addr:$proxy_protocol_port;
-               server {{ listen 127.0.0.1:{port} {listening}; root {path}; location / {{ {location} }} }}
-             }}"
-        );
-        let file = folder.path().join("nginx.conf");
-        std::fs::write(&file, configuration)?;
-        let name = unique_name("ngx");
-        let link = programs::named(&programs::installed("nginx")?, folder.path(), &name)?;
-        let program = Program::start(Command::new(link).arg("-p").arg(folder.path()).arg("-c").arg(file))?;
-        let nginx = Self { program: Some(program), folder, name, port };
-        for _ in 0..100 {
-            if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return Ok(nginx);
-            }
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-        let errors = std::fs::read_to_string(nginx.folder.path().join("errors")).unwrap_or_default();
-        anyhow::bail!("nginx does not listen: {errors}");
-    }
-
-    /// The process that serves.
-    pub fn pid(&self) -> anyhow::Result<u32> {
-        let main = self.program.as_ref().map_or(0, Program::pid);
-        let children = std::fs::read_to_string(format!("/proc/{main}/task/{main}/children"))?;
-        children.split_ascii_whitespace().next().map_or(Ok(main), |child| Ok(child.parse()?))
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        let Some(program) = self.program.take() else { return };
-        if let Ok(pid) = libc::pid_t::try_from(program.pid()) {
-            // SAFETY: a child of ours that has not been waited for, so the number is its own.
-            unsafe { libc::kill(pid, libc::SIGTERM) };
-        }
-        // It may have ended already.
-        let _ = program.finish();
+        let zone = "access_log off; limit_req_zone $server_port zone=few:1m rate=1r/m;";
+        let limit =
+            format!("location / {{ limit_req zone=few burst={burst} nodelay; limit_req_status 429; }}");
+        Self::with(zone, "", &limit, false)
     }
 }

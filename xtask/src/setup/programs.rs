@@ -18,6 +18,8 @@ pub(super) const PROGRAMS: &[Program] = &[
     ("curl", "curl"),
     ("nginx", "nginx-light"),
     ("haproxy", "haproxy"),
+    ("ab", "apache2-utils"),
+    ("wrk", "wrk"),
     ("promtool", "prometheus"),
     ("amtool", "prometheus-alertmanager"),
     ("ip", "iproute2"),
@@ -38,7 +40,6 @@ pub(super) const PROGRAMS: &[Program] = &[
     ("strace", "strace"),
     ("systemd-analyze", "systemd"),
     ("chromium", "chromium"),
-    ("wrk", "wrk"),
 ];
 /// After the others: some packages of `node` bring it along, and then conflict with this one.
 pub(super) const NPM: &[Program] = &[("npm", "npm")];
@@ -130,6 +131,7 @@ mod tests {
     #[test]
     fn a_package_is_named_once() {
         let expected = [
+            "apache2-utils",
             "bpftool",
             "chromium",
             "curl",

@@ -1,0 +1,73 @@
+// Calls over HTTP, of a process that does as it is told: as a puppet (`puppet.py`), it evaluates a line at a time and
+// answers with a line of JSON. What it can be told is what `http_client.py` can.
+'use strict';
+
+const fs = require('fs');
+const http = require('http');
+const readline = require('readline');
+const undici = require('undici');
+
+fs.writeFileSync('/proc/self/comm', process.argv[2]);
+
+const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+const pool = new undici.Agent({ connections: 1 });
+let ask;
+
+// What the lines use.
+const words = { use, make };
+
+function use(library) {
+  ask = library === 'undici' ? byUndici : byHttp;
+}
+
+// Parts of a body whose length is not told.
+function* parts(data) {
+  for (let at = 0; at < data.length; at += 9000) yield data.subarray(at, at + 9000);
+}
+
+function byHttp(url, method, data, chunked) {
+  return new Promise((resolve, reject) => {
+    const headers = data && !chunked ? { 'Content-Length': data.length } : {};
+    const request = http.request(url, { method, agent, headers }, (answer) => {
+      let length = 0;
+      answer.on('data', (part) => (length += part.length));
+      answer.on('end', () => resolve([answer.statusCode, length]));
+      answer.on('error', reject);
+    });
+    request.on('error', reject);
+    if (data && chunked) for (const part of parts(data)) request.write(part);
+    else if (data) request.write(data);
+    request.end();
+  });
+}
+
+async function byUndici(url, method, data, chunked) {
+  const body = data && chunked ? parts(data) : data;
+  const answer = await undici.request(url, { method, body, dispatcher: pool });
+  return [answer.statusCode, (await answer.body.arrayBuffer()).byteLength];
+}
+
+async function make(url, calls) {
+  const told = [];
+  for (const { method, path, sends, chunked } of JSON.parse(calls)) {
+    told.push(await ask(url + path, method, sends === null ? null : Buffer.alloc(sends, 'x'), chunked));
+  }
+  return told;
+}
+
+const evaluate = new Function(...Object.keys(words), 'line', 'return eval(line)');
+
+async function main() {
+  for await (const line of readline.createInterface({ input: process.stdin })) {
+    let answer;
+    try {
+      answer = { ok: (await evaluate(...Object.values(words), line === 'None' ? 'null' : line)) ?? null };
+    } catch (error) {
+      answer = { error: String(error) };
+    }
+    console.log(JSON.stringify(answer));
+  }
+  process.exit(0);
+}
+
+main();
