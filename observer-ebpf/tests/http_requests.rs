@@ -4,6 +4,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use common::turns::{BUFFERS, ROLES, Turns, feed, length};
 use common::{Observed, Row};
@@ -179,11 +180,11 @@ fn times_are_from_the_first_byte_to_the_first_and_the_last() {
 #[test]
 fn events_of_a_stream_end_with_empty_lines_and_comments_are_none() {
     let events = ": hello\n\ndata: 1\n\nid: 2\ndata: 2\n\n: ping\r\n\r\ndata: 3\r\n\r\ndata: 4\r\rdata:5\rid:5\r\r\n\n\n\ndata: 6\n\n";
-    let chunked: String = events
-        .as_bytes()
-        .chunks(5)
-        .map(|part| format!("{:x}\r\n{}\r\n", part.len(), core::str::from_utf8(part).expect("ASCII")))
-        .collect();
+    let mut chunked = String::new();
+    for part in events.as_bytes().chunks(5) {
+        let part = core::str::from_utf8(part).expect("ASCII");
+        write!(chunked, "{:x}\r\n{part}\r\n", part.len()).expect("a string takes all");
+    }
     let head = "HTTP/1.1 200 OK\r\nContent-Type: Text/Event-Stream;charset=utf-8\r\n";
     let bodies = [
         format!("{head}\r\n{events}"),

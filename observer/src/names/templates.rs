@@ -77,7 +77,7 @@ impl Tree {
             }
             let segments = |at: &usize| templates[*at].segments.get(depth);
             let names: BTreeSet<Option<&str>> =
-                alive.iter().filter_map(|at| segments(at)).map(Option::as_deref).collect();
+                alive.iter().filter_map(&segments).map(Option::as_deref).collect();
             for name in names {
                 let is_next = |at: &usize| {
                     segments(at).is_some_and(|segment| match segment {

@@ -1,6 +1,6 @@
 //! What requests are counted by: routes, authorities, and counts under them, as the parser uses them.
 
-use super::layout::{Done, RequestKey, UNMATCHED};
+use super::layout::{Done, RequestKey};
 use super::target::Template;
 use crate::layout::connection::Connection;
 use crate::layout::names::{LAST, NAME_MAX, NONE, OTHER};
@@ -10,7 +10,7 @@ use crate::stream::text::{find, is_printable, within};
 
 /// Where routes and authorities are told apart, and requests are counted.
 pub trait Labels: Host {
-    /// The number of a route of the connection's process and server; [`UNMATCHED`] if it has none.
+    /// The number of a route of the connection's process and server; [`UNMATCHED`](super::layout::UNMATCHED) if it has none.
     fn route(&mut self, template: &Template, connection: &mut Connection) -> u32;
 
     /// The same, a new one if it has none; [`CROWDED`](crate::layout::names::CROWDED) if there is no place for it.
@@ -80,5 +80,3 @@ pub(super) fn new_route<S: Labels>(template: &Template, source: &mut S, connecti
 const fn kept(number: u32) -> u16 {
     if number <= LAST { number as u16 } else { OTHER as u16 }
 }
-
-const _: () = assert!(UNMATCHED <= LAST);
