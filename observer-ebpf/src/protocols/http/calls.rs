@@ -8,6 +8,21 @@ use crate::layout::losses::Desync;
 use crate::stream::bytes::{ITERATIONS_MAX, hide_field, is_done};
 use crate::stream::parser::{Outcome, Parser as _, StreamId, Told};
 
+/// [`Http::next`]: nothing more.
+pub(super) const NONE: u32 = 0;
+/// A segment of a path is over.
+pub(super) const SEGMENT: u32 = 1;
+/// A target has no path.
+pub(super) const EMPTY_PATH: u32 = 2;
+/// A word of a field's value is over.
+const VALUE: u32 = 3;
+/// A head is over.
+const HEAD: u32 = 4;
+/// There is some of a body.
+const BODY: u32 = 5;
+/// Frames may start.
+pub(super) const FRAMES: u32 = 6;
+
 impl Http {
     /// Takes in a call's bytes.
     #[inline(always)]
@@ -39,6 +54,9 @@ impl Http {
             finished = S::repeat(ITERATIONS_MAX, || {
                 let subprogram = if stream.is_request() { Subprogram::Request } else { Subprogram::Response };
                 code = source.run(subprogram, self, stream, connection);
+                if code == 0 {
+                    code = self.go_on(stream, source, connection);
+                }
                 // Masked, for the compiler does not know inside of here what it is.
                 let goes_on = hide_field(&self.readers[at & 1].place) < Place::Opaque as u8;
                 code == 0 && goes_on && !is_done(source)
@@ -57,6 +75,34 @@ impl Http {
         if outcome == Outcome::SAME { before } else { outcome }
     }
 
+    /// Does what the last word has led to. It is done from here, and not where that was told: before Linux 6.13 there is
+    /// little room on the stack for calls within calls.
+    #[inline(always)]
+    fn go_on<S: Calls>(&mut self, stream: StreamId, source: &mut S, connection: &mut Connection) -> u32 {
+        let next = hide_field(&self.next);
+        self.next = NONE;
+        let mut code = 0;
+        if next == SEGMENT {
+            source.run(Subprogram::Segment, self, stream, connection);
+        } else if next == EMPTY_PATH {
+            source.run(Subprogram::EmptyPath, self, stream, connection);
+        } else if next == VALUE {
+            code = source.run(Subprogram::Value, self, stream, connection);
+        } else if next == HEAD && stream.is_request() {
+            code = source.run(Subprogram::RequestHead, self, stream, connection);
+        } else if next == HEAD {
+            code = source.run(Subprogram::ResponseHead, self, stream, connection);
+        } else if next == BODY {
+            code = source.run(Subprogram::Body, self, stream, connection);
+        } else if next == FRAMES && source.run(Subprogram::Search, self, stream, connection) == 0 {
+            code = Outcome::lost(Desync::Header).code();
+        }
+        if code == 0 && !stream.is_request() && hide_field(&self.has_ended) != 0 {
+            source.run(Subprogram::Settle, self, stream, connection);
+        }
+        code
+    }
+
     /// Takes what is in reach of a call of the client's: goes at least one byte further, or on to another place.
     #[inline(always)]
     pub(super) fn take_request<S: Calls>(
@@ -67,10 +113,11 @@ impl Http {
     ) -> Result<(), Desync> {
         let place = hide_field(&self.readers[Side::Client as usize].place);
         if place == Place::Start as u8 {
-            return self.start_request(stream, source, connection);
+            return self.start_request(source);
         }
         if place >= Place::Body as u8 {
-            return ok(source.run(Subprogram::Body, self, stream, connection));
+            self.next = BODY;
+            return Ok(());
         }
         let client = &mut self.readers[Side::Client as usize];
         let delimiter = client.take(source)?;
@@ -80,10 +127,7 @@ impl Http {
         if place < Place::StatusVersion as u8 {
             return self.end_request_word(delimiter, stream, source, connection);
         }
-        if self.end_line_word(delimiter, stream, source, connection)? {
-            return ok(source.run(Subprogram::RequestHead, self, stream, connection));
-        }
-        Ok(())
+        self.end_line_word(delimiter, stream, connection)
     }
 
     /// The same of the server's.
@@ -93,43 +137,34 @@ impl Http {
         stream: StreamId,
         source: &mut S,
         connection: &mut Connection,
-    ) -> Result<Outcome, Desync> {
+    ) -> Result<(), Desync> {
         let place = hide_field(&self.readers[Side::Server as usize].place);
         if place == Place::Start as u8 {
-            self.start_response(source)?;
-        } else if place >= Place::Body as u8 {
-            ok(source.run(Subprogram::Body, self, stream, connection))?;
-        } else {
-            let server = &mut self.readers[Side::Server as usize];
-            let delimiter = server.take(source)?;
-            if delimiter == 0 {
-                server.check_length()?;
-            } else if place <= Place::Status as u8 {
-                self.end_status_word(delimiter)?;
-            } else if self.end_line_word(delimiter, stream, source, connection)? {
-                return Ok(Outcome::from_code(source.run(
-                    Subprogram::ResponseHead,
-                    self,
-                    stream,
-                    connection,
-                )));
-            }
+            return self.start_response(source);
         }
-        if hide_field(&self.has_ended) != 0 {
-            source.run(Subprogram::Settle, self, stream, connection);
+        if place >= Place::Body as u8 {
+            self.next = BODY;
+            return Ok(());
         }
-        Ok(Outcome::SAME)
+        let server = &mut self.readers[Side::Server as usize];
+        let delimiter = server.take(source)?;
+        if delimiter == 0 {
+            return server.check_length();
+        }
+        if place <= Place::Status as u8 {
+            return self.end_status_word(delimiter);
+        }
+        self.end_line_word(delimiter, stream, connection)
     }
 
-    /// A word of a line of a head, or of the framing of chunks, is over. Tells whether a head is.
+    /// A word of a line of a head, or of the framing of chunks, is over.
     #[inline(always)]
-    fn end_line_word<S: Calls>(
+    fn end_line_word(
         &mut self,
         delimiter: u8,
         stream: StreamId,
-        source: &mut S,
         connection: &mut Connection,
-    ) -> Result<bool, Desync> {
+    ) -> Result<(), Desync> {
         let at = stream.side as usize;
         let own = &mut self.readers[at];
         let place = hide_field(&own.place);
@@ -137,22 +172,25 @@ impl Http {
         if place == Place::Name as u8 {
             if delimiter == b':' {
                 own.end_name();
-                return Ok(false);
+                return Ok(());
             }
             own.forget_word();
             // A line without a colon says nothing.
-            return Ok(is_empty);
+            self.next = if is_empty { HEAD } else { NONE };
+            return Ok(());
         }
         if place == Place::Value as u8 {
-            if !is_empty {
-                ok(source.run(Subprogram::Value, self, stream, connection))?;
+            if is_empty {
+                own.end_value_word(delimiter);
+            } else {
+                self.delimiter = u32::from(delimiter);
+                self.next = VALUE;
             }
-            self.readers[at].end_value_word(delimiter);
-            return Ok(false);
+            return Ok(());
         }
         if place == Place::Skip as u8 {
             own.go(Place::Name);
-            return Ok(false);
+            return Ok(());
         }
         if place == Place::Trailer as u8 {
             own.forget_word();
@@ -162,11 +200,11 @@ impl Http {
                     self.mark_ended(connection);
                 }
             }
-            return Ok(false);
+            return Ok(());
         }
         if place == Place::ChunkEnd as u8 {
             own.go(Place::ChunkSize);
-            return if is_empty { Ok(false) } else { Err(Desync::Length) };
+            return if is_empty { Ok(()) } else { Err(Desync::Length) };
         }
         own.end_chunk_size(delimiter)?;
         if own.is(Place::Body) {
@@ -178,7 +216,7 @@ impl Http {
                 current.response_bytes = current.response_bytes.wrapping_add(bytes);
             }
         }
-        Ok(false)
+        Ok(())
     }
 }
 
@@ -194,14 +232,5 @@ pub(super) fn told_outcome(result: Result<Outcome, Desync>) -> Outcome {
     match result {
         Ok(outcome) => outcome,
         Err(why) => Outcome::lost(why),
-    }
-}
-
-/// What a subprogram has told went wrong.
-#[inline(always)]
-fn ok(code: u32) -> Result<(), Desync> {
-    match Desync::from_code(code) {
-        None => Ok(()),
-        Some(why) => Err(why),
     }
 }

@@ -173,14 +173,23 @@ impl Reader {
 }
 
 impl Http {
-    /// Takes in a word of a field's value.
+    /// A word of a field's value is over.
     #[inline(always)]
-    pub(super) fn take_value<S: Labels>(
+    pub(super) fn end_value_word<S: Labels>(
         &mut self,
         stream: StreamId,
         source: &mut S,
         role: u8,
     ) -> Result<(), Desync> {
+        self.take_value(stream, source, role)?;
+        let delimiter = hide_field(&self.delimiter) as u8;
+        self.readers[stream.side as usize].end_value_word(delimiter);
+        Ok(())
+    }
+
+    /// Takes in a word of a field's value.
+    #[inline(always)]
+    fn take_value<S: Labels>(&mut self, stream: StreamId, source: &mut S, role: u8) -> Result<(), Desync> {
         let own = &mut self.readers[stream.side as usize];
         match hide_field(&own.field) {
             CONTENT_LENGTH => own.take_length(),

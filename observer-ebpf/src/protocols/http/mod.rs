@@ -85,6 +85,9 @@ pub struct Http {
     has_lost_requests: u32,
     /// How far the bytes in reach go.
     reach: u32,
+    /// What the last word has led to, by `calls.rs`, and what has ended it.
+    next: u32,
+    delimiter: u32,
     /// Where the path leads in the tree of given templates, so far; 0 if to none of them.
     node: u32,
     /// Whether there is an answer whose request has not been seen yet: [`ahead::BEGUN`] and so on.
@@ -177,6 +180,8 @@ impl Http {
         is_orphan: 0,
         has_lost_requests: 0,
         reach: 0,
+        next: calls::NONE,
+        delimiter: 0,
         node: 0,
         ahead_state: ahead::NONE,
         extensions: Extensions::Unknown as u8,
@@ -233,7 +238,7 @@ impl Http {
         let outcome = match subprogram {
             Subprogram::Call => self.take_call(stream, source, connection),
             Subprogram::Request => told(self.take_request(stream, source, connection)),
-            Subprogram::Response => told_outcome(self.take_response(stream, source, connection)),
+            Subprogram::Response => told(self.take_response(stream, source, connection)),
             Subprogram::Segment => {
                 self.end_segment(source);
                 Outcome::SAME
@@ -242,7 +247,7 @@ impl Http {
                 self.add_empty_path(source);
                 Outcome::SAME
             }
-            Subprogram::Value => told(self.take_value(stream, source, connection.role)),
+            Subprogram::Value => told(self.end_value_word(stream, source, connection.role)),
             Subprogram::RequestHead => told(self.end_request_head(source, connection)),
             Subprogram::ResponseHead => told_outcome(self.end_response_head(stream, source, connection)),
             Subprogram::Body => match self.take_body(stream, source, connection) {

@@ -1,11 +1,11 @@
 //! What a client says: request lines, and what a head that is over leads to (RFC 9112, sections 3 and 6.3).
 
 use super::head::{FOUND_CHUNKED, FOUND_CODING, FOUND_LENGTH, FOUND_LENGTH_FIELD, FOUND_WEBSOCKET};
-use super::layout::{Current, Method, ROOT, UNMATCHED, UNTIMED};
+use super::layout::{Method, ROOT, UNMATCHED, UNTIMED};
 use super::names::{self, Labels};
 use super::queue::{IS_CANDIDATE, IS_UNTIMED, Request};
 use super::reader::Place;
-use super::{Calls, Http, Subprogram, ahead, detect};
+use super::{Http, ahead, calls, detect};
 use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
 use crate::layout::names::NONE;
@@ -33,12 +33,7 @@ pub(super) const fn is_version(word: u64) -> bool {
 impl Http {
     /// A request may start with the next byte.
     #[inline(always)]
-    pub(super) fn start_request<S: Calls>(
-        &mut self,
-        stream: StreamId,
-        source: &mut S,
-        connection: &mut Connection,
-    ) -> Result<(), Desync> {
+    pub(super) fn start_request<S: Labels>(&mut self, source: &mut S) -> Result<(), Desync> {
         let at = source.position();
         source.window(at).map_err(|_| Desync::Unread)?;
         let first = source.words(at).0 as u8;
@@ -48,8 +43,9 @@ impl Http {
             return Ok(());
         }
         if !first.is_ascii_alphabetic() {
-            let is_frame = at == 0 && self.search(stream, source, connection);
-            return if is_frame { Ok(()) } else { Err(Desync::Header) };
+            // Another thread may have read the answer to a handshake before this one was seen to send it.
+            self.next = calls::FRAMES;
+            return if at == 0 { Ok(()) } else { Err(Desync::Header) };
         }
         self.begin_request(source.now_ns());
         self.node = if source.has_templates() { ROOT } else { 0 };
@@ -83,7 +79,7 @@ impl Http {
 
     /// A word of a request line is over.
     #[inline(always)]
-    pub(super) fn end_request_word<S: Calls>(
+    pub(super) fn end_request_word<S: Labels>(
         &mut self,
         delimiter: u8,
         stream: StreamId,
@@ -97,9 +93,12 @@ impl Http {
         if (delimiter == b'\n') != (place == Place::Version as u8) {
             return Err(Desync::Header);
         }
+        self.delimiter = u32::from(delimiter);
         if place == Place::Segment as u8 {
-            source.run(Subprogram::Segment, self, stream, connection);
-        } else if place == Place::Method as u8 {
+            self.next = calls::SEGMENT;
+            return Ok(());
+        }
+        if place == Place::Method as u8 {
             if length == 0 || length > METHOD_MAX {
                 return Err(Desync::Header);
             }
@@ -112,7 +111,8 @@ impl Http {
             if self.method == Method::Connect as u32 {
                 self.target.set_asterisk();
             } else if delimiter != b'/' {
-                source.run(Subprogram::EmptyPath, self, stream, connection);
+                self.next = calls::EMPTY_PATH;
+                return Ok(());
             }
         } else if place == Place::Version as u8 {
             if length != 8 || !is_version(client.text.words[0]) {
@@ -123,11 +123,7 @@ impl Http {
         } else if place != Place::Query as u8 {
             return self.end_target_word(delimiter);
         }
-        self.readers[Side::Client as usize].go(match delimiter {
-            b'/' => Place::Segment,
-            b'?' => Place::Query,
-            _ => Place::Version,
-        });
+        self.go_behind(delimiter);
         Ok(())
     }
 
@@ -165,6 +161,16 @@ impl Http {
         Ok(())
     }
 
+    /// Goes on behind a part of a target.
+    #[inline(always)]
+    fn go_behind(&mut self, delimiter: u8) {
+        self.readers[Side::Client as usize].go(match delimiter {
+            b'/' => Place::Segment,
+            b'?' => Place::Query,
+            _ => Place::Version,
+        });
+    }
+
     /// A segment of a path is over.
     #[inline(always)]
     pub(super) fn end_segment<S: Labels>(&mut self, source: &mut S) {
@@ -175,6 +181,7 @@ impl Http {
         if node != 0 {
             self.node = source.descend(node, &client.text, length);
         }
+        self.go_behind(hide_field(&self.delimiter) as u8);
     }
 
     /// The target has no path.
@@ -296,15 +303,17 @@ impl Http {
         let front = self.requests.front().unwrap_or(Request::NONE);
         let kind = if front.flags & IS_UNTIMED != 0 { UNTIMED } else { 0 };
         let current = &mut connection.details.http_mut().current;
-        *current = Current {
-            start_ns: front.start_ns,
-            request_bytes: front.bytes,
-            route: front.route,
-            authority: front.authority,
-            method: front.method,
-            kind,
-            ..Current::NONE
-        };
+        // Field by field: as one value it would go by way of the stack.
+        current.start_ns = front.start_ns;
+        current.first_ns = 0;
+        current.last_ns = 0;
+        current.request_bytes = front.bytes;
+        current.response_bytes = 0;
+        current.route = front.route;
+        current.authority = front.authority;
+        current.status = 0;
+        current.method = front.method;
+        current.kind = kind;
     }
 
     /// Looks for the start of a request where the client's stream is out of sync, at the start of a call.

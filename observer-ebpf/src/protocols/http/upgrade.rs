@@ -1,7 +1,7 @@
 //! Frames that come before the answer to a handshake, and requests that go on behind it.
 
 use super::reader::Place;
-use super::{Calls, Http, Scanned, Subprogram};
+use super::{Http, Scanned};
 use crate::layout::Side;
 use crate::layout::connection::Connection;
 use crate::protocols::websocket::frames::{self, Frames};
@@ -13,17 +13,6 @@ use crate::stream::subprograms::Runs;
 impl Http {
     /// Looks for frames where a request may start, at the start of a call: another thread may have read the answer to the
     /// handshake before this one was seen to send it. Tells whether there are any.
-    #[inline(always)]
-    pub(super) fn search<S: Calls>(
-        &mut self,
-        stream: StreamId,
-        source: &mut S,
-        connection: &mut Connection,
-    ) -> bool {
-        source.run(Subprogram::Search, self, stream, connection) != 0
-    }
-
-    /// See [`Http::search`].
     #[inline(always)]
     pub(super) fn search_frames<S: Bytes + Host>(&mut self, source: &mut S) -> bool {
         let rules = Rules::new(true, Extensions::Unknown, true);
