@@ -85,7 +85,7 @@ mod tests {
 
     fn ended(current: &Current, error: i32, now_ns: u64) -> RequestCounts {
         let mut counts = RequestCounts::default();
-        super::add_ended(&mut counts, current, error as u8, 10 * SECOND, now_ns);
+        super::add_ended(&mut counts, current, u8::try_from(error).expect("an errno"), 10 * SECOND, now_ns);
         assert_eq!(counts.words[REQUESTS], 1);
         counts
     }
