@@ -178,8 +178,8 @@ fn hundreds_in_a_call() -> anyhow::Result<()> {
     let asks = "GET /page HTTP/1.1\r\nHost: a\r\n\r\n".repeat(COUNT);
     let answers = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc".repeat(COUNT);
     // From its first answer on a route is known.
-    wire.ask(asks[..asks.len() / COUNT].as_bytes(), STEPS[0])?;
-    wire.answer(answers[..answers.len() / COUNT].as_bytes(), STEPS[0])?;
+    wire.ask(&asks.as_bytes()[..asks.len() / COUNT], STEPS[0])?;
+    wire.answer(&answers.as_bytes()[..answers.len() / COUNT], STEPS[0])?;
     for times in 1..=3 {
         let all = times * COUNT + 1;
         wire.ask(asks.as_bytes(), STEPS[0])?;
