@@ -32,7 +32,9 @@ pub(super) fn add_ended(
 ) {
     let is_until_close = current.kind & FRAMING == UNTIL_CLOSE && ending(error) == Ending::Closed;
     let is_ended = current.kind & ENDED != 0;
-    let end_ns = if is_until_close { current.last_ns } else { now_ns };
+    // An event stream lasts as long as its connection, however long ago its last event was.
+    let ends_with_its_bytes = is_until_close && current.kind & EVENT_STREAM == 0;
+    let end_ns = if ends_with_its_bytes { current.last_ns } else { now_ns };
     let is_stream = is_stream(current, end_ns, stream_after_ns);
     if is_until_close || is_ended {
         counts.add(&Done {
@@ -99,6 +101,13 @@ mod tests {
         let counts = ended(&answering(UNTIL_CLOSE), libc::ECONNRESET, 4 * SECOND);
         assert_eq!(counts.words[ENDINGS + Ending::Reset as usize], 1);
         assert_eq!(counts.observed::<12>(DURATIONS).0, 0);
+    }
+
+    #[test]
+    fn an_event_stream_lasts_as_long_as_its_connection() {
+        let counts = ended(&answering(UNTIL_CLOSE | EVENT_STREAM), 0, 62 * SECOND);
+        assert_eq!(counts.observed::<8>(STREAMS), (60 * SECOND, [0, 0, 1, 0, 0, 0, 0, 0]));
+        assert_eq!((counts.words[DURATIONS], counts.observed::<8>(RESPONSE_SIZES).0), (0, 50));
     }
 
     #[test]
