@@ -126,7 +126,9 @@ subprograms! {
 
 subprograms! {
     Http, http:
-    http_call = Call;
+    http_client_call = ClientCall;
+    http_server_call = ServerCall;
+    http_resync = Resync;
     http_request = Request;
     http_response = Response;
     http_segment = Segment;

@@ -26,24 +26,19 @@ pub(super) const FRAMES: u32 = 6;
 impl Http {
     /// Takes in a call's bytes.
     #[inline(always)]
-    pub(super) fn take_call<S: Calls>(
+    pub(super) fn take_call<const SERVER: bool, S: Calls>(
         &mut self,
         stream: StreamId,
         source: &mut S,
         connection: &mut Connection,
     ) -> Outcome {
-        let at = stream.side as usize;
+        let at = usize::from(SERVER);
         let mut before = Outcome::SAME;
-        if self.has_ended != 0 && !stream.is_request() {
+        if SERVER && self.has_ended != 0 {
             source.run(Subprogram::Settle, self, stream, connection);
         }
         if self.readers[at].is(Place::Lost) {
-            let is_found = if stream.is_request() {
-                self.resync_requests(source)
-            } else {
-                self.resync_responses(source, connection)
-            };
-            if !is_found {
+            if source.run(Subprogram::Resync, self, stream, connection) == 0 {
                 return Outcome::SAME;
             }
             before = Outcome::RESYNCED;
@@ -52,20 +47,20 @@ impl Http {
         let mut finished = true;
         if hide_field(&self.readers[at].place) < Place::Opaque as u8 {
             finished = S::repeat(ITERATIONS_MAX, || {
-                let subprogram = if stream.is_request() { Subprogram::Request } else { Subprogram::Response };
+                let subprogram = const { if SERVER { Subprogram::Response } else { Subprogram::Request } };
                 code = source.run(subprogram, self, stream, connection);
                 if code == 0 {
-                    code = self.go_on(stream, source, connection);
+                    code = self.go_on::<SERVER, S>(stream, source, connection);
                 }
-                // Masked, for the compiler does not know inside of here what it is.
-                let goes_on = hide_field(&self.readers[at & 1].place) < Place::Opaque as u8;
+                // Written out: the compiler does not know inside of here what `at` is.
+                let goes_on = hide_field(&self.readers[usize::from(SERVER)].place) < Place::Opaque as u8;
                 code == 0 && goes_on && !is_done(source)
             });
         }
-        if !stream.is_request() && hide_field(&self.events) != 0 {
+        if SERVER && hide_field(&self.events) != 0 {
             source.run(Subprogram::Settle, self, stream, connection);
         }
-        if code == 0 && finished && self.readers[at].is(Place::Early) && !is_done(source) {
+        if !SERVER && code == 0 && finished && self.readers[at].is(Place::Early) && !is_done(source) {
             code = source.run(Subprogram::Early, self, stream, connection);
         }
         let outcome = if finished { Outcome::from_code(code) } else { Outcome::lost(Desync::Bound) };
@@ -78,26 +73,31 @@ impl Http {
     /// Does what the last word has led to. It is done from here, and not where that was told: before Linux 6.13 there is
     /// little room on the stack for calls within calls.
     #[inline(always)]
-    fn go_on<S: Calls>(&mut self, stream: StreamId, source: &mut S, connection: &mut Connection) -> u32 {
+    fn go_on<const SERVER: bool, S: Calls>(
+        &mut self,
+        stream: StreamId,
+        source: &mut S,
+        connection: &mut Connection,
+    ) -> u32 {
         let next = hide_field(&self.next);
         self.next = NONE;
         let mut code = 0;
-        if next == SEGMENT {
+        if !SERVER && next == SEGMENT {
             source.run(Subprogram::Segment, self, stream, connection);
-        } else if next == EMPTY_PATH {
+        } else if !SERVER && next == EMPTY_PATH {
             source.run(Subprogram::EmptyPath, self, stream, connection);
         } else if next == VALUE {
             code = source.run(Subprogram::Value, self, stream, connection);
-        } else if next == HEAD && stream.is_request() {
+        } else if next == HEAD && !SERVER {
             code = source.run(Subprogram::RequestHead, self, stream, connection);
         } else if next == HEAD {
             code = source.run(Subprogram::ResponseHead, self, stream, connection);
         } else if next == BODY {
             code = source.run(Subprogram::Body, self, stream, connection);
-        } else if next == FRAMES && source.run(Subprogram::Search, self, stream, connection) == 0 {
+        } else if !SERVER && next == FRAMES && source.run(Subprogram::Search, self, stream, connection) == 0 {
             code = Outcome::lost(Desync::Header).code();
         }
-        if code == 0 && !stream.is_request() && hide_field(&self.has_ended) != 0 {
+        if SERVER && code == 0 && hide_field(&self.has_ended) != 0 {
             source.run(Subprogram::Settle, self, stream, connection);
         }
         code

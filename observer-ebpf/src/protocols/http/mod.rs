@@ -104,8 +104,12 @@ const _: () = assert!(align_of::<Http>() == 8 && size_of::<Http>().is_multiple_o
 /// Functions that the verifier checks each on its own: [`Outcome::code`] of each, unless it says something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subprogram {
-    /// Takes in a call.
-    Call,
+    /// Takes in a call of the client's.
+    ClientCall,
+    /// Takes in a call of the server's.
+    ServerCall,
+    /// A message may start where a stream is out of sync: 1 if one does.
+    Resync,
     /// Takes what is in reach of a call of the client's.
     Request,
     /// The same of the server's.
@@ -236,7 +240,16 @@ impl Http {
         connection: &mut Connection,
     ) -> u32 {
         let outcome = match subprogram {
-            Subprogram::Call => self.take_call(stream, source, connection),
+            Subprogram::ClientCall => self.take_call::<false, S>(stream, source, connection),
+            Subprogram::ServerCall => self.take_call::<true, S>(stream, source, connection),
+            Subprogram::Resync => {
+                let is_found = if stream.is_request() {
+                    self.resync_requests(source)
+                } else {
+                    self.resync_responses(source, connection)
+                };
+                return u32::from(is_found);
+            }
             Subprogram::Request => told(self.take_request(stream, source, connection)),
             Subprogram::Response => told(self.take_response(stream, source, connection)),
             Subprogram::Segment => {
@@ -414,6 +427,10 @@ impl<S: Calls> Parse<S> for Http {
 
     #[inline(always)]
     fn run(&mut self, stream: StreamId, source: &mut S, connection: &mut Connection) -> Outcome {
-        Outcome::from_code(source.run(Subprogram::Call, self, stream, connection))
+        let call = match stream.side {
+            Side::Client => Subprogram::ClientCall,
+            Side::Server => Subprogram::ServerCall,
+        };
+        Outcome::from_code(source.run(call, self, stream, connection))
     }
 }
