@@ -9,6 +9,7 @@ use common::Observed;
 use common::turns::ROLES;
 use observer_ebpf::layout::Role;
 use observer_ebpf::layout::losses::Desync;
+use observer_ebpf::protocols::http::layout::{REQUEST_SIZES, REQUESTS};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 
@@ -167,6 +168,29 @@ fn chunks_of_a_byte_are_counted_however_many() {
     observed.client(b"POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n");
     observed.client(&b"1\r\nx\r\n".repeat(1_000_000));
     assert_eq!(observed.desyncs, [Desync::Bound]);
+}
+
+#[test]
+fn a_body_whose_end_was_not_seen_has_no_size() {
+    for (framing, size) in [("Transfer-Encoding: chunked", None), ("Content-Length: 30", Some(30))] {
+        for role in ROLES {
+            let mut observed = Observed::new(role);
+            observed.client(format!("POST /up HTTP/1.1\r\n{framing}\r\n\r\n").as_bytes());
+            observed.client(b"5\r\n12345\r\n");
+            // Of a body of chunks, what breaks the rules; of one whose length is known, its rest.
+            observed.client(b"not a size, but 20 b");
+            observed.server(OK);
+            let done: Vec<_> =
+                observed.labels.done.iter().map(|done| (done.is_sized, done.request_bytes)).collect();
+            assert_eq!(done.len(), 1, "{framing}");
+            assert_eq!(Some(done[0].1).filter(|_| done[0].0 == 1), size, "{framing}");
+            let counted: u64 =
+                observed.labels.counts.values().map(|counts| counts.words[REQUEST_SIZES]).sum();
+            assert_eq!(counted, size.unwrap_or(0), "{framing}");
+            let requests: u64 = observed.labels.counts.values().map(|counts| counts.words[REQUESTS]).sum();
+            assert_eq!(requests, 1, "{framing}");
+        }
+    }
 }
 
 #[test]

@@ -87,6 +87,7 @@ impl Http {
             response_bytes: answered.response_bytes,
             is_stream: u64::from(is_stream),
             is_timed: 1,
+            is_sized: 1,
         };
         count(&self.done, key_of(&answered), source, connection);
         true

@@ -231,6 +231,8 @@ pub struct Done {
     pub is_stream: u64,
     /// 1 if the times are known.
     pub is_timed: u64,
+    /// 1 if the size of the request's body is known.
+    pub is_sized: u64,
 }
 
 impl Done {
@@ -245,8 +247,9 @@ impl Done {
         add(DURATIONS + 1 + bucket(&TIME_BOUNDS, hide_field(&self.duration_ns)), request);
         add(FIRST_BYTES, hide_field(&self.first_byte_ns) * timed);
         add(FIRST_BYTES + 1 + bucket(&TIME_BOUNDS, hide_field(&self.first_byte_ns)), timed);
-        add(REQUEST_SIZES, hide_field(&self.request_bytes));
-        add(REQUEST_SIZES + 1 + bucket(&SIZE_BOUNDS, hide_field(&self.request_bytes)), 1);
+        let sized = hide_field(&self.is_sized) & 1;
+        add(REQUEST_SIZES, hide_field(&self.request_bytes) * sized);
+        add(REQUEST_SIZES + 1 + bucket(&SIZE_BOUNDS, hide_field(&self.request_bytes)), sized);
         add(RESPONSE_SIZES, hide_field(&self.response_bytes));
         add(RESPONSE_SIZES + 1 + bucket(&SIZE_BOUNDS, hide_field(&self.response_bytes)), 1);
         add(STREAMS, hide_field(&self.response_ns) * stream);
@@ -268,6 +271,8 @@ pub const EVENT_STREAM: u8 = 4;
 pub const ENDED: u8 = 8;
 /// [`Current::kind`]: the times are not known.
 pub const UNTIMED: u8 = 16;
+/// [`Current::kind`]: the size of the request's body is not known.
+pub const UNSIZED: u8 = 32;
 
 /// The request that is being answered, or that is to be answered next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

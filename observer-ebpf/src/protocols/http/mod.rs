@@ -170,6 +170,7 @@ impl Http {
             response_bytes: 0,
             is_stream: 0,
             is_timed: 0,
+            is_sized: 0,
         },
         ahead: Current::NONE,
         start_ns: 0,
@@ -387,7 +388,12 @@ impl Parser for Http {
     fn lose(&mut self, side: Side, connection: &mut Connection) {
         match side {
             Side::Client => {
-                self.readers[Side::Client as usize].go(Place::Lost);
+                let client = &mut self.readers[Side::Client as usize];
+                let place = hide_field(&client.place);
+                client.go(Place::Lost);
+                if client.is_chunked != 0 && place >= Place::ChunkSize as u8 && place <= Place::Body as u8 {
+                    self.requests.lose_size();
+                }
                 self.has_lost_requests = 1;
             }
             Side::Server => self.lose_answers(connection),

@@ -16,6 +16,8 @@ pub(super) const IS_CANDIDATE: u8 = 1;
 pub(super) const IS_UNTIMED: u8 = 2;
 /// [`Request::flags`]: requests of several methods were past the bound, and this may be of any of them.
 pub(super) const IS_MIXED: u8 = 4;
+/// [`Request::flags`]: its stream fell out of sync within its body, whose size is not known.
+pub(super) const IS_UNSIZED: u8 = 8;
 
 /// A request in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +125,15 @@ impl Requests {
         if hide_field(&self.pushed_beyond) == hide_field(&self.popped_beyond) {
             let newest = &mut self.all[(pushed.wrapping_sub(1) & (LENGTH - 1)) as usize];
             newest.bytes = newest.bytes.wrapping_add(bytes);
+        }
+    }
+
+    /// How long the newest request's body is will not be known.
+    #[inline(always)]
+    pub(super) fn lose_size(&mut self) {
+        if hide_field(&self.pushed_beyond) == hide_field(&self.popped_beyond) {
+            let newest = (hide_field(&self.pushed).wrapping_sub(1) & (LENGTH - 1)) as usize;
+            self.all[newest].flags |= IS_UNSIZED;
         }
     }
 

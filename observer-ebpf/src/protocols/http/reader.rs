@@ -96,8 +96,8 @@ const SKIPPED: u32 = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub(super) struct Reader {
-    /// The first 48 bytes of the word in progress, and those that were taken with them, zeroes behind. In fields, in lower
-    /// case.
+    /// The first 48 bytes of the word in progress, and those that were taken with them, zeroes behind. In fields and
+    /// authorities, in lower case.
     pub(super) text: Text,
     /// Bytes of a body, or of a chunk's data, that are left.
     pub(super) left: u64,
@@ -231,7 +231,7 @@ impl Reader {
         let taken = hide_field(&self.taken);
         let end = hide_field(&self.end);
         let delimiter = (if end < 8 { lo >> (8 * (end & 7)) } else { hi >> (8 * (end & 7)) }) as u8;
-        if self.is(Place::Name) || self.is(Place::Value) {
+        if self.is(Place::Name) || self.is(Place::Value) || self.is(Place::Authority) {
             (lo, hi) = (lower(lo), lower(hi));
         }
         let (lo, hi) = low_of_two(lo, hi, taken);

@@ -6,10 +6,10 @@ use super::head::{
     FOUND_LENGTH, FOUND_LENGTH_FIELD, FOUND_WEBSOCKET,
 };
 use super::layout::{
-    CHUNKED, Current, Done, ENDED, EVENT_STREAM, Method, RequestKey, SIZED, UNTIL_CLOSE, UNTIMED,
+    CHUNKED, Current, Done, ENDED, EVENT_STREAM, Method, RequestKey, SIZED, UNSIZED, UNTIL_CLOSE, UNTIMED,
 };
 use super::names::{self, Labels};
-use super::queue::{IS_CANDIDATE, IS_MIXED, IS_UNTIMED, Request};
+use super::queue::{IS_CANDIDATE, IS_MIXED, IS_UNSIZED, IS_UNTIMED, Request};
 use super::reader::Place;
 use super::request::is_version;
 use super::{Calls, Http, ahead};
@@ -198,6 +198,7 @@ impl Http {
         let is_stream = found & FOUND_EVENT_STREAM != 0 && body != Body::None;
         let is_untimed = request.flags & IS_UNTIMED != 0;
         let kind = framing | if is_stream { EVENT_STREAM } else { 0 } | if is_untimed { UNTIMED } else { 0 };
+        let kind = kind | if request.flags & IS_UNSIZED != 0 { UNSIZED } else { 0 };
         let response_bytes = if body == Body::Sized { hide_field(&server.content_length) } else { 0 };
         let current = &mut connection.details.http_mut().current;
         // Field by field: as one value it would go by way of the stack.
@@ -237,6 +238,7 @@ impl Http {
             response_bytes: hide_field(&current.response_bytes),
             is_stream: u64::from(is_stream),
             is_timed: u64::from(current.kind & UNTIMED == 0),
+            is_sized: u64::from(request.flags & IS_UNSIZED == 0),
         };
         let key = key_of(current);
         count(&self.done, key, source, connection);

@@ -2,7 +2,7 @@
 
 use observer_ebpf::protocols::http::layout::{
     Current, Done, ENDED, ENDINGS, EVENT_STREAM, Ending, FRAMING, REQUESTS, RequestCounts, SIZED, STREAMS,
-    UNTIL_CLOSE, UNTIMED,
+    UNSIZED, UNTIL_CLOSE, UNTIMED,
 };
 
 /// How a connection ended, by its error (`sk_err`).
@@ -46,6 +46,7 @@ pub(super) fn add_ended(
             is_stream: u64::from(is_stream),
             // When the last bytes moved that were not seen is not known.
             is_timed: u64::from(current.kind & UNTIMED == 0 && !is_ended),
+            is_sized: u64::from(current.kind & UNSIZED == 0),
         });
         return;
     }

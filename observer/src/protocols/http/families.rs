@@ -240,6 +240,7 @@ mod tests {
             response_bytes: 101,
             is_stream: 0,
             is_timed: 1,
+            is_sized: 1,
         };
         counts.add(&done);
         counts.add(&Done { duration_ns: 11_000_000_000, ..done });
