@@ -15,9 +15,9 @@ pub(super) const IS_CANDIDATE: u8 = 1;
 /// [`Request::flags`]: its times are not known.
 pub(super) const IS_UNTIMED: u8 = 2;
 /// [`Request::flags`]: requests of several methods were past the bound, and this may be of any of them.
-pub(super) const IS_MIXED: u8 = 4;
+pub(super) const IS_MIXED: u8 = 8;
 /// [`Request::flags`]: its stream fell out of sync within its body, whose size is not known.
-pub(super) const IS_UNSIZED: u8 = 8;
+pub(super) const IS_UNSIZED: u8 = 4;
 
 /// A request in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -196,9 +196,7 @@ impl Http {
             Body::Rest => UNTIL_CLOSE,
         };
         let is_stream = found & FOUND_EVENT_STREAM != 0 && body != Body::None;
-        let is_untimed = request.flags & IS_UNTIMED != 0;
-        let kind = framing | if is_stream { EVENT_STREAM } else { 0 } | if is_untimed { UNTIMED } else { 0 };
-        let kind = kind | if request.flags & IS_UNSIZED != 0 { UNSIZED } else { 0 };
+        let kind = framing | if is_stream { EVENT_STREAM } else { 0 } | unknown(request.flags);
         let response_bytes = if body == Body::Sized { hide_field(&server.content_length) } else { 0 };
         let current = &mut connection.details.http_mut().current;
         // Field by field: as one value it would go by way of the stack.
@@ -304,6 +302,13 @@ impl Http {
         counters.answered = counters.answered.wrapping_add(left_out);
         true
     }
+}
+
+/// What is not known of a request, by its flags: bits of [`Current::kind`].
+#[inline(always)]
+const fn unknown(flags: u8) -> u8 {
+    const { assert!(UNTIMED == IS_UNTIMED << 3 && UNSIZED == IS_UNSIZED << 3) };
+    (flags & (IS_UNTIMED | IS_UNSIZED)) << 3
 }
 
 /// Counts a request that was answered whole.
