@@ -171,6 +171,18 @@ fn chunks_of_a_byte_are_counted_however_many() {
 }
 
 #[test]
+fn what_breaks_the_rules_behind_a_request_leaves_nothing_behind() {
+    for role in ROLES {
+        let mut observed = Observed::new(role);
+        observed.client(b"GET / HTTP/1.1\r\n\r\n\0\0");
+        observed.server(OK);
+        assert_eq!(observed.desyncs, [Desync::Header]);
+        observed.client(b"PATCH /next HTTP/1.1\r\n\r\n");
+        assert_eq!((&observed.desyncs[..], observed.connection.lost), (&[Desync::Header][..], [0; 2]));
+    }
+}
+
+#[test]
 fn a_body_whose_end_was_not_seen_has_no_size() {
     for (framing, size) in [("Transfer-Encoding: chunked", None), ("Content-Length: 30", Some(30))] {
         for role in ROLES {

@@ -43,6 +43,8 @@ impl Http {
             }
             before = Outcome::RESYNCED;
         }
+        // What has broken the rules may have left something.
+        self.next[usize::from(SERVER)] = NONE;
         let mut code = 0;
         let mut finished = true;
         if hide_field(&self.readers[at].place) < Place::Opaque as u8 {
@@ -79,8 +81,8 @@ impl Http {
         source: &mut S,
         connection: &mut Connection,
     ) -> u32 {
-        let next = hide_field(&self.next);
-        self.next = NONE;
+        let next = hide_field(&self.next[usize::from(SERVER)]);
+        self.next[usize::from(SERVER)] = NONE;
         let mut code = 0;
         if !SERVER && next == SEGMENT {
             source.run(Subprogram::Segment, self, stream, connection);
@@ -116,7 +118,7 @@ impl Http {
             return self.start_request(source);
         }
         if place >= Place::Body as u8 {
-            self.next = BODY;
+            self.next[Side::Client as usize] = BODY;
             return Ok(());
         }
         let client = &mut self.readers[Side::Client as usize];
@@ -143,7 +145,7 @@ impl Http {
             return self.start_response(source);
         }
         if place >= Place::Body as u8 {
-            self.next = BODY;
+            self.next[Side::Server as usize] = BODY;
             return Ok(());
         }
         let server = &mut self.readers[Side::Server as usize];
@@ -176,15 +178,15 @@ impl Http {
             }
             own.forget_word();
             // A line without a colon says nothing.
-            self.next = if is_empty { HEAD } else { NONE };
+            self.next[at & 1] = if is_empty { HEAD } else { NONE };
             return Ok(());
         }
         if place == Place::Value as u8 {
             if is_empty {
                 own.end_value_word(delimiter);
             } else {
-                self.delimiter = u32::from(delimiter);
-                self.next = VALUE;
+                self.delimiter[at & 1] = u32::from(delimiter);
+                self.next[at & 1] = VALUE;
             }
             return Ok(());
         }

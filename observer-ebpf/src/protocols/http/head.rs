@@ -182,7 +182,7 @@ impl Http {
         role: u8,
     ) -> Result<(), Desync> {
         self.take_value(stream, source, role)?;
-        let delimiter = hide_field(&self.delimiter) as u8;
+        let delimiter = hide_field(&self.delimiter[stream.side as usize]) as u8;
         self.readers[stream.side as usize].end_value_word(delimiter);
         Ok(())
     }

@@ -85,9 +85,10 @@ pub struct Http {
     has_lost_requests: u32,
     /// How far the bytes in reach go.
     reach: u32,
-    /// What the last word has led to, by `calls.rs`, and what has ended it.
-    next: u32,
-    delimiter: u32,
+    /// By [`Side`]: what the last word of the call in hand has led to, by `calls.rs`, and what has ended it. Both sides' calls
+    /// may be gone through at once.
+    next: [u32; 2],
+    delimiter: [u32; 2],
     /// Where the path leads in the tree of given templates, so far; 0 if to none of them.
     node: u32,
     /// Whether there is an answer whose request has not been seen yet: [`ahead::BEGUN`] and so on.
@@ -185,8 +186,8 @@ impl Http {
         is_orphan: 0,
         has_lost_requests: 0,
         reach: 0,
-        next: calls::NONE,
-        delimiter: 0,
+        next: [calls::NONE; 2],
+        delimiter: [0; 2],
         node: 0,
         ahead_state: ahead::NONE,
         extensions: Extensions::Unknown as u8,

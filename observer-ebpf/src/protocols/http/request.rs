@@ -44,7 +44,7 @@ impl Http {
         }
         if !first.is_ascii_alphabetic() {
             // Another thread may have read the answer to a handshake before this one was seen to send it.
-            self.next = calls::FRAMES;
+            self.next[Side::Client as usize] = calls::FRAMES;
             return if at == 0 { Ok(()) } else { Err(Desync::Header) };
         }
         self.begin_request(source.now_ns());
@@ -93,9 +93,9 @@ impl Http {
         if (delimiter == b'\n') != (place == Place::Version as u8) {
             return Err(Desync::Header);
         }
-        self.delimiter = u32::from(delimiter);
+        self.delimiter[Side::Client as usize] = u32::from(delimiter);
         if place == Place::Segment as u8 {
-            self.next = calls::SEGMENT;
+            self.next[Side::Client as usize] = calls::SEGMENT;
             return Ok(());
         }
         if place == Place::Method as u8 {
@@ -111,7 +111,7 @@ impl Http {
             if self.method == Method::Connect as u32 {
                 self.target.set_asterisk();
             } else if delimiter != b'/' {
-                self.next = calls::EMPTY_PATH;
+                self.next[Side::Client as usize] = calls::EMPTY_PATH;
                 return Ok(());
             }
         } else if place == Place::Version as u8 {
@@ -181,7 +181,7 @@ impl Http {
         if node != 0 {
             self.node = source.descend(node, &client.text, length);
         }
-        self.go_behind(hide_field(&self.delimiter) as u8);
+        self.go_behind(hide_field(&self.delimiter[Side::Client as usize]) as u8);
     }
 
     /// The target has no path.
