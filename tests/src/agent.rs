@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::metrics::Metrics;
 
 /// How long the agent may take to attach and to serve, on an emulated machine, too.
-const START: Duration = Duration::from_secs(100);
+const START: Duration = Duration::from_secs(200);
 
 /// The agent's binary.
 pub fn binary() -> anyhow::Result<PathBuf> {

@@ -12,7 +12,7 @@ use crate::tools;
 
 /// How long a machine may take: it is ended then. Most of it goes into the verifier, which is emulated as well. A quiet
 /// host needs some 40 s; beside other work it may be several times as much.
-const SECONDS: &str = "300";
+const SECONDS: &str = "400";
 
 /// How many instructions the verifier may go through in a program, of the million that it allows
 /// (`BPF_COMPLEXITY_LIMIT_INSNS` in `include/linux/bpf.h`): the next kernel's may go through more.
