@@ -1,5 +1,7 @@
 //! Bounded names: their numbers, and what is counted under them: see [`observer_ebpf::layout::names`].
 
+use core::ffi::c_void;
+
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::{HashMap, PerCpuArray, PerCpuHashMap, Stack};
 use aya_ebpf::helpers::generated::{bpf_map_lookup_elem, bpf_map_update_elem};
@@ -52,38 +54,70 @@ static PREFIX_COUNTS: PerCpuHashMap<CountKey, KeyCounts, 65_536, { BPF_F_NO_PREA
 /// `BPF_NOEXIST` (`include/uapi/linux/bpf.h`).
 pub const NO_EXIST: u64 = 1;
 
-/// The number of a name in one of the maps of names.
+/// The number that a map has for a key.
+///
+/// # Safety
+///
+/// The key must be as the map has it, and the map's values must be numbers that are not written again.
 #[inline(always)]
-fn known(map: *mut core::ffi::c_void, name: &Name) -> Option<u32> {
-    // SAFETY: the key is as the map has it; what it returns is null or a value, which is never written again.
+pub unsafe fn known<K>(map: *mut c_void, key: &K) -> Option<u32> {
+    // SAFETY: the caller's promise; what is returned is null or a value.
     unsafe {
-        bpf_map_lookup_elem(map, core::ptr::from_ref(name).cast_mut().cast())
+        bpf_map_lookup_elem(map, core::ptr::from_ref(key).cast_mut().cast())
             .cast::<u64>()
             .as_ref()
             .map(|&number| number as u32)
     }
 }
 
-/// The number of a prefix, a new one if it has none; [`CROWDED`] if there is no place for it.
+/// Gives a key a number in a map. False if it has one, or there is no room.
+///
+/// # Safety
+///
+/// As for [`known`].
+#[inline(always)]
+pub unsafe fn give<K>(map: *mut c_void, key: &K, number: u32) -> bool {
+    let number = u64::from(number);
+    // SAFETY: the caller's promise.
+    unsafe {
+        let key = core::ptr::from_ref(key).cast_mut().cast();
+        bpf_map_update_elem(map, key, (&raw const number).cast_mut().cast(), NO_EXIST) == 0
+    }
+}
+
+/// Gives a key one of the numbers that are free. None if there is none, the key has one, or there is no room.
+///
+/// # Safety
+///
+/// As for [`known`].
+#[inline(always)]
+pub unsafe fn give_free<K, const N: usize>(map: *mut c_void, key: &K, free: &Stack<u32, N>) -> Option<u32> {
+    let Ok(Some(given)) = free.pop() else { return None };
+    // SAFETY: the caller's promise.
+    if unsafe { give(map, key, given) } {
+        return Some(given);
+    }
+    let _ = free.push(given, 0);
+    None
+}
+
+/// The number of a name, a new one if it has none; [`CROWDED`] if there is no place for it.
+#[inline(always)]
+pub fn numbered<const N: usize>(map: *mut c_void, name: &Name, free: &Stack<u32, N>) -> u32 {
+    // SAFETY: a name is the key of every map of names, whose values are numbers.
+    unsafe {
+        known(map, name)
+            .or_else(|| give_free(map, name, free))
+            // Another processor may have come first.
+            .or_else(|| known(map, name))
+            .unwrap_or(CROWDED)
+    }
+}
+
+/// The number of a prefix.
 #[inline(always)]
 fn prefix(name: &Name) -> u32 {
-    let map = (&raw const PREFIXES).cast_mut().cast();
-    if let Some(number) = known(map, name) {
-        return number;
-    }
-    let Ok(Some(given)) = FREE_PREFIXES.pop() else { return CROWDED };
-    let number = u64::from(given);
-    // SAFETY: key and value are as the map has them.
-    let stored = unsafe {
-        let name = core::ptr::from_ref(name).cast_mut().cast();
-        bpf_map_update_elem(map, name, (&raw const number).cast_mut().cast(), NO_EXIST)
-    };
-    if stored == 0 {
-        return given;
-    }
-    // Another processor has come first.
-    let _ = FREE_PREFIXES.push(given, 0);
-    known(map, name).unwrap_or(CROWDED)
+    numbered((&raw const PREFIXES).cast_mut().cast(), name, &FREE_PREFIXES)
 }
 
 /// Counts a protocol's keys under a prefix, or under none if there is no place for that. False if there is no room to.
@@ -136,7 +170,7 @@ fn set_words(path: &mut [u8; UNIX_PATH_MAX], word: impl Fn(usize) -> u32) {
 /// The number of the process and server of the connection at `index`, a new one if they have none; 0 if there is no
 /// room. The program that asks has the entry `room` of [`SERVICE_KEYS`].
 #[inline(never)]
-pub fn service(connection: &mut Connection, index: u32, room: u32) -> u32 {
+fn service(connection: &mut Connection, index: u32, room: u32) -> u32 {
     let Some(key) = SERVICE_KEYS.get_ptr_mut(room) else { return 0 };
     // SAFETY: this processor's entry for this program: nothing else uses it while the program runs.
     let key = unsafe { &mut *key };
@@ -189,6 +223,15 @@ pub fn service(connection: &mut Connection, index: u32, room: u32) -> u32 {
     unsafe { bpf_map_lookup_elem(map, place).cast::<u64>().as_ref() }.map_or(0, |&number| number as u32)
 }
 
+/// The number of the process and server of a connection; 0 if there is no room for them.
+#[inline(always)]
+pub fn service_of(connection: &mut Connection, buffers: &Buffers) -> u32 {
+    if connection.service == 0 {
+        connection.service = service(connection, buffers.index(), buffers.room());
+    }
+    connection.service
+}
+
 impl Names<Prefixes> for Buffers {
     #[inline(always)]
     fn number(&mut self, name: &Name) -> u32 {
@@ -202,10 +245,7 @@ impl Names<Prefixes> for Buffers {
 
     #[inline(always)]
     fn count(&mut self, connection: &mut Connection, number: u32, counts: &KeyCounts) -> bool {
-        if connection.service == 0 {
-            connection.service = service(connection, self.index(), self.room());
-        }
-        let key = CountKey { service: connection.service, name: number };
+        let key = CountKey { service: service_of(connection, self), name: number };
         count_keys(&key, counts, connection.protocol)
     }
 }
@@ -260,7 +300,8 @@ impl Keys for Buffers {
     #[inline(always)]
     fn is_skipped(&mut self, length: u32) -> bool {
         let Some(name) = kept_name(self, length) else { return false };
-        known((&raw const KEY_SKIPS).cast_mut().cast(), name).is_some()
+        // SAFETY: a name, as the map has it.
+        unsafe { known((&raw const KEY_SKIPS).cast_mut().cast(), name) }.is_some()
     }
 
     #[inline(always)]

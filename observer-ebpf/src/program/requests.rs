@@ -17,7 +17,7 @@ use observer_ebpf::stream::prefix::Text;
 use crate::assembly;
 use crate::calls::buffers::Buffers;
 use crate::globals::{HTTP_MAX_ROUTES, HTTP_STREAM_AFTER_NS, HTTP_TEMPLATES};
-use crate::names::{NO_EXIST, service};
+use crate::names::{NO_EXIST, give, give_free, known, numbered, service_of};
 
 /// Numbers of routes, by process and server.
 #[btf_map]
@@ -69,37 +69,6 @@ static REQUEST_COUNTS: PerCpuHashMap<RequestKey, RequestCounts, 16_384, { BPF_F_
 #[btf_map]
 static NO_REQUESTS: Array<RequestCounts, 1> = Array::new();
 
-/// The number that a map has for a key of its own.
-///
-/// # Safety
-///
-/// The key must be as the map has it, and its values must be numbers that are not written again.
-#[inline(always)]
-unsafe fn number<K>(map: *mut core::ffi::c_void, key: &K) -> Option<u32> {
-    // SAFETY: the caller's promise; what is returned is null or a value.
-    unsafe {
-        bpf_map_lookup_elem(map, core::ptr::from_ref(key).cast_mut().cast())
-            .cast::<u64>()
-            .as_ref()
-            .map(|&number| number as u32)
-    }
-}
-
-/// Gives a key a number in a map. False if it has one, or there is no room.
-///
-/// # Safety
-///
-/// As for [`number`].
-#[inline(always)]
-unsafe fn give<K>(map: *mut core::ffi::c_void, key: &K, number: u32) -> bool {
-    let number = u64::from(number);
-    // SAFETY: the caller's promise.
-    unsafe {
-        let key = core::ptr::from_ref(key).cast_mut().cast();
-        bpf_map_update_elem(map, key, (&raw const number).cast_mut().cast(), NO_EXIST) == 0
-    }
-}
-
 /// A route, put together where it can be looked up.
 #[inline(always)]
 fn route_key(template: &Template, service: u32, room: u32) -> Option<&'static RouteKey> {
@@ -128,7 +97,7 @@ fn route_key(template: &Template, service: u32, room: u32) -> Option<&'static Ro
 fn known_route(template: &Template, service: u32, room: u32) -> u32 {
     let Some(key) = route_key(template, service, room) else { return UNMATCHED };
     // SAFETY: the map's own key.
-    unsafe { number((&raw const ROUTES).cast_mut().cast(), key) }.unwrap_or(UNMATCHED)
+    unsafe { known((&raw const ROUTES).cast_mut().cast(), key) }.unwrap_or(UNMATCHED)
 }
 
 /// How many routes a process and server has.
@@ -154,24 +123,21 @@ fn added_route(template: &Template, service: u32, room: u32) -> u32 {
     let Some(key) = route_key(template, service, room) else { return CROWDED };
     let map = (&raw const ROUTES).cast_mut().cast();
     // SAFETY: the map's own key.
-    if let Some(number) = unsafe { number(map, key) } {
+    if let Some(number) = unsafe { known(map, key) } {
         return number;
     }
     let Some(count) = routes_of(service) else { return CROWDED };
     // SAFETY: a map's value.
     let is_full = unsafe { assembly::fetch_add(count, 1) } >= u64::from(HTTP_MAX_ROUTES.load());
-    if !is_full && let Ok(Some(given)) = FREE_ROUTES.pop() {
-        // SAFETY: the map's own key.
-        if unsafe { give(map, key, given) } {
-            return given;
-        }
-        let _ = FREE_ROUTES.push(given, 0);
+    // SAFETY: the map's own key.
+    if !is_full && let Some(given) = unsafe { give_free(map, key, &FREE_ROUTES) } {
+        return given;
     }
     // SAFETY: a map's value; adding the largest number takes one away.
     unsafe { assembly::add(count, u64::MAX) };
     // Another processor may have come first.
     // SAFETY: the map's own key.
-    unsafe { number(map, key) }.unwrap_or(CROWDED)
+    unsafe { known(map, key) }.unwrap_or(CROWDED)
 }
 
 /// The number of an authority, a new one if it has none.
@@ -188,19 +154,7 @@ fn authority_number(text: &Text, length: u32, room: u32) -> u32 {
         at += 1;
     }
     key.length = u64::from(length);
-    let map = (&raw const AUTHORITIES).cast_mut().cast();
-    // SAFETY: the map's own key.
-    if let Some(number) = unsafe { number(map, key) } {
-        return number;
-    }
-    let Ok(Some(given)) = FREE_AUTHORITIES.pop() else { return CROWDED };
-    // SAFETY: the map's own key.
-    if unsafe { give(map, key, given) } {
-        return given;
-    }
-    let _ = FREE_AUTHORITIES.push(given, 0);
-    // SAFETY: as above.
-    unsafe { number(map, key) }.unwrap_or(CROWDED)
+    numbered((&raw const AUTHORITIES).cast_mut().cast(), key, &FREE_AUTHORITIES)
 }
 
 /// Where a segment leads from a node of the templates' tree.
@@ -224,7 +178,7 @@ fn child(node: u32, text: &Text, length: u32, room: u32) -> u32 {
         at += 1;
     }
     // SAFETY: the map's own key.
-    if let Some(node) = unsafe { number(map, key) } {
+    if let Some(node) = unsafe { known(map, key) } {
         return node;
     }
     if length == 0 {
@@ -239,7 +193,7 @@ fn child(node: u32, text: &Text, length: u32, room: u32) -> u32 {
         at += 1;
     }
     // SAFETY: the map's own key.
-    unsafe { number(map, key) }.unwrap_or(0)
+    unsafe { known(map, key) }.unwrap_or(0)
 }
 
 /// Sets a template to the given one that ends at a node.
@@ -292,15 +246,6 @@ unsafe fn add(counts: *mut u64, place: usize, amount: u64) {
     // A program that is interrupted here goes on with the same value.
     // SAFETY: within the value.
     unsafe { assembly::add(counts.add(place), amount) }
-}
-
-/// The number of the process and server of a connection.
-#[inline(always)]
-fn service_of(connection: &mut Connection, buffers: &Buffers) -> u32 {
-    if connection.service == 0 {
-        connection.service = service(connection, buffers.index(), buffers.room());
-    }
-    connection.service
 }
 
 impl Labels for Buffers {

@@ -80,11 +80,7 @@ impl Buffers {
     /// be read.
     #[inline(always)]
     pub fn locate(&mut self, task: Task, direction: Direction, end: u32, index: u32) -> Result<(), Unread> {
-        self.end = end;
-        self.position = 0;
-        self.now_ns = 0;
-        self.index = index;
-        self.direction = direction as u32;
+        self.begin(direction, end, index);
         let registers = Registers::of(task);
         let nr = registers.number();
         let in_call = registers.in_call();
@@ -132,12 +128,18 @@ impl Buffers {
     /// There is nothing to be read of the call that has just moved bytes of the connection at `index`.
     #[inline(always)]
     pub fn hold_none(&mut self, index: u32, direction: Direction, room: u32) {
-        self.end = 0;
+        self.begin(direction, 0, index);
+        self.room = room;
+    }
+
+    /// A call that has moved `end` bytes of the connection at `index`.
+    #[inline(always)]
+    fn begin(&mut self, direction: Direction, end: u32, index: u32) {
+        self.end = end;
         self.position = 0;
         self.now_ns = 0;
         self.index = index;
         self.direction = direction as u32;
-        self.room = room;
     }
 
     /// Keeps the socket's address, where `io_uring`'s requests are looked for.
