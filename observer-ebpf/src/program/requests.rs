@@ -216,6 +216,12 @@ fn set_given(node: u32, template: &mut Template) -> bool {
     true
 }
 
+/// Whether there are templates of routes that are given.
+#[inline(always)]
+fn has_templates() -> bool {
+    HTTP_TEMPLATES.load() != 0
+}
+
 /// What is counted under a key, on this processor.
 #[inline(always)]
 fn counts_of(key: &RequestKey) -> Option<*mut u64> {
@@ -283,18 +289,13 @@ impl Labels for Buffers {
     }
 
     #[inline(always)]
-    fn has_templates(&self) -> bool {
-        HTTP_TEMPLATES.load() != 0
-    }
-
-    #[inline(always)]
     fn descend(&mut self, node: u32, text: &Text, length: u32) -> u32 {
-        if self.has_templates() { child(node, text, length, self.room()) } else { 0 }
+        if has_templates() { child(node, text, length, self.room()) } else { 0 }
     }
 
     #[inline(always)]
     fn given(&mut self, node: u32, template: &mut Template) -> bool {
-        self.has_templates() && set_given(node, template)
+        has_templates() && set_given(node, template)
     }
 
     #[inline(always)]

@@ -23,6 +23,9 @@ const ROUNDS: u32 = 3;
 /// The number of a key of which only the first bytes are known, and no separator is among them.
 pub(crate) const UNDECIDED: u32 = u32::MAX;
 
+/// Bytes that are kept of a word in progress: sixteen fewer than a text has room for, as so many are taken at once.
+pub(crate) const WORD_KEPT: u32 = 48;
+
 /// The first bytes of a key, or of another text; zeroes behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -46,6 +49,31 @@ impl Text {
             to.copy_from_slice(&word.to_le_bytes());
         }
         bytes
+    }
+
+    /// Adds what was taken of two words behind the first `length` bytes of a word in progress, of which it keeps
+    /// [`WORD_KEPT`]. What is taken starts with a word of eight bytes, or goes on with the rest of one.
+    #[inline(always)]
+    pub(crate) fn add(&mut self, length: u32, lo: u64, hi: u64) {
+        let inside = length & 7;
+        let place = (length >> 3) as usize & 7;
+        self.words[place] |= lo << (8 * inside);
+        if inside == 0 {
+            self.words[(place + 1) & 7] = hi;
+        }
+    }
+
+    /// Of a word of `length` bytes at the end of a line, drops the carriage return that it may end with: tells how long it
+    /// is without.
+    #[inline(always)]
+    pub(crate) fn without_return(&mut self, length: u32) -> u32 {
+        let last = length.wrapping_sub(1);
+        let word = &mut self.words[(last >> 3) as usize & 7];
+        if last < WORD_KEPT && (*word >> (8 * (last & 7))) as u8 == b'\r' {
+            *word = low_bytes(*word, last & 7);
+            return last;
+        }
+        length
     }
 
     /// A bit for each byte in whose place `find` sets the highest bit of a word.

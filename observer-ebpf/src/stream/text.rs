@@ -95,6 +95,20 @@ pub(crate) const fn equals_of(word: u64, byte: u8) -> u64 {
     !(((difference & LOW) + LOW) | difference) & HIGH
 }
 
+/// The bytes of a word that lie between two of ASCII, which are inclusive: the highest bit of each.
+#[inline(always)]
+pub(crate) const fn between(word: u64, first: u8, last: u8) -> u64 {
+    let above = (word & LOW).wrapping_add(everywhere(0x80 - first));
+    let beyond = (word & LOW).wrapping_add(everywhere(0x7F - last));
+    above & !beyond & !word & HIGH
+}
+
+/// The sum of a word's bytes, if it is less than 256.
+#[inline(always)]
+pub(crate) const fn sum_of_bytes(word: u64) -> u32 {
+    (word.wrapping_mul(everywhere(1)) >> 56) as u32
+}
+
 /// The bytes of a word that are digits: the highest bit of each.
 #[inline(always)]
 pub(crate) const fn digits_of(word: u64) -> u64 {

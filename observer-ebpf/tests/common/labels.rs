@@ -141,10 +141,6 @@ impl names::Labels for Buffers<'_> {
         self.labels.counts_of(key).map(|counts| counts.words[EVENTS] += events).is_some()
     }
 
-    fn has_templates(&self) -> bool {
-        !self.labels.tree.is_empty()
-    }
-
     fn descend(&mut self, node: u32, text: &Text, length: u32) -> u32 {
         let text = text.to_bytes();
         let name = text[..length.min(33) as usize].to_vec();

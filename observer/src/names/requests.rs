@@ -16,7 +16,7 @@ use observer_ebpf::protocols::http::layout::{
     ENDINGS, Method, REQUESTS, RequestCounts, RequestKey, RouteKey, UNMATCHED,
 };
 
-use self::ending::{add_ended, ending, is_stream};
+use self::ending::{add_ended, ending};
 use super::namespace::NameKey;
 use super::places::Places;
 use super::services::{Place, Services};
@@ -284,7 +284,7 @@ impl Requests {
             return None;
         }
         let current = &counters.current;
-        let is_stream = is_stream(current, now_ns, self.stream_after_ns);
+        let is_stream = current.is_stream(now_ns, self.stream_after_ns);
         Some(Stream {
             authority: Rc::clone(self.authority(current.authority)),
             route: Rc::clone(self.route(current.route)),

@@ -2,7 +2,7 @@
 //! answer may have done so before the one that has asked was seen to. The next request is what such an answer belongs to.
 
 use super::Http;
-use super::layout::{Current, Done, EVENT_STREAM, FRAMING, SIZED, UNMATCHED};
+use super::layout::{Current, Done, UNMATCHED};
 use super::names::{self, Labels};
 use super::queue::{IS_CANDIDATE, Request};
 use super::response::{count, key_of};
@@ -59,7 +59,7 @@ impl Http {
         if request.flags & IS_CANDIDATE != 0 {
             request.flags = 0;
             request.route = UNMATCHED as u16;
-            if answer.status != 400 && answer.status != 404 && answer.status != 405 {
+            if names::is_found(answer.status.into()) {
                 request.route = names::new_route(&self.candidate, source, connection);
             }
         }
@@ -75,20 +75,7 @@ impl Http {
             connection.details.http_mut().current = answered;
             return false;
         }
-        let response_ns = answered.last_ns.saturating_sub(answered.first_ns);
-        let is_sized = answered.kind & FRAMING == SIZED;
-        let is_stream =
-            answered.kind & EVENT_STREAM != 0 || (!is_sized && response_ns >= source.stream_after_ns());
-        self.done = Done {
-            duration_ns: answered.last_ns.saturating_sub(answered.start_ns),
-            first_byte_ns: answered.first_ns.saturating_sub(answered.start_ns),
-            response_ns,
-            request_bytes: answered.request_bytes,
-            response_bytes: answered.response_bytes,
-            is_stream: u64::from(is_stream),
-            is_timed: 1,
-            is_sized: 1,
-        };
+        self.done = Done::of(&answered, answered.last_ns, source.stream_after_ns());
         count(&self.done, key_of(&answered), source, connection);
         true
     }

@@ -10,7 +10,7 @@ use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
 use crate::stream::bytes::{Bytes, hide_field};
 use crate::stream::parser::StreamId;
-use crate::stream::text::{digits_of, everywhere, find_in_two};
+use crate::stream::text::{between, digits_of, everywhere, find_in_two, sum_of_bytes};
 
 /// [`Reader::line`]: before the first byte of a line.
 const LINE_START: u8 = 0;
@@ -29,11 +29,8 @@ fn hexadecimal(lo: u64, hi: u64, length: u32) -> Option<u64> {
         return None;
     }
     let count = |word: u64| {
-        let lower = (word | everywhere(0x20)) & everywhere(0x7F);
-        let letters =
-            lower.wrapping_add(everywhere(0x80 - b'a')) & !lower.wrapping_add(everywhere(0x7F - b'f'));
-        let found = (digits_of(word) | letters & !word) & everywhere(0x80);
-        ((found >> 7).wrapping_mul(everywhere(1)) >> 56) as u32
+        let letters = between(word | everywhere(0x20), b'a', b'f');
+        sum_of_bytes((digits_of(word) | letters) >> 7)
     };
     if count(lo) + count(hi) != length {
         return None;

@@ -236,6 +236,22 @@ pub struct Done {
 }
 
 impl Done {
+    /// Of an answer whose last byte was there at `end_ns`, and which is a stream if it has taken `stream_after_ns`.
+    #[inline(always)]
+    pub fn of(current: &Current, end_ns: u64, stream_after_ns: u64) -> Self {
+        let (start_ns, first_ns) = (hide_field(&current.start_ns), hide_field(&current.first_ns));
+        Self {
+            duration_ns: end_ns.saturating_sub(start_ns),
+            first_byte_ns: first_ns.saturating_sub(start_ns),
+            response_ns: end_ns.saturating_sub(first_ns),
+            request_bytes: hide_field(&current.request_bytes),
+            response_bytes: hide_field(&current.response_bytes),
+            is_stream: u64::from(current.is_stream(end_ns, stream_after_ns)),
+            is_timed: u64::from(current.kind & UNTIMED == 0),
+            is_sized: u64::from(current.kind & UNSIZED == 0),
+        }
+    }
+
     /// Tells what it adds to which places of [`RequestCounts`].
     #[inline(always)]
     pub fn each(&self, mut add: impl FnMut(usize, u64)) {
@@ -301,6 +317,16 @@ pub struct Current {
 }
 
 impl Current {
+    /// Whether the answer is a stream at `now_ns`: of events, or without length and as long under way as `stream_after_ns`.
+    #[inline(always)]
+    pub fn is_stream(&self, now_ns: u64, stream_after_ns: u64) -> bool {
+        let framing = self.kind & FRAMING;
+        let is_unsized = framing != SIZED && framing != 0;
+        let first_ns = hide_field(&self.first_ns);
+        let age = now_ns.saturating_sub(first_ns);
+        self.kind & EVENT_STREAM != 0 || (is_unsized && first_ns != 0 && age >= stream_after_ns)
+    }
+
     /// Nothing known.
     pub const NONE: Self = Self {
         start_ns: 0,

@@ -378,8 +378,6 @@ impl Parser for Http {
         }
         if self.readers[stream.side as usize].is(Place::Early) {
             self.drop_early(stream.direction, connection);
-            self.lose(stream.side, connection);
-            return Outcome::lost(why);
         }
         self.lose(stream.side, connection);
         Outcome::lost(why)

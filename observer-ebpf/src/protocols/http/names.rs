@@ -26,9 +26,6 @@ pub trait Labels: Host {
     /// Counts events of a stream that goes on, likewise.
     fn count_events(&mut self, connection: &mut Connection, key: RequestKey, events: u64) -> bool;
 
-    /// Whether there are templates of routes that are given.
-    fn has_templates(&self) -> bool;
-
     /// Where in the tree of given templates a segment, which is the first `length` bytes of a text, leads from a node; 0
     /// if there is no template that has it there.
     fn descend(&mut self, node: u32, text: &Text, length: u32) -> u32;
@@ -67,6 +64,13 @@ pub(super) fn route<S: Labels>(template: &Template, source: &mut S, connection: 
         return OTHER as u16;
     }
     kept(source.route(template, connection))
+}
+
+/// Whether an answer of this status makes its target a route. Those that find nothing make none: so those who try what is
+/// there take no places.
+#[inline(always)]
+pub(super) const fn is_found(status: u32) -> bool {
+    status != 400 && status != 404 && status != 405
 }
 
 /// The number of a route that has just been answered.

@@ -3,7 +3,7 @@
 //!
 //! Past a bound only their number is kept, with what they have alike: their times are not known then.
 
-use super::layout::{Method, UNMATCHED};
+use super::layout::{Method, UNMATCHED, UNSIZED, UNTIMED};
 use crate::layout::names::OTHER;
 use crate::stream::bytes::hide_field;
 
@@ -41,6 +41,13 @@ pub(super) struct Request {
 impl Request {
     pub(super) const NONE: Self =
         Self { start_ns: 0, bytes: 0, route: 0, authority: 0, method: 0, flags: 0, reserved: 0 };
+
+    /// What is not known of it: bits of [`Current::kind`](super::layout::Current::kind).
+    #[inline(always)]
+    pub(super) const fn unknown(&self) -> u8 {
+        const { assert!(UNTIMED == IS_UNTIMED << 3 && UNSIZED == IS_UNSIZED << 3) };
+        (self.flags & (IS_UNTIMED | IS_UNSIZED)) << 3
+    }
 }
 
 /// The requests.

@@ -4,8 +4,8 @@
 use super::head::FIELDS;
 use crate::layout::losses::Desync;
 use crate::stream::bytes::{Bytes, hide_field, low_of_two};
-use crate::stream::prefix::Text;
-use crate::stream::text::{everywhere, find_in_two};
+use crate::stream::prefix::{Text, WORD_KEPT};
+use crate::stream::text::{between, find_in_two};
 
 /// Where in a message a stream's next byte is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,8 +87,6 @@ static DELIMITERS: [[u8; 4]; PLACES] = {
     all
 };
 
-/// Bytes of a word that are kept.
-const KEPT: u32 = 48;
 /// Bytes of a line that does not matter that are stepped over at once.
 const SKIPPED: u32 = 64;
 
@@ -203,6 +201,20 @@ impl Reader {
         self.length = kept;
     }
 
+    /// The first byte of a message, which is left where it is. None if that is the end of an empty line, which is stepped
+    /// over: before a request they are to be ignored (RFC 9112, section 2.2).
+    #[inline(always)]
+    pub(super) fn first_byte<S: Bytes>(source: &mut S) -> Result<Option<u8>, Desync> {
+        let at = source.position();
+        source.window(at).map_err(|_| Desync::Unread)?;
+        let first = source.words(at).0 as u8;
+        if first == b'\r' || first == b'\n' {
+            source.go_to(at + 1);
+            return Ok(None);
+        }
+        Ok(Some(first))
+    }
+
     /// Takes what is in reach, 16 bytes at most: goes at least one byte further, or to another place. Tells what ends the
     /// word; 0 if it goes on.
     #[inline(always)]
@@ -235,12 +247,8 @@ impl Reader {
             (lo, hi) = (lower(lo), lower(hi));
         }
         let (lo, hi) = low_of_two(lo, hi, taken);
-        if length < KEPT {
-            let place = (length >> 3) as usize & 7;
-            self.text.words[place] |= lo << (8 * inside);
-            if inside == 0 {
-                self.text.words[(place + 1) & 7] = hi;
-            }
+        if length < WORD_KEPT {
+            self.text.add(length, lo, hi);
         }
         self.length = length.saturating_add(taken);
         if end > taken || end >= available || end > 15 {
@@ -249,7 +257,7 @@ impl Reader {
         }
         source.go_to(at + taken + 1);
         if delimiter == b'\n' {
-            self.drop_return();
+            self.length = self.text.without_return(self.length);
         }
         Ok(delimiter)
     }
@@ -309,18 +317,6 @@ impl Reader {
         }
     }
 
-    /// Drops what stands before the end of a line.
-    #[inline(always)]
-    fn drop_return(&mut self) {
-        let last = self.length.wrapping_sub(1);
-        let word = &mut self.text.words[(last >> 3) as usize & 7];
-        let bits = 8 * (last & 7);
-        if last < KEPT && (*word >> bits) as u8 == b'\r' {
-            *word = crate::stream::bytes::low_bytes(*word, last & 7);
-            self.length = last;
-        }
-    }
-
     /// Whether the word is these at most 16 bytes.
     #[inline(always)]
     pub(super) fn word_is(&self, (lo, hi): (u64, u64), length: u32) -> bool {
@@ -331,8 +327,5 @@ impl Reader {
 /// A word with its letters in lower case.
 #[inline(always)]
 const fn lower(word: u64) -> u64 {
-    const LOW: u64 = everywhere(0x7F);
-    let above = (word & LOW).wrapping_add(everywhere(0x80 - b'A'));
-    let beyond = (word & LOW).wrapping_add(everywhere(0x7F - b'Z'));
-    word | (above & !beyond & !word & everywhere(0x80)) >> 2
+    word | between(word, b'A', b'Z') >> 2
 }

@@ -1,10 +1,10 @@
 //! What a client says: request lines, and what a head that is over leads to (RFC 9112, sections 3 and 6.3).
 
 use super::head::{FOUND_CHUNKED, FOUND_CODING, FOUND_LENGTH, FOUND_LENGTH_FIELD, FOUND_WEBSOCKET};
-use super::layout::{Method, ROOT, UNMATCHED, UNTIMED};
+use super::layout::{Method, ROOT, UNMATCHED};
 use super::names::{self, Labels};
-use super::queue::{IS_CANDIDATE, IS_UNTIMED, Request};
-use super::reader::Place;
+use super::queue::{IS_CANDIDATE, Request};
+use super::reader::{Place, Reader};
 use super::{Http, ahead, calls, detect};
 use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
@@ -34,21 +34,13 @@ impl Http {
     /// A request may start with the next byte.
     #[inline(always)]
     pub(super) fn start_request<S: Labels>(&mut self, source: &mut S) -> Result<(), Desync> {
-        let at = source.position();
-        source.window(at).map_err(|_| Desync::Unread)?;
-        let first = source.words(at).0 as u8;
-        if first == b'\r' || first == b'\n' {
-            // Empty lines before a request are to be ignored (RFC 9112, section 2.2).
-            source.go_to(at + 1);
-            return Ok(());
-        }
+        let Some(first) = Reader::first_byte(source)? else { return Ok(()) };
         if !first.is_ascii_alphabetic() {
             // Another thread may have read the answer to a handshake before this one was seen to send it.
             self.next[Side::Client as usize] = calls::FRAMES;
-            return if at == 0 { Ok(()) } else { Err(Desync::Header) };
+            return if source.position() == 0 { Ok(()) } else { Err(Desync::Header) };
         }
         self.begin_request(source.now_ns());
-        self.node = if source.has_templates() { ROOT } else { 0 };
         Ok(())
     }
 
@@ -301,7 +293,7 @@ impl Http {
     #[inline(always)]
     pub(super) fn show_next(&self, connection: &mut Connection) {
         let front = self.requests.front().unwrap_or(Request::NONE);
-        let kind = if front.flags & IS_UNTIMED != 0 { UNTIMED } else { 0 };
+        let kind = front.unknown();
         let current = &mut connection.details.http_mut().current;
         // Field by field: as one value it would go by way of the stack.
         current.start_ns = front.start_ns;

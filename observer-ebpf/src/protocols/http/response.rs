@@ -5,12 +5,10 @@ use super::head::{
     FOUND_CHUNKED, FOUND_CODING, FOUND_COMPRESSION, FOUND_EVENT_STREAM, FOUND_EXTENSION, FOUND_H2C,
     FOUND_LENGTH, FOUND_LENGTH_FIELD, FOUND_WEBSOCKET,
 };
-use super::layout::{
-    CHUNKED, Current, Done, ENDED, EVENT_STREAM, Method, RequestKey, SIZED, UNSIZED, UNTIL_CLOSE, UNTIMED,
-};
+use super::layout::{CHUNKED, Current, Done, ENDED, EVENT_STREAM, Method, RequestKey, SIZED, UNTIL_CLOSE};
 use super::names::{self, Labels};
-use super::queue::{IS_CANDIDATE, IS_MIXED, IS_UNSIZED, IS_UNTIMED, Request};
-use super::reader::Place;
+use super::queue::{IS_CANDIDATE, IS_MIXED, Request};
+use super::reader::{Place, Reader};
 use super::request::is_version;
 use super::{Calls, Http, ahead};
 use crate::layout::Side;
@@ -51,13 +49,7 @@ impl Http {
     /// A response may start with the next byte.
     #[inline(always)]
     pub(super) fn start_response<S: Calls>(&mut self, source: &mut S) -> Result<(), Desync> {
-        let at = source.position();
-        source.window(at).map_err(|_| Desync::Unread)?;
-        let first = source.words(at).0 as u8;
-        if first == b'\r' || first == b'\n' {
-            source.go_to(at + 1);
-            return Ok(());
-        }
+        let Some(first) = Reader::first_byte(source)? else { return Ok(()) };
         if first != b'H' {
             return Err(Desync::Header);
         }
@@ -183,8 +175,7 @@ impl Http {
         let status = hide_field(&self.status);
         let mut route = request.route;
         if request.flags & IS_CANDIDATE != 0 {
-            // So that those who try what is there find no room.
-            if status != 400 && status != 404 && status != 405 {
+            if names::is_found(status) {
                 route = names::new_route(&self.candidate, source, connection);
             }
             self.requests.settle_route(route);
@@ -196,7 +187,7 @@ impl Http {
             Body::Rest => UNTIL_CLOSE,
         };
         let is_stream = found & FOUND_EVENT_STREAM != 0 && body != Body::None;
-        let kind = framing | if is_stream { EVENT_STREAM } else { 0 } | unknown(request.flags);
+        let kind = framing | if is_stream { EVENT_STREAM } else { 0 } | request.unknown();
         let response_bytes = if body == Body::Sized { hide_field(&server.content_length) } else { 0 };
         let current = &mut connection.details.http_mut().current;
         // Field by field: as one value it would go by way of the stack.
@@ -223,21 +214,11 @@ impl Http {
         }
         let Some(request) = self.requests.front() else { return };
         let now_ns = source.now_ns();
-        let current = &connection.details.http().current;
-        let is_event_stream = current.kind & EVENT_STREAM != 0;
-        let is_sized = current.kind & 3 == SIZED;
-        let response_ns = now_ns.saturating_sub(hide_field(&current.first_ns));
-        let is_stream = is_event_stream || (!is_sized && response_ns >= source.stream_after_ns());
-        self.done = Done {
-            duration_ns: now_ns.saturating_sub(request.start_ns),
-            first_byte_ns: hide_field(&current.first_ns).saturating_sub(request.start_ns),
-            response_ns,
-            request_bytes: request.bytes,
-            response_bytes: hide_field(&current.response_bytes),
-            is_stream: u64::from(is_stream),
-            is_timed: u64::from(current.kind & UNTIMED == 0),
-            is_sized: u64::from(request.flags & IS_UNSIZED == 0),
-        };
+        let current = &mut connection.details.http_mut().current;
+        // The request may have gone on since the answer's head.
+        current.request_bytes = request.bytes;
+        current.kind |= request.unknown();
+        self.done = Done::of(current, now_ns, source.stream_after_ns());
         let key = key_of(current);
         count(&self.done, key, source, connection);
         self.pop_request(connection);
@@ -302,13 +283,6 @@ impl Http {
         counters.answered = counters.answered.wrapping_add(left_out);
         true
     }
-}
-
-/// What is not known of a request, by its flags: bits of [`Current::kind`].
-#[inline(always)]
-const fn unknown(flags: u8) -> u8 {
-    const { assert!(UNTIMED == IS_UNTIMED << 3 && UNSIZED == IS_UNSIZED << 3) };
-    (flags & (IS_UNTIMED | IS_UNSIZED)) << 3
 }
 
 /// Counts a request that was answered whole.

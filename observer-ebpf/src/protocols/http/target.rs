@@ -12,7 +12,7 @@
 use super::layout::ROUTE_MAX;
 use crate::stream::bytes::{hide_field, low_bytes};
 use crate::stream::prefix::Text;
-use crate::stream::text::{digits_of, equals_of, everywhere, is_printable, within};
+use crate::stream::text::{between, digits_of, equals_of, everywhere, is_printable, sum_of_bytes, within};
 
 /// Bytes of a template, but for what stands for the rest of a path.
 const TEMPLATE_MAX: u32 = 96;
@@ -151,28 +151,13 @@ impl Template {
             at += 1;
         }
         self.is_odd |= u32::from(!is_clean);
-        let [digits, hexadecimal, letters, signs] = [digits, hexadecimal, letters, signs].map(sum);
+        let [digits, hexadecimal, letters, signs] = [digits, hexadecimal, letters, signs].map(sum_of_bytes);
         let is_number = length > 0 && digits == length;
         let is_hexadecimal = length >= 8 && digits > 0 && digits + hexadecimal == length;
         let is_mixed = length >= 16 && digits > 0 && letters > 0 && digits + letters == length;
         let is_address = length >= 3 && signs > 0 && text.words[0] as u8 != b'@';
         is_number | is_hexadecimal | is_mixed | is_address
     }
-}
-
-/// The sum of a word's bytes, which is less than 256.
-#[inline(always)]
-const fn sum(word: u64) -> u32 {
-    (word.wrapping_mul(everywhere(1)) >> 56) as u32
-}
-
-/// The bytes of a word that lie between two of ASCII: the highest bit of each.
-#[inline(always)]
-const fn between(word: u64, first: u8, last: u8) -> u64 {
-    const LOW: u64 = everywhere(0x7F);
-    let above = (word & LOW).wrapping_add(everywhere(0x80 - first));
-    let beyond = (word & LOW).wrapping_add(everywhere(0x7F - last));
-    above & !beyond & !word & everywhere(0x80)
 }
 
 /// Where a word has an encoded `@`, which may go on in the next one: the highest bit of each first byte.

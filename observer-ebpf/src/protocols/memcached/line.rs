@@ -5,7 +5,7 @@ use crate::layout::losses::Desync;
 use crate::layout::names::{NONE, OTHER};
 use crate::stream::bytes::{Bytes, ITERATIONS_MAX, Scratch, hide_field, is_done, low_bytes, low_of_two};
 use crate::stream::names::Keys;
-use crate::stream::prefix::{LastPrefix, Text, UNDECIDED};
+use crate::stream::prefix::{LastPrefix, Text, UNDECIDED, WORD_KEPT};
 use crate::stream::text::{find, find_in_two, number};
 
 /// What ends a word.
@@ -18,9 +18,6 @@ pub(super) enum End {
     /// The line's end.
     Line,
 }
-
-/// Bytes of a word that are kept.
-const KEPT: u32 = 48;
 
 /// The word in progress. All zeroes at the start of a line.
 #[derive(Clone, Copy, Debug)]
@@ -74,12 +71,8 @@ impl Word {
         self.taken = hide_field(&self.taken).min(hide_field(&self.end));
         let taken = hide_field(&self.taken);
         let (lo, hi) = low_of_two(lo, hi, taken);
-        if length < KEPT {
-            let place = (length >> 3) as usize & 7;
-            self.text.words[place] |= lo << (8 * inside);
-            if inside == 0 {
-                self.text.words[(place + 1) & 7] = hi;
-            }
+        if length < WORD_KEPT {
+            self.text.add(length, lo, hi);
         } else if find(lo, separator) < 8 || find(hi, separator) < 8 {
             self.separated = 1;
         }
@@ -91,22 +84,10 @@ impl Word {
         }
         source.go_to(at + taken + 1);
         if hide_field(&self.newline) == end {
-            self.drop_return();
+            self.length = self.text.without_return(self.length);
             return Ok(End::Line);
         }
         Ok(End::Blank)
-    }
-
-    /// Drops what stands before the end of a line.
-    #[inline(always)]
-    fn drop_return(&mut self) {
-        let last = self.length.wrapping_sub(1);
-        let word = &mut self.text.words[(last >> 3) as usize & 7];
-        let bits = 8 * (last & 7);
-        if last < KEPT && (*word >> bits) as u8 == b'\r' {
-            *word = low_bytes(*word, last & 7);
-            self.length = last;
-        }
     }
 
     /// Goes on to the next word, of the line or of the next line.
@@ -139,7 +120,7 @@ impl Word {
     /// The number of its prefix, as a key.
     #[inline(always)]
     pub(super) fn prefix_number<S: Keys>(&self, last: &mut LastPrefix, source: &mut S) -> u32 {
-        let seen = self.length.min(KEPT);
+        let seen = self.length.min(WORD_KEPT);
         match source.prefix(&self.text, last, seen, seen == self.length) {
             UNDECIDED if self.is_separated(source.separator()) => OTHER,
             UNDECIDED => NONE,

@@ -1,8 +1,8 @@
 //! Requests that end with their connection.
 
 use observer_ebpf::protocols::http::layout::{
-    Current, Done, ENDED, ENDINGS, EVENT_STREAM, Ending, FRAMING, REQUESTS, RequestCounts, SIZED, STREAMS,
-    UNSIZED, UNTIL_CLOSE, UNTIMED,
+    Current, Done, ENDED, ENDINGS, EVENT_STREAM, Ending, FRAMING, REQUESTS, RequestCounts, STREAMS,
+    UNTIL_CLOSE,
 };
 
 /// How a connection ended, by its error (`sk_err`).
@@ -13,13 +13,6 @@ pub(super) fn ending(error: u8) -> Ending {
         error if RESET.contains(&error) => Ending::Reset,
         _ => Ending::Closed,
     }
-}
-
-/// Whether an answer is a stream.
-pub(super) fn is_stream(current: &Current, now_ns: u64, stream_after_ns: u64) -> bool {
-    let is_unsized = current.kind & FRAMING != SIZED && current.kind & FRAMING != 0;
-    let age = now_ns.saturating_sub(current.first_ns);
-    current.kind & EVENT_STREAM != 0 || (is_unsized && current.first_ns != 0 && age >= stream_after_ns)
 }
 
 /// Adds the request that a connection was answering when it ended.
@@ -35,26 +28,17 @@ pub(super) fn add_ended(
     // An event stream lasts as long as its connection, however long ago its last event was.
     let ends_with_its_bytes = is_until_close && current.kind & EVENT_STREAM == 0;
     let end_ns = if ends_with_its_bytes { current.last_ns } else { now_ns };
-    let is_stream = is_stream(current, end_ns, stream_after_ns);
+    let done = Done::of(current, end_ns, stream_after_ns);
     if is_until_close || is_ended {
-        counts.add(&Done {
-            duration_ns: end_ns.saturating_sub(current.start_ns),
-            first_byte_ns: current.first_ns.saturating_sub(current.start_ns),
-            response_ns: end_ns.saturating_sub(current.first_ns),
-            request_bytes: current.request_bytes,
-            response_bytes: current.response_bytes,
-            is_stream: u64::from(is_stream),
-            // When the last bytes moved that were not seen is not known.
-            is_timed: u64::from(current.kind & UNTIMED == 0 && !is_ended),
-            is_sized: u64::from(current.kind & UNSIZED == 0),
-        });
+        // When the last bytes moved that were not seen is not known.
+        let is_timed = if is_ended { 0 } else { done.is_timed };
+        counts.add(&Done { is_timed, ..done });
         return;
     }
     counts.words[REQUESTS] += 1;
-    if is_stream {
+    if done.is_stream != 0 {
         // That is how streams end.
-        let nanoseconds = end_ns.saturating_sub(current.first_ns);
-        let stream = Done { response_ns: nanoseconds, is_stream: 1, is_timed: 1, ..Done::default() };
+        let stream = Done { is_timed: 1, ..done };
         stream.each(|place, amount| {
             if place >= STREAMS {
                 counts.words[place] += amount;
