@@ -385,9 +385,8 @@ impl Agent {
     /// Collects, and encodes everything as `/metrics` shows it, with what its HTTP server counts.
     pub fn scrape(&mut self, format: Format, web: &Counts) -> anyhow::Result<Vec<u8>> {
         self.collect_all()?;
-        let mut view = self.ledger.view(self.connections(), events::monotonic_now_ns());
+        let mut view = self.view();
         self.probes.names.fill(&mut view);
-        self.fill_streams(&mut view);
         info::complete(&mut view.redis_info, &self.redis_polls);
         let busiest: Vec<Row> = if self.flow_series == 0 {
             Vec::new()
@@ -419,16 +418,23 @@ impl Agent {
         Ok(encode(format, &families, &prometheus::gather())?)
     }
 
-    /// Adds what open connections are answering to a view.
-    fn fill_streams(&self, view: &mut View) {
-        for (index, connection) in self.connections() {
-            if let Some(stream) = self.probes.names.requests.stream(&connection, view.now_ns)
-                && let Some((group, server)) = self.ledger.place(index, &connection)
+    /// Everything as it is now, with what open connections are answering.
+    fn view(&self) -> View {
+        let now_ns = events::monotonic_now_ns();
+        let mut streams = Vec::new();
+        let connections = self.connections().inspect(|(index, connection)| {
+            if let Some(stream) = self.probes.names.requests.stream(connection, now_ns)
+                && let Some(place) = self.ledger.place(*index, connection)
             {
-                let books = &mut view.groups.entry(group).or_default().books;
-                books.http.entry(server).or_default().add_stream(stream);
+                streams.push((place, stream));
             }
+        });
+        let mut view = self.ledger.view(connections, now_ns);
+        for ((group, server), stream) in streams {
+            let books = &mut view.groups.entry(group).or_default().books;
+            books.http.entry(server).or_default().add_stream(stream);
         }
+        view
     }
 
     /// The rings by which the kernel half wakes the agent: events, and connections that are gone.

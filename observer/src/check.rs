@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::kernel::members::VMLINUX;
 use crate::kernel::namespaces::{self, Namespace};
 use crate::kernel::privileges;
+use crate::names::templates::Tree;
 use crate::probes::{self, Probe, Settings, State};
 
 /// What was found.
@@ -73,7 +74,7 @@ pub fn check() -> Report {
         max_prefixes: 1,
         http_max_routes: 1,
         http_stream_after_ns: 1,
-        http_routes: Vec::new(),
+        http_routes: Tree::default(),
     });
     let (reason, probes) = match loaded {
         Ok(probes) => {

@@ -171,8 +171,8 @@ pub struct Config {
     pub http_max_routes: u32,
     /// How long a response of HTTP without length takes at least to be a stream, in nanoseconds.
     pub http_stream_after_ns: u64,
-    /// Templates of routes that come first.
-    pub http_routes: Vec<Template>,
+    /// Routes that come first.
+    pub http_routes: Tree,
     /// Redis servers to ask for their memory and evictions.
     pub redis_info: Vec<Server>,
     /// What is spoken on a port.
@@ -250,7 +250,7 @@ impl Config {
                 .or(file.http_stream_after)
                 .unwrap_or(10)
                 .saturating_mul(SECOND_NS),
-            http_routes: templates(&http_routes.unwrap_or_default())?,
+            http_routes: routes(&http_routes.unwrap_or_default())?,
             redis_info: servers(&redis_info.unwrap_or_default())?,
             protocol_ports: flags.protocol_ports.or(file.protocol_ports).map_or_else(hints, |ports| ports.0),
             limits: Limits {
@@ -266,14 +266,11 @@ impl Config {
     }
 }
 
-/// The templates of routes.
-fn templates(texts: &[String]) -> Result<Vec<Template>, Error> {
+/// The routes that templates are of.
+fn routes(texts: &[String]) -> Result<Tree, Error> {
     let templates: Result<Vec<Template>, String> = texts.iter().map(|text| text.parse()).collect();
-    let templates = templates.map_err(Error::HttpRoutes)?;
-    if Tree::of(&templates).is_none() {
-        return Err(Error::HttpRoutes("there are too many of them".to_owned()));
-    }
-    Ok(templates)
+    Tree::of(&templates.map_err(Error::HttpRoutes)?)
+        .ok_or_else(|| Error::HttpRoutes("there are too many of them".to_owned()))
 }
 
 /// The servers to ask. Each is named once: what is known of it has its name for a label.

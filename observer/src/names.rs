@@ -10,6 +10,7 @@
 //! ```
 
 pub mod namespace;
+pub mod numbers;
 pub mod places;
 pub mod requests;
 pub mod services;

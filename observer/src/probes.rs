@@ -21,12 +21,13 @@ use self::maps::{LossesValue, PathValue, clone_of, typed};
 use self::programs::{DataPath, Kind, PROGRAMS, ProgramSpec};
 use crate::kernel::bpf_iter::BpfIter;
 use crate::kernel::members::{self, KernelFacts};
+use crate::kernel::pod::pod;
 use crate::kernel::{preemption, privileges};
 use crate::names::Names;
 use crate::names::namespace::{self, NameKey, Namespace};
 use crate::names::requests::{self, Requests};
 use crate::names::services::Services;
-use crate::names::templates::{Template, Tree};
+use crate::names::templates::Tree;
 use crate::snapshot::{Arena, Control, Epochs};
 
 /// The program, as `cargo xtask build` made it.
@@ -76,8 +77,8 @@ pub struct Settings {
     pub http_max_routes: u32,
     /// How long a response of HTTP without length takes at least to be a stream, in nanoseconds.
     pub http_stream_after_ns: u64,
-    /// Templates of routes that come first.
-    pub http_routes: Vec<Template>,
+    /// Routes that come first.
+    pub http_routes: Tree,
 }
 
 /// Why nothing can be observed here.
@@ -282,36 +283,24 @@ fn skip(ebpf: &Ebpf, segments: &[String]) -> Result<(), Error> {
     Ok(())
 }
 
-macro_rules! pods {
-    ($($name:ident $type:ty;)*) => {
-        $(
-            #[derive(Clone, Copy)]
-            #[repr(transparent)]
-            struct $name($type);
-
-            // SAFETY: integers only, without padding.
-            unsafe impl aya::Pod for $name {}
-        )*
-    };
-}
-
-pods! {
-    Edge TreeKey;
-    End GivenTemplate;
+pod! {
+    /// [`TreeKey`] as a map's key.
+    Edge(TreeKey);
+    /// [`GivenTemplate`] as a map's value.
+    End(GivenTemplate);
 }
 
 /// Has these templates of routes come first.
-fn give(ebpf: &Ebpf, templates: &[Template]) -> Result<(), Error> {
+fn give(ebpf: &Ebpf, tree: &Tree) -> Result<(), Error> {
     let wrong = |error: aya::maps::MapError| Error::Maps(chain(&error));
-    let tree = Tree::of(templates).unwrap_or_default();
     let edges = aya::maps::Map::HashMap(clone_of(ebpf, "TEMPLATE_TREE")?);
     let mut edges: aya::maps::HashMap<MapData, Edge, u64> = edges.try_into().map_err(wrong)?;
-    for (key, node) in tree.edges {
+    for &(key, node) in &tree.edges {
         edges.insert(Edge(key), u64::from(node), 0).map_err(wrong)?;
     }
     let ends = aya::maps::Map::HashMap(clone_of(ebpf, "TEMPLATES")?);
     let mut ends: aya::maps::HashMap<MapData, u32, End> = ends.try_into().map_err(wrong)?;
-    for (node, template) in tree.ends {
+    for &(node, template) in &tree.ends {
         ends.insert(node, End(template), 0).map_err(wrong)?;
     }
     Ok(())

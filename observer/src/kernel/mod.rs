@@ -6,5 +6,6 @@ pub mod bpf_iter;
 pub mod members;
 pub mod namespaces;
 pub mod needs;
+pub mod pod;
 pub mod preemption;
 pub mod privileges;

@@ -6,11 +6,13 @@ use std::ops::AddAssign;
 use std::rc::Rc;
 
 use aya::maps::{MapData, MapError, Stack};
-use observer_ebpf::layout::names::{CROWDED, CountKey, FIRST, LAST, NAME_MAX, NONE, Name};
+use observer_ebpf::layout::names::{CROWDED, CountKey, FIRST, NAME_MAX, NONE, Name};
 
+use super::numbers::Numbers;
 use super::places::Places;
 use super::services::{Place, Services};
 use crate::kernel::batch;
+use crate::kernel::pod::pod;
 use crate::ledger::Ledger;
 use crate::snapshot::Epochs;
 
@@ -20,25 +22,11 @@ pub trait Counts: Copy + Default + AddAssign + std::fmt::Debug + 'static {
     fn uses(&self) -> u64;
 }
 
-macro_rules! pod {
-    ($($(#[$doc:meta])* $name:ident $type:ty;)*) => {
-        $(
-            $(#[$doc])*
-            #[derive(Clone, Copy)]
-            #[repr(transparent)]
-            pub struct $name($type);
-
-            // SAFETY: integers only, without padding.
-            unsafe impl aya::Pod for $name {}
-        )*
-    };
-}
-
 pod! {
     /// [`Name`] as a map's key.
-    NameKey Name;
+    pub NameKey(Name);
     /// [`CountKey`] as a map's key.
-    Key CountKey;
+    Key(CountKey);
 }
 
 impl NameKey {
@@ -88,8 +76,7 @@ pub struct Namespace<C> {
     /// Entries that the maps of names and of counts have room for.
     rooms: [usize; 2],
     places: Places,
-    /// The number that was last made free.
-    last: u32,
+    numbers: Numbers,
     texts: HashMap<u32, Rc<str>>,
     /// What the map of counts holds.
     counted: HashMap<CountKey, C>,
@@ -110,17 +97,16 @@ impl<C: Counts> Namespace<C> {
     pub fn new(mut maps: Maps, epochs: Epochs) -> Result<Self, MapError> {
         let room = |map: &MapData| map.info().map(|info| info.max_entries() as usize);
         let rooms = [room(&maps.names)?, room(&maps.counts)?];
-        let mut last = FIRST - 1;
+        let mut numbers = Numbers::NONE;
         for _ in 0..rooms[0] {
-            last = after(last);
-            maps.free.push(last, 0)?;
+            maps.free.push(numbers.next(|_| false), 0)?;
         }
         Ok(Self {
             maps,
             epochs,
             rooms,
             places: Places::new(rooms[0]),
-            last,
+            numbers,
             texts: HashMap::new(),
             counted: HashMap::new(),
             gone: HashMap::new(),
@@ -223,7 +209,7 @@ impl<C: Counts> Namespace<C> {
             batch::remove(&self.maps.names, &freed.iter().map(|number| names[number]).collect::<Vec<_>>());
         for &number in &freed[..removed] {
             self.forget(number)?;
-            let number = self.next_number(&names);
+            let number = self.numbers.next(|number| names.contains_key(&number));
             self.maps.free.push(number, 0).map_err(io::Error::other)?;
         }
         // Last: a parser that keeps a number, or keeps that there is no place, looks again from here on.
@@ -242,16 +228,6 @@ impl<C: Counts> Namespace<C> {
             self.counted.remove(key);
         }
         batch::remove(&self.maps.counts, &keys.into_iter().map(Key).collect::<Vec<_>>()).1
-    }
-
-    /// A number that no name has, and none had lately: counts may still arrive under one that was given up.
-    fn next_number(&mut self, names: &HashMap<u32, NameKey>) -> u32 {
-        loop {
-            self.last = after(self.last);
-            if !names.contains_key(&self.last) {
-                return self.last;
-            }
-        }
     }
 
     /// Tells all counts of processes that are there, by the number of the service.
@@ -276,11 +252,6 @@ impl<C: Counts> Namespace<C> {
     }
 }
 
-/// The number after another, round and round.
-const fn after(number: u32) -> u32 {
-    if number < LAST { number + 1 } else { FIRST }
-}
-
 /// A name as a label: printable ASCII, as the kernel half sees to.
 fn text(name: &Name) -> Rc<str> {
     let length = usize::try_from(name.length).unwrap_or(usize::MAX).min(name.bytes.len());
@@ -289,7 +260,7 @@ fn text(name: &Name) -> Rc<str> {
 
 #[cfg(test)]
 mod tests {
-    use observer_ebpf::layout::names::{FIRST, LAST, NAME_MAX, Name};
+    use observer_ebpf::layout::names::{NAME_MAX, Name};
 
     #[test]
     fn a_name_is_as_long_as_it_says() {
@@ -298,13 +269,5 @@ mod tests {
         assert_eq!(&*super::text(&Name { bytes, length: 4 }), "user");
         assert_eq!(&*super::text(&Name { bytes, length: 0 }), "");
         assert_eq!(super::text(&Name { bytes: [b'x'; NAME_MAX], length: u64::MAX }).len(), NAME_MAX);
-    }
-
-    #[test]
-    fn numbers_go_round() {
-        assert_eq!(
-            [super::after(FIRST - 1), super::after(LAST - 1), super::after(LAST)],
-            [FIRST, LAST, FIRST]
-        );
     }
 }

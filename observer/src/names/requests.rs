@@ -11,16 +11,18 @@ use std::rc::Rc;
 use aya::maps::{MapData, MapError, Stack};
 use observer_ebpf::layout::Protocol;
 use observer_ebpf::layout::connection::{Connection, FLAG_CONTINUED, Phase};
-use observer_ebpf::layout::names::{CROWDED, FIRST, LAST, NONE, OTHER};
+use observer_ebpf::layout::names::{CROWDED, FIRST, NONE, OTHER};
 use observer_ebpf::protocols::http::layout::{
     ENDINGS, Method, REQUESTS, RequestCounts, RequestKey, RouteKey, UNMATCHED,
 };
 
 use self::ending::{add_ended, ending};
 use super::namespace::NameKey;
+use super::numbers::Numbers;
 use super::places::Places;
 use super::services::{Place, Services};
 use crate::kernel::batch;
+use crate::kernel::pod::pod;
 use crate::labels::Group;
 use crate::ledger::Ledger;
 use crate::protocols::http::{Row, Stream};
@@ -28,27 +30,13 @@ use crate::protocols::http::{Row, Stream};
 /// The route of requests that have none.
 pub const UNMATCHED_ROUTE: &str = "unmatched";
 
-macro_rules! pod {
-    ($($(#[$doc:meta])* $name:ident $type:ty;)*) => {
-        $(
-            $(#[$doc])*
-            #[derive(Clone, Copy)]
-            #[repr(transparent)]
-            struct $name($type);
-
-            // SAFETY: integers only, without padding.
-            unsafe impl aya::Pod for $name {}
-        )*
-    };
-}
-
 pod! {
     /// [`RouteKey`] as a map's key.
-    Route RouteKey;
+    Route(RouteKey);
     /// [`RequestKey`] as a map's key.
-    Key RequestKey;
+    Key(RequestKey);
     /// [`RequestCounts`] as a map's value.
-    Value RequestCounts;
+    Value(RequestCounts);
 }
 
 /// The maps.
@@ -93,8 +81,9 @@ pub struct Requests {
     places: Places,
     places_of: HashMap<u32, Places>,
     max_routes: usize,
-    /// The numbers of a route and of an authority that were last made free.
-    last: [u32; 2],
+    /// Numbers of routes, and of authorities.
+    route_numbers: Numbers,
+    authority_numbers: Numbers,
     unmatched: Rc<str>,
     other: Rc<str>,
     none: Rc<str>,
@@ -109,13 +98,12 @@ impl Requests {
     pub fn new(mut maps: Maps, stream_after_ns: u64, max_routes: u32) -> Result<Self, MapError> {
         let room = |map: &MapData| map.info().map(|info| info.max_entries() as usize);
         let rooms = [room(&maps.routes)?, room(&maps.authorities)?, room(&maps.counts)?];
-        let mut last = [FIRST - 1; 2];
-        let free = [(&mut maps.free_routes, rooms[0]), (&mut maps.free_authorities, rooms[1])];
-        for ((free, room), last) in free.into_iter().zip(&mut last) {
-            for _ in 0..room {
-                *last = after(*last);
-                free.push(*last, 0)?;
-            }
+        let (mut route_numbers, mut authority_numbers) = (Numbers::NONE, Numbers::NONE);
+        for _ in 0..rooms[0] {
+            maps.free_routes.push(route_numbers.next(|_| false), 0)?;
+        }
+        for _ in 0..rooms[1] {
+            maps.free_authorities.push(authority_numbers.next(|_| false), 0)?;
         }
         Ok(Self {
             maps,
@@ -128,7 +116,8 @@ impl Requests {
             places: Places::new(rooms[1]),
             places_of: HashMap::new(),
             max_routes: max_routes as usize,
-            last,
+            route_numbers,
+            authority_numbers,
             unmatched: UNMATCHED_ROUTE.into(),
             other: super::OTHER.into(),
             none: "".into(),
@@ -322,9 +311,8 @@ impl Requests {
         let used: HashSet<u32> = all.iter().map(|&(_, number)| number as u32).collect();
         for &(_, number) in &routes[..removed] {
             self.routes.remove(&(number as u32));
-            // Counts may still arrive under the number that was given up.
-            self.last[0] = next(self.last[0], |number| used.contains(&number));
-            self.maps.free_routes.push(self.last[0], 0).map_err(io::Error::other)?;
+            let number = self.route_numbers.next(|number| used.contains(&number));
+            self.maps.free_routes.push(number, 0).map_err(io::Error::other)?;
         }
         outcome
     }
@@ -353,19 +341,4 @@ impl Requests {
 fn text(key: &RouteKey) -> Rc<str> {
     let length = (key.length as usize).min(key.bytes.len());
     String::from_utf8_lossy(&key.bytes[..length]).into()
-}
-
-/// The number after another, round and round.
-const fn after(number: u32) -> u32 {
-    if number < LAST { number + 1 } else { FIRST }
-}
-
-/// The next number after another that is not in use.
-fn next(mut number: u32, is_used: impl Fn(u32) -> bool) -> u32 {
-    loop {
-        number = after(number);
-        if !is_used(number) {
-            return number;
-        }
-    }
 }

@@ -11,17 +11,15 @@ use observer_ebpf::layout::{Protocol, Role};
 
 use crate::address;
 use crate::kernel::batch;
+use crate::kernel::pod::pod;
 use crate::labels::Group;
 use crate::ledger::Ledger;
 use crate::process::Identity;
 
-/// [`ServiceKey`] as a map's key.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-struct Key(ServiceKey);
-
-// SAFETY: integers only, without padding.
-unsafe impl aya::Pod for Key {}
+pod! {
+    /// [`ServiceKey`] as a map's key.
+    Key(ServiceKey);
+}
 
 /// Whose counts they are, as labels tell it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -48,7 +48,7 @@ impl FromStr for Template {
 }
 
 /// The tree: where each segment leads from a node, and what ends at one.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Tree {
     /// Nodes, by the node before and a segment.
     pub edges: Vec<(TreeKey, u32)>,

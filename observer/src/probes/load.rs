@@ -12,7 +12,6 @@ use super::{Error, OBJECT, Settings, chain};
 use crate::kernel::bpf_iter::BpfIter;
 use crate::kernel::members::{KernelFacts, Offsets};
 use crate::kernel::{namespaces, needs};
-use crate::names::templates::Tree;
 
 /// Threads and sockets whose requests of `io_uring` are looked for at once.
 const REQUESTS: u32 = 16_384;
@@ -37,8 +36,8 @@ pub(super) fn create(
     let slots = capacity(settings.max_connections);
     let separator = u32::from(settings.key_separator);
     let skips = settings.key_skips.len() as u32;
-    let templates = settings.http_routes.len() as u32;
-    let tree = Tree::of(&settings.http_routes).unwrap_or_default();
+    let tree = &settings.http_routes;
+    let templates = tree.ends.len() as u32;
     let pid_namespace = namespaces::pid_number();
     let (requests, calls): (Vec<&ProgramSpec>, Vec<&ProgramSpec>) =
         specs.iter().filter(|spec| spec.data_path.is_some()).partition(|spec| spec.for_requests);

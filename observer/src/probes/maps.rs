@@ -8,22 +8,14 @@ use observer_ebpf::layout::connection::UnixPath;
 use observer_ebpf::layout::losses::Losses;
 
 use super::{Error, chain};
+use crate::kernel::pod::pod;
 
-/// [`UnixPath`] as a map's value.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-pub struct PathValue(pub UnixPath);
-
-// SAFETY: integers only, without padding.
-unsafe impl aya::Pod for PathValue {}
-
-/// [`Losses`] as a map's value.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-pub struct LossesValue(pub Losses);
-
-// SAFETY: integers only, without padding.
-unsafe impl aya::Pod for LossesValue {}
+pod! {
+    /// [`UnixPath`] as a map's value.
+    pub PathValue(pub UnixPath);
+    /// [`Losses`] as a map's value.
+    pub LossesValue(pub Losses);
+}
 
 /// Takes a map out of the object, as a map of its type.
 pub(super) fn typed<M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>>(

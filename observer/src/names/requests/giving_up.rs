@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 
 use observer_ebpf::layout::names::CROWDED;
-use observer_ebpf::protocols::http::layout::{REQUESTS, RequestKey};
+use observer_ebpf::protocols::http::layout::{REQUESTS, RequestCounts, RequestKey};
 
-use super::{Key, Requests, Route, next, text};
+use super::{Key, Requests, Route, text};
 use crate::kernel::batch;
 use crate::names::namespace::NameKey;
 use crate::names::places::Places;
@@ -33,14 +33,8 @@ impl Requests {
         for &service in &crowded {
             let theirs = all.iter().filter(|(Route(key), _)| key.service == service);
             let mut uses: HashMap<u32, u64> = theirs.map(|&(_, number)| (number as u32, 0)).collect();
-            let mut homeless = 0;
-            for (key, counts) in self.counted.iter().filter(|(key, _)| key.service == service) {
-                if u32::from(key.route) == CROWDED {
-                    homeless += counts.words[REQUESTS];
-                } else if let Some(sum) = uses.get_mut(&key.route.into()) {
-                    *sum += counts.words[REQUESTS];
-                }
-            }
+            let theirs = self.counted.iter().filter(|(key, _)| key.service == service);
+            let homeless = tally(&mut uses, theirs.map(|(key, counts)| (key.route, counts)));
             let places = self.places_of.entry(service).or_insert_with(|| Places::new(self.max_routes));
             let freed: HashSet<u32> = places.look(now_ns, &uses, homeless).into_iter().collect();
             over.extend(all.iter().filter(|&&(_, number)| freed.contains(&(number as u32))));
@@ -70,14 +64,7 @@ impl Requests {
     fn free_old_authorities(&mut self, now_ns: u64) -> io::Result<()> {
         let all: Vec<(NameKey, u64)> = batch::read(&self.maps.authorities, self.rooms[1])?;
         let mut uses: HashMap<u32, u64> = all.iter().map(|&(_, number)| (number as u32, 0)).collect();
-        let mut homeless = 0;
-        for (key, counts) in &self.counted {
-            if u32::from(key.authority) == CROWDED {
-                homeless += counts.words[REQUESTS];
-            } else if let Some(sum) = uses.get_mut(&key.authority.into()) {
-                *sum += counts.words[REQUESTS];
-            }
-        }
+        let homeless = tally(&mut uses, self.counted.iter().map(|(key, counts)| (key.authority, counts)));
         let freed: HashSet<u32> = self.places.look(now_ns, &uses, homeless).into_iter().collect();
         for (name, number) in all.iter().filter(|(_, number)| freed.contains(&(*number as u32))) {
             let number = *number as u32;
@@ -86,8 +73,8 @@ impl Requests {
             self.forget(|row| u32::from(row.authority) == number)?;
             let text = name.text();
             self.gone.values_mut().for_each(|rows| rows.retain(|row, _| row.authority != text));
-            self.last[1] = next(self.last[1], |number| uses.contains_key(&number));
-            self.maps.free_authorities.push(self.last[1], 0).map_err(io::Error::other)?;
+            let number = self.authority_numbers.next(|number| uses.contains_key(&number));
+            self.maps.free_authorities.push(number, 0).map_err(io::Error::other)?;
         }
         Ok(())
     }
@@ -100,4 +87,17 @@ impl Requests {
         }
         batch::remove(&self.maps.counts, &keys.into_iter().map(Key).collect::<Vec<_>>()).1
     }
+}
+
+/// Adds up how often names were used, by their numbers, and tells how often others found no place.
+fn tally<'a>(uses: &mut HashMap<u32, u64>, counted: impl Iterator<Item = (u16, &'a RequestCounts)>) -> u64 {
+    let mut homeless = 0;
+    for (number, counts) in counted {
+        if u32::from(number) == CROWDED {
+            homeless += counts.words[REQUESTS];
+        } else if let Some(sum) = uses.get_mut(&number.into()) {
+            *sum += counts.words[REQUESTS];
+        }
+    }
+    homeless
 }
