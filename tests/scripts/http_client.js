@@ -1,13 +1,10 @@
-// Calls over HTTP, of a process that does as it is told: as a puppet (`puppet.py`), it evaluates a line at a time and
+// Calls over HTTP, of a process that does as it is told: as a puppet (`puppet.js`), it evaluates a line at a time and
 // answers with a line of JSON. What it can be told is what `http_client.py` can.
 'use strict';
 
-const fs = require('fs');
 const http = require('http');
-const readline = require('readline');
 const undici = require('undici');
-
-fs.writeFileSync('/proc/self/comm', process.argv[2]);
+const serve = require('./puppet.js');
 
 const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
 const pool = new undici.Agent({ connections: 1 });
@@ -55,19 +52,4 @@ async function make(url, calls) {
   return told;
 }
 
-const evaluate = new Function(...Object.keys(words), 'line', 'return eval(line)');
-
-async function main() {
-  for await (const line of readline.createInterface({ input: process.stdin })) {
-    let answer;
-    try {
-      answer = { ok: (await evaluate(...Object.values(words), line === 'None' ? 'null' : line)) ?? null };
-    } catch (error) {
-      answer = { error: String(error) };
-    }
-    console.log(JSON.stringify(answer));
-  }
-  process.exit(0);
-}
-
-main();
+serve(words);

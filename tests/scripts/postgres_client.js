@@ -1,12 +1,9 @@
-// Sessions with PostgreSQL, of a process that does as it is told: as a puppet (`puppet.py`), it evaluates a line
+// Sessions with PostgreSQL, of a process that does as it is told: as a puppet (`puppet.js`), it evaluates a line
 // at a time and answers with a line of JSON. What it can be told is what `postgres_client.py` can.
 'use strict';
 
-const fs = require('fs');
-const readline = require('readline');
 const { Client } = require('pg');
-
-fs.writeFileSync('/proc/self/comm', process.argv[2]);
+const serve = require('./puppet.js');
 
 const SLEEP = 'SELECT pg_sleep(3600)';
 const STATEMENTS = {
@@ -95,19 +92,4 @@ async function logout() {
   sessions.length = 0;
 }
 
-const evaluate = new Function(...Object.keys(words), 'line', 'return eval(line)');
-
-async function main() {
-  for await (const line of readline.createInterface({ input: process.stdin })) {
-    let answer;
-    try {
-      answer = { ok: (await evaluate(...Object.values(words), line === 'None' ? 'null' : line)) ?? null };
-    } catch (error) {
-      answer = { error: String(error) };
-    }
-    console.log(JSON.stringify(answer));
-  }
-  process.exit(0);
-}
-
-main();
+serve(words);
