@@ -6,7 +6,7 @@
 mod common;
 
 use arbitrary::Arbitrary;
-use common::Observed;
+use common::{Observed, add_call};
 use libfuzzer_sys::fuzz_target;
 use observer_ebpf::layout::losses::Desync;
 use observer_ebpf::layout::{Direction, Protocol, Role};
@@ -81,12 +81,7 @@ fn calls(input: &Input) -> Vec<(bool, Vec<u8>)> {
                 (*server, [head.as_bytes(), bytes, b"\r\n"].concat())
             }
         };
-        match calls.last_mut() {
-            Some((same, before)) if *same == server && input.joins >> (place % 32) & 1 != 0 => {
-                before.extend(bytes)
-            }
-            _ => calls.push((server, bytes)),
-        }
+        add_call(&mut calls, server, bytes, input.joins >> (place % 32) & 1 != 0);
     }
     calls
 }
@@ -102,10 +97,7 @@ fn assert_same(split: &Observed, whole: &Observed) {
 
 fuzz_target!(|input: Input| {
     let role = if input.server { Role::Server } else { Role::Client };
-    let (mut whole, mut split) = (Observed::new(role), Observed::new(role));
-    whole.passing = false;
-    split.passing = input.passing;
-    split.poison = 0x5A;
+    let (mut whole, mut split) = Observed::whole_and_split(role, input.passing);
     let mut cuts = input.cuts.iter().cycle();
     for (server, bytes) in calls(&input) {
         let was_told = whole.connection.pending == 0;

@@ -144,10 +144,7 @@ fn assert_same(split: &Observed, whole: &Observed) {
 
 fuzz_target!(|input: Input| {
     let role = if input.server { Role::Server } else { Role::Client };
-    let (mut whole, mut split) = (Observed::new(role), Observed::new(role));
-    whole.passing = false;
-    split.passing = input.passing;
-    split.poison = 0x5A;
+    let (mut whole, mut split) = Observed::whole_and_split(role, input.passing);
     let mut cuts = input.cuts.iter().cycle();
     for (server, bytes, wait) in calls(&input) {
         whole.now_ns += wait;

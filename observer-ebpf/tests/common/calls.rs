@@ -45,3 +45,11 @@ pub(crate) fn recorded(recordings: &[(&str, &str)], name: &str, start_ns: u64, e
         .map(|((server, bytes), number)| Call { server, bytes, now_ns: start_ns + each_ns * number })
         .collect()
 }
+
+/// Adds who calls, and with what: with `joins`, to the call before, if that is of the same side.
+pub(crate) fn add_call(calls: &mut Vec<(bool, Vec<u8>)>, server: bool, bytes: Vec<u8>, joins: bool) {
+    match calls.last_mut() {
+        Some((same, before)) if *same == server && joins => before.extend(bytes),
+        _ => calls.push((server, bytes)),
+    }
+}

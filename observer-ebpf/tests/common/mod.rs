@@ -13,7 +13,7 @@ mod source;
 pub(crate) mod turns;
 mod wire;
 
-pub(crate) use calls::{Call, lengths, observe, parts, recorded};
+pub(crate) use calls::{Call, add_call, lengths, observe, parts, recorded};
 pub(crate) use labels::{Labels, Row};
 pub(crate) use observed::Observed;
 pub(crate) use reference::{Reference, refer};

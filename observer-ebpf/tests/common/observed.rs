@@ -44,6 +44,15 @@ impl Observed {
         Self::with(&Session::new(role), role)
     }
 
+    /// Two connections alike, to see whole calls and the same ones split.
+    pub(crate) fn whole_and_split(role: Role, passing: bool) -> (Self, Self) {
+        let (mut whole, mut split) = (Self::new(role), Self::new(role));
+        whole.passing = false;
+        split.passing = passing;
+        split.poison = 0x5A;
+        (whole, split)
+    }
+
     /// First seen in the middle.
     pub(crate) fn adopted(role: Role) -> Self {
         Self::with(&Session::adopted(role), role)
