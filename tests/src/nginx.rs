@@ -22,7 +22,7 @@ pub struct Nginx {
 impl Nginx {
     /// Starts one with a worker or as one process, with directives around its only server and inside it, and more words
     /// for where that listens. Paths are relative to its folder, whose files it serves.
-    pub(crate) fn with(around: &str, listening: &str, inside: &str, worker: bool) -> anyhow::Result<Self> {
+    pub fn with(around: &str, listening: &str, inside: &str, worker: bool) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let port = programs::free_port()?;
         let path = folder.path().display();

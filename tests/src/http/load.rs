@@ -18,6 +18,8 @@ pub struct Load {
     pub bodies: Option<f64>,
     /// Responses of other statuses than 2xx, or 2xx and 3xx.
     pub failed: f64,
+    /// Requests a second.
+    pub rate: Option<f64>,
 }
 
 /// `ab`: so many requests, so many at a time, over kept connections or one for each.
@@ -35,6 +37,7 @@ pub fn ab(url: &str, requests: u32, at_once: u32, kept: bool) -> anyhow::Result<
         requests: after("Complete requests:")?,
         bodies: Some(after("HTML transferred:")?),
         failed: number(&said, "Non-2xx responses:").unwrap_or(0.0),
+        rate: number(&said, "Requests per second:"),
     })
 }
 
@@ -50,6 +53,7 @@ pub fn wrk(url: &str, seconds: u32, connections: u32) -> anyhow::Result<Load> {
         requests: requests.with_context(|| format!("wrk says no number of requests: {said}"))?,
         bodies: None,
         failed: number(&said, "Non-2xx or 3xx responses:").unwrap_or(0.0),
+        rate: number(&said, "Requests/sec:"),
     })
 }
 
