@@ -30,6 +30,42 @@ pub(crate) const fn find_in_two(lo: u64, hi: u64, byte: u8) -> u32 {
     if place < 8 { place } else { 8 + find(hi, byte) }
 }
 
+/// The bytes of a word that are the one which `bytes` has [`everywhere`]: the highest bit of each. Of those only the
+/// first is certain.
+#[inline(always)]
+pub(crate) const fn marks_of(word: u64, bytes: u64) -> u64 {
+    let zero = word ^ bytes;
+    zero.wrapping_sub(everywhere(1)) & !zero & HIGH
+}
+
+/// A bit for each byte of a word that has its highest bit set, and no other.
+#[inline(always)]
+pub(crate) const fn bits_of(marks: u64) -> u64 {
+    // Each lowest bit of a byte, times a word that has the highest byte take one after the other.
+    (marks >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
+}
+
+/// A word in which each sequence of six bits, of which there are 64, is somewhere (a de Bruijn sequence).
+const SEQUENCES: u64 = 0x0218_A392_CD3D_5DBF;
+
+/// Where in it the sequence is that has a number.
+static SEQUENCE_AT: [u8; 64] = {
+    let mut all = [0; 64];
+    let mut at = 0u8;
+    while at < 64 {
+        all[((SEQUENCES << at) >> 58) as usize] = at;
+        at += 1;
+    }
+    all
+};
+
+/// The number of the lowest bit that is set, if any is. The instruction set has no instruction for it.
+#[inline(always)]
+pub(crate) const fn lowest_bit(bits: u64) -> u32 {
+    let lowest = bits & bits.wrapping_neg();
+    SEQUENCE_AT[(lowest.wrapping_mul(SEQUENCES) >> 58) as usize] as u32
+}
+
 /// The number that the last `digits` (1 to 8) bytes of `word` spell, if they do.
 #[inline(always)]
 const fn digits(word: u64, digits: u32) -> Option<u64> {

@@ -1,10 +1,10 @@
 //! From a call's bytes to what they are a part of: lines of heads and of chunks' framing, and bodies.
 
-use super::reader::Place;
+use super::reader::{Lines, Place};
 use super::{Calls, Http, Subprogram};
-use crate::layout::Side;
 use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
+use crate::layout::{Role, Side};
 use crate::stream::bytes::{ITERATIONS_MAX, hide_field, is_done};
 use crate::stream::parser::{Outcome, Parser as _, StreamId, Told};
 
@@ -113,16 +113,20 @@ impl Http {
         source: &mut S,
         connection: &mut Connection,
     ) -> Result<(), Desync> {
-        let place = hide_field(&self.readers[Side::Client as usize].place);
-        if place == Place::Start as u8 {
-            return self.start_request(source);
+        if self.readers[Side::Client as usize].is(Place::Start) {
+            self.start_request(source)?;
+            if !self.readers[Side::Client as usize].is(Place::Segment) || is_done(source) {
+                return Ok(());
+            }
         }
+        let place = hide_field(&self.readers[Side::Client as usize].place);
         if place >= Place::Body as u8 {
             self.next[Side::Client as usize] = BODY;
             return Ok(());
         }
         let client = &mut self.readers[Side::Client as usize];
-        let delimiter = client.take(source)?;
+        let lines = Lines { is_response: false, with_host: connection.role == Role::Client as u8 };
+        let delimiter = client.take(lines, source)?;
         if delimiter == 0 {
             return client.check_length();
         }
@@ -140,16 +144,20 @@ impl Http {
         source: &mut S,
         connection: &mut Connection,
     ) -> Result<(), Desync> {
-        let place = hide_field(&self.readers[Side::Server as usize].place);
-        if place == Place::Start as u8 {
-            return self.start_response(source);
+        if self.readers[Side::Server as usize].is(Place::Start) {
+            self.start_response(source)?;
+            if !self.readers[Side::Server as usize].is(Place::Skip) || is_done(source) {
+                return Ok(());
+            }
         }
+        let place = hide_field(&self.readers[Side::Server as usize].place);
         if place >= Place::Body as u8 {
             self.next[Side::Server as usize] = BODY;
             return Ok(());
         }
         let server = &mut self.readers[Side::Server as usize];
-        let delimiter = server.take(source)?;
+        let lines = Lines { is_response: true, with_host: false };
+        let delimiter = server.take(lines, source)?;
         if delimiter == 0 {
             return server.check_length();
         }

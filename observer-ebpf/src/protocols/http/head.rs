@@ -3,13 +3,13 @@
 
 use super::Http;
 use super::names::{Labels, authority};
-use super::reader::{Place, Reader};
+use super::reader::{Place, Reader, lower};
 use super::target::without_port_80;
 use crate::layout::losses::Desync;
 use crate::layout::{Role, Side};
-use crate::stream::bytes::hide_field;
+use crate::stream::bytes::{Bytes, hide_field, low_of_two};
 use crate::stream::parser::StreamId;
-use crate::stream::text::{number, words};
+use crate::stream::text::{bits_of, everywhere, lowest_bit, marks_of, number, words};
 
 /// [`Reader::found`]: there is an `Upgrade: websocket`.
 pub(super) const FOUND_WEBSOCKET: u32 = 1;
@@ -31,15 +31,6 @@ pub(super) const FOUND_LENGTH_FIELD: u32 = 1 << 7;
 pub(super) const FOUND_LENGTH: u32 = 1 << 8;
 /// It is known whom a request is addressed to.
 pub(super) const FOUND_AUTHORITY: u32 = 1 << 9;
-
-/// What fields that matter start with.
-pub(super) const FIELDS: [u32; 5] = [
-    u32::from_le_bytes(*b"cont"),
-    u32::from_le_bytes(*b"tran"),
-    u32::from_le_bytes(*b"upgr"),
-    u32::from_le_bytes(*b"host"),
-    u32::from_le_bytes(*b"sec-"),
-];
 
 /// [`Reader::field`].
 const CONTENT_LENGTH: u8 = 1;
@@ -79,7 +70,43 @@ const COMPRESSION_MASK: u64 = 0x00FF_FFFF;
 /// The longest length that is followed, in bytes.
 const LENGTH_MAX: u64 = 1 << 60;
 
+/// Digits of the lengths of which [`Reader::take_length_line`] takes the whole line, at most: they are below [`LENGTH_MAX`].
+const LENGTH_DIGITS: u32 = 14;
+
 impl Reader {
+    /// Takes a line that tells a length, if it is as it mostly is: `Content-Length: `, digits, the line's end, all of it in
+    /// reach.
+    #[inline(always)]
+    pub(super) fn take_length_line<S: Bytes>(
+        &mut self,
+        lo: u64,
+        hi: u64,
+        available: u32,
+        source: &mut S,
+    ) -> bool {
+        let is_it = (lower(lo), lower(hi)) == words("content-length: ");
+        if !is_it || self.found & FOUND_LENGTH != 0 {
+            return false;
+        }
+        let at = source.position() + 16;
+        let (lo, hi) = source.words(at);
+        let ends = everywhere(b'\r');
+        self.end = lowest_bit(bits_of(marks_of(lo, ends)) | bits_of(marks_of(hi, ends)) << 8 | 1 << 16);
+        let digits = hide_field(&self.end);
+        let (first, rest) = low_of_two(lo, hi, digits);
+        let behind = source.words(at + digits + 1).0 as u8;
+        let Some(length) = number(first, rest, digits) else { return false };
+        if behind != b'\n' || digits > LENGTH_DIGITS || 16 + digits + 2 > available {
+            return false;
+        }
+        source.go_to(at + digits + 2);
+        self.content_length = length;
+        self.found |= FOUND_LENGTH_FIELD | FOUND_LENGTH;
+        self.field = CONTENT_LENGTH;
+        self.element = 0;
+        true
+    }
+
     /// Where the value of the field goes on whose name is over.
     #[inline(always)]
     pub(super) fn end_name(&mut self) {

@@ -198,8 +198,8 @@ impl Http {
     #[inline(always)]
     fn reset(&mut self, place: Place, connection: &mut Connection) {
         let [client, server] = &mut self.readers;
-        client.begin(place);
-        server.begin(place);
+        client.start(place);
+        server.start(place);
         self.requests.clear();
         self.events = 0;
         self.candidates_over = hide_field(&self.candidates);

@@ -1,11 +1,10 @@
 //! A side's bytes, word by word: what stands between the delimiters of wherever in a message they are (RFC 9112,
 //! sections 2 to 7).
 
-use super::head::FIELDS;
 use crate::layout::losses::Desync;
 use crate::stream::bytes::{Bytes, hide_field, low_of_two};
 use crate::stream::prefix::{Text, WORD_KEPT};
-use crate::stream::text::{between, find_in_two};
+use crate::stream::text::{between, bits_of, equals_of, everywhere, lowest_bit, marks_of};
 
 /// Where in a message a stream's next byte is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,26 +68,78 @@ const CHUNK_END: u8 = Place::ChunkEnd as u8;
 /// As many places as a masked number may have.
 const PLACES: usize = 32;
 
-/// What ends a word at each place, besides the end of a line.
-static DELIMITERS: [[u8; 4]; PLACES] = {
-    let mut all = [[b'\n'; 4]; PLACES];
-    all[Place::Method as usize][0] = b' ';
-    all[Place::Target as usize] = [b' ', b'/', b':', b'?'];
-    all[Place::Slash as usize] = [b' ', b'/', b'\n', b'\n'];
-    all[Place::SecondSlash as usize] = [b' ', b'/', b'\n', b'\n'];
-    all[Place::Authority as usize] = [b' ', b'/', b'?', b'\n'];
-    all[Place::Segment as usize] = [b' ', b'/', b'?', b'\n'];
-    all[Place::Query as usize][0] = b' ';
-    all[Place::StatusVersion as usize][0] = b' ';
-    all[Place::Status as usize][0] = b' ';
-    all[Place::Name as usize][0] = b':';
-    all[Place::Value as usize] = [b' ', b',', b';', b'\t'];
-    all[Place::ChunkSize as usize] = [b' ', b';', b'\t', b'\n'];
+/// What ends a word at each place, besides the end of a line: each [`everywhere`].
+static DELIMITERS: [[u64; 4]; PLACES] = {
+    let mut all = [delimiters(*b"\n\n\n\n"); PLACES];
+    all[Place::Method as usize] = delimiters(*b" \n\n\n");
+    all[Place::Target as usize] = delimiters(*b" /:?");
+    all[Place::Slash as usize] = delimiters(*b" /\n\n");
+    all[Place::SecondSlash as usize] = delimiters(*b" /\n\n");
+    all[Place::Authority as usize] = delimiters(*b" /?\n");
+    all[Place::Segment as usize] = delimiters(*b" /?\n");
+    all[Place::Query as usize] = delimiters(*b" \n\n\n");
+    all[Place::StatusVersion as usize] = delimiters(*b" \n\n\n");
+    all[Place::Status as usize] = delimiters(*b" \n\n\n");
+    all[Place::Name as usize] = delimiters(*b":\n\n\n");
+    all[Place::Value as usize] = delimiters(*b" ,;\t");
+    all[Place::ChunkSize as usize] = delimiters(*b" ;\t\n");
     all
 };
 
+const fn delimiters(bytes: [u8; 4]) -> [u64; 4] {
+    let [one, two, three, four] = bytes;
+    [everywhere(one), everywhere(two), everywhere(three), everywhere(four)]
+}
+
+const NEWLINES: u64 = everywhere(b'\n');
+
 /// Bytes of a line that does not matter that are stepped over at once.
 const SKIPPED: u32 = 64;
+
+/// How many lines that do not matter are stepped over at once, at most.
+const LINES_SKIPPED: u32 = 4;
+
+/// Which lines of a head matter.
+#[derive(Clone, Copy)]
+pub(super) struct Lines {
+    /// Those of a server.
+    pub(super) is_response: bool,
+    /// Whom the request is addressed to.
+    pub(super) with_host: bool,
+}
+
+impl Lines {
+    /// Where none is gone through that could.
+    pub(super) const NONE: Self = Self { is_response: false, with_host: false };
+
+    /// Whether a line may matter that starts with these bytes.
+    #[inline(always)]
+    fn may_matter(self, lo: u64, hi: u64) -> bool {
+        let start = lower(lo);
+        let first = lo as u8;
+        let ninth = hi as u8 | 0x20;
+        let is_body = start == CONTENT && (ninth == b'l' || ninth == b't' && self.is_response);
+        let is_host = start & HOST_MASK == HOST && self.with_host;
+        let is_other = start == TRANSFER || start == WEBSOCKET || start & UPGRADE_MASK == UPGRADE;
+        first == b'\r' || first == b'\n' || is_body || is_host || is_other
+    }
+}
+
+/// How fields that matter start, in lower case.
+const CONTENT: u64 = u64::from_le_bytes(*b"content-");
+const TRANSFER: u64 = u64::from_le_bytes(*b"transfer");
+const WEBSOCKET: u64 = u64::from_le_bytes(*b"sec-webs");
+const UPGRADE: u64 = u64::from_le_bytes(*b"upgrade\0");
+const UPGRADE_MASK: u64 = u64::MAX >> 8;
+const HOST: u64 = u64::from_le_bytes(*b"host:\0\0\0");
+const HOST_MASK: u64 = u64::MAX >> 24;
+
+/// What there is where a message starts.
+pub(super) struct First {
+    /// Its first 16 bytes, of which `available` are there.
+    pub(super) words: (u64, u64),
+    pub(super) available: u32,
+}
 
 /// A side's stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +157,7 @@ pub(super) struct Reader {
     /// Of the bytes in reach, how many there are before the word's end; and how many are taken. They are kept here
     /// because the verifier forgets what it knows of numbers that go through memory; else it follows each place at which
     /// a word may end on its own.
-    end: u32,
+    pub(super) end: u32,
     taken: u32,
     /// `FOUND_*` of the head.
     pub(super) found: u32,
@@ -163,9 +214,14 @@ impl Reader {
     /// A word is over.
     #[inline(always)]
     pub(super) fn forget_word(&mut self) {
+        let length = hide_field(&self.length);
         self.length = 0;
         let mut at = 0;
         while at < 8 {
+            // Behind the word there are zeroes as it is.
+            if at == 2 && length <= 16 {
+                return;
+            }
             // SAFETY: a reference is always writable; as one value they would go by way of a loop over bytes.
             unsafe { core::ptr::from_mut(&mut self.text.words[at]).write_volatile(0) };
             at += 1;
@@ -177,6 +233,13 @@ impl Reader {
     pub(super) fn rest(&mut self) {
         self.go(Place::Start);
         self.left = 0;
+    }
+
+    /// Begins where a parser of another protocol may have left anything.
+    #[inline(always)]
+    pub(super) fn start(&mut self, place: Place) {
+        self.length = u32::MAX;
+        self.begin(place);
     }
 
     /// A message begins.
@@ -201,48 +264,51 @@ impl Reader {
         self.length = kept;
     }
 
-    /// The first byte of a message, which is left where it is. None if that is the end of an empty line, which is stepped
+    /// What a message starts with, which is left where it is. None if that is the end of an empty line, which is stepped
     /// over: before a request they are to be ignored (RFC 9112, section 2.2).
     #[inline(always)]
-    pub(super) fn first_byte<S: Bytes>(source: &mut S) -> Result<Option<u8>, Desync> {
+    pub(super) fn first<S: Bytes>(source: &mut S) -> Result<Option<First>, Desync> {
         let at = source.position();
-        source.window(at).map_err(|_| Desync::Unread)?;
-        let first = source.words(at).0 as u8;
+        let available = source.window(at).map_err(|_| Desync::Unread)?;
+        let words = source.words(at);
+        let first = words.0 as u8;
         if first == b'\r' || first == b'\n' {
             source.go_to(at + 1);
             return Ok(None);
         }
-        Ok(Some(first))
+        Ok(Some(First { words, available }))
     }
 
-    /// Takes what is in reach, 16 bytes at most: goes at least one byte further, or to another place. Tells what ends the
-    /// word; 0 if it goes on.
+    /// Takes what is in reach: 16 bytes at most, or 64 in lines that do not matter. Goes at least one byte further, or to
+    /// another place. Tells what ends the word; 0 if it goes on.
     #[inline(always)]
-    pub(super) fn take<S: Bytes>(&mut self, source: &mut S) -> Result<u8, Desync> {
-        if self.is(Place::Skip) {
-            return self.skip(source);
-        }
+    pub(super) fn take<S: Bytes>(&mut self, lines: Lines, source: &mut S) -> Result<u8, Desync> {
         let at = source.position();
         let available = source.window(at).map_err(|_| Desync::Unread)?;
         let (mut lo, mut hi) = source.words(at);
         if self.is(Place::Name) && self.length == 0 {
-            self.look_at_line(lo, available);
+            if self.take_length_line(lo, hi, available, source) {
+                return Ok(0);
+            }
+            self.look_at_line(lines, lo, hi, available);
+        }
+        if self.is(Place::Skip) {
+            self.skip(lines, available, source);
+            return Ok(0);
         }
         let [one, two, three, four] = DELIMITERS[usize::from(hide_field(&self.place)) & (PLACES - 1)];
-        self.end = find_in_two(lo, hi, b'\n');
-        self.end = hide_field(&self.end).min(find_in_two(lo, hi, one));
-        self.end = hide_field(&self.end).min(find_in_two(lo, hi, two));
-        self.end = hide_field(&self.end).min(find_in_two(lo, hi, three));
-        self.end = hide_field(&self.end).min(find_in_two(lo, hi, four));
+        let found = |word| {
+            let marks = marks_of(word, one) | marks_of(word, two) | marks_of(word, three);
+            bits_of(marks | marks_of(word, four) | marks_of(word, NEWLINES))
+        };
+        self.end = lowest_bit(found(lo) | found(hi) << 8 | 1 << 16);
         // Two words of eight bytes where it is at the start of one, else the rest of that one.
         let length = hide_field(&self.length);
         let inside = length & 7;
-        self.taken = if inside == 0 { 16 } else { 8 - inside };
-        self.taken = hide_field(&self.taken).min(available);
-        self.taken = hide_field(&self.taken).min(hide_field(&self.end));
-        let taken = hide_field(&self.taken);
         let end = hide_field(&self.end);
-        let delimiter = (if end < 8 { lo >> (8 * (end & 7)) } else { hi >> (8 * (end & 7)) }) as u8;
+        self.taken = if inside == 0 { 16 } else { 8 - inside };
+        self.taken = hide_field(&self.taken).min(available).min(end);
+        let taken = hide_field(&self.taken);
         if self.is(Place::Name) || self.is(Place::Value) || self.is(Place::Authority) {
             (lo, hi) = (lower(lo), lower(hi));
         }
@@ -255,7 +321,10 @@ impl Reader {
             source.go_to(at + taken);
             return Ok(0);
         }
-        source.go_to(at + taken + 1);
+        let [delimiter, next, ..] = source.words(at + taken).0.to_le_bytes();
+        // What is between a field's name and its value, mostly.
+        let is_blank = delimiter == b':' && next == b' ' && end + 1 < available && self.is(Place::Name);
+        source.go_to(at + taken + 1 + u32::from(is_blank));
         if delimiter == b'\n' {
             self.length = self.text.without_return(self.length);
         }
@@ -277,41 +346,49 @@ impl Reader {
         }
     }
 
-    /// The same in a line that does not matter: 64 bytes at most, without a word being kept.
+    /// The same in a line that does not matter, without a word being kept, and in those that follow it and do not matter
+    /// either.
     #[inline(always)]
-    fn skip<S: Bytes>(&mut self, source: &mut S) -> Result<u8, Desync> {
+    fn skip<S: Bytes>(&mut self, lines: Lines, available: u32, source: &mut S) {
         let at = source.position();
-        let available = source.window(at).map_err(|_| Desync::Unread)?;
-        self.end = SKIPPED;
+        let mut newlines = 0;
         let mut from = 0;
         while from < SKIPPED {
             let (lo, hi) = source.words(at + from);
-            let found = find_in_two(lo, hi, b'\n');
-            let end = if found < 16 { from + found } else { SKIPPED };
-            self.end = hide_field(&self.end).min(end);
+            let found = bits_of(equals_of(lo, b'\n')) | bits_of(equals_of(hi, b'\n')) << 8;
+            newlines |= found << from;
             from += 16;
         }
-        let end = hide_field(&self.end);
-        if end >= available || end >= SKIPPED {
-            source.go_to(at + available.min(SKIPPED));
-            return Ok(0);
+        let mut line = 0;
+        while line < LINES_SKIPPED {
+            self.end = if newlines == 0 { SKIPPED } else { lowest_bit(newlines) };
+            let end = hide_field(&self.end);
+            if end >= available || end >= SKIPPED {
+                source.go_to(at + available.min(SKIPPED));
+                return;
+            }
+            let start = at + end + 1;
+            source.go_to(start);
+            let (lo, hi) = source.words(start);
+            if available - end <= 16 || lines.may_matter(lo, hi) {
+                break;
+            }
+            newlines &= newlines - 1;
+            line += 1;
         }
-        source.go_to(at + end + 1);
-        Ok(b'\n')
+        self.place = Place::Name as u8;
     }
 
     /// Whether a line is one that matters. Most are not, and need not be gone through word by word. One that starts with a
     /// blank goes on with the line before it (RFC 9112, section 5.2).
     #[inline(always)]
-    fn look_at_line(&mut self, lo: u64, available: u32) {
+    fn look_at_line(&mut self, lines: Lines, lo: u64, hi: u64, available: u32) {
         let first = lo as u8;
         if first == b' ' || first == b'\t' {
             self.place = if self.field == 0 { Place::Skip } else { Place::Value } as u8;
             return;
         }
-        let start = lower(lo) as u32;
-        let may_matter = FIELDS.iter().fold(0, |found, &field| found | u32::from(start == field));
-        if available >= 4 && may_matter == 0 && first != b'\r' && first != b'\n' {
+        if available >= 16 && !lines.may_matter(lo, hi) {
             self.field = 0;
             self.place = Place::Skip as u8;
         }
@@ -326,6 +403,6 @@ impl Reader {
 
 /// A word with its letters in lower case.
 #[inline(always)]
-const fn lower(word: u64) -> u64 {
+pub(super) const fn lower(word: u64) -> u64 {
     word | between(word, b'A', b'Z') >> 2
 }

@@ -4,16 +4,17 @@ use super::head::{FOUND_CHUNKED, FOUND_CODING, FOUND_LENGTH, FOUND_LENGTH_FIELD,
 use super::layout::{Method, ROOT, UNMATCHED};
 use super::names::{self, Labels};
 use super::queue::{IS_CANDIDATE, Request};
-use super::reader::{Place, Reader};
+use super::reader::{First, Place, Reader};
 use super::{Http, ahead, calls, detect};
 use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
 use crate::layout::names::NONE;
 use crate::layout::{Side, Zeroes as _};
 use crate::protocols::websocket::frames::Frames;
-use crate::stream::bytes::{Bytes, hide_field, is_done};
+use crate::stream::bytes::{Bytes, hide_field, is_done, low_bytes};
 use crate::stream::parser::StreamId;
 use crate::stream::start::Start;
+use crate::stream::text::{bits_of, everywhere, lowest_bit, marks_of};
 use crate::stream::vocabulary::Vocabulary;
 
 static METHODS: Vocabulary<64, 16> = Vocabulary::new(&Method::NAMES, 0x4164_D839_9F76_7C45);
@@ -23,6 +24,9 @@ const METHOD_MAX: u32 = 16;
 
 /// How a request's version starts, of eight bytes, the last of which is a digit.
 const VERSION: u64 = u64::from_le_bytes(*b"HTTP/1.\0");
+
+/// Bytes of a version and of the line's end behind it.
+const LINE_END: u32 = 10;
 
 /// Whether a word of eight bytes is the version of an HTTP/1 message.
 #[inline(always)]
@@ -34,13 +38,22 @@ impl Http {
     /// A request may start with the next byte.
     #[inline(always)]
     pub(super) fn start_request<S: Labels>(&mut self, source: &mut S) -> Result<(), Desync> {
-        let Some(first) = Reader::first_byte(source)? else { return Ok(()) };
-        if !first.is_ascii_alphabetic() {
+        let Some(First { words: (lo, _), available }) = Reader::first(source)? else { return Ok(()) };
+        if !(lo as u8).is_ascii_alphabetic() {
             // Another thread may have read the answer to a handshake before this one was seen to send it.
             self.next[Side::Client as usize] = calls::FRAMES;
             return if source.position() == 0 { Ok(()) } else { Err(Desync::Header) };
         }
         self.begin_request(source.now_ns());
+        // A method that is known and the start of a path are in reach, mostly.
+        let blank = lowest_bit(bits_of(marks_of(lo, everywhere(b' '))) | 1 << 8);
+        let method = METHODS.number(low_bytes(lo, blank), 0);
+        let has_path = (lo >> (8 * (blank & 7))) >> 8 & 0xFF == u64::from(b'/');
+        if method != Method::Other as u8 && has_path && blank < 7 && blank + 2 <= available {
+            self.method = u32::from(method);
+            self.readers[Side::Client as usize].place = Place::Segment as u8;
+            source.go_to(source.position() + blank + 2);
+        }
         Ok(())
     }
 
@@ -115,7 +128,7 @@ impl Http {
         } else if place != Place::Query as u8 {
             return self.end_target_word(delimiter);
         }
-        self.go_behind(delimiter);
+        self.go_behind(delimiter, source);
         Ok(())
     }
 
@@ -155,12 +168,23 @@ impl Http {
 
     /// Goes on behind a part of a target.
     #[inline(always)]
-    fn go_behind(&mut self, delimiter: u8) {
-        self.readers[Side::Client as usize].go(match delimiter {
+    fn go_behind<S: Bytes>(&mut self, delimiter: u8, source: &mut S) {
+        let client = &mut self.readers[Side::Client as usize];
+        client.go(match delimiter {
             b'/' => Place::Segment,
             b'?' => Place::Query,
             _ => Place::Version,
         });
+        // The rest of the line is in reach, mostly.
+        if client.is(Place::Version) && !is_done(source) {
+            let at = source.position();
+            let available = source.window(at).unwrap_or(0);
+            let (lo, hi) = source.words(at);
+            if available >= LINE_END && is_version(lo) && hi as u16 == u16::from_le_bytes(*b"\r\n") {
+                client.place = Place::Name as u8;
+                source.go_to(at + LINE_END);
+            }
+        }
     }
 
     /// A segment of a path is over.
@@ -173,7 +197,7 @@ impl Http {
         if node != 0 {
             self.node = source.descend(node, &client.text, length);
         }
-        self.go_behind(hide_field(&self.delimiter[Side::Client as usize]) as u8);
+        self.go_behind(hide_field(&self.delimiter[Side::Client as usize]) as u8, source);
     }
 
     /// The target has no path.

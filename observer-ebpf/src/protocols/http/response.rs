@@ -8,7 +8,7 @@ use super::head::{
 use super::layout::{CHUNKED, Current, Done, ENDED, EVENT_STREAM, Method, RequestKey, SIZED, UNTIL_CLOSE};
 use super::names::{self, Labels};
 use super::queue::{IS_CANDIDATE, IS_MIXED, Request};
-use super::reader::{Place, Reader};
+use super::reader::{First, Place, Reader};
 use super::request::is_version;
 use super::{Calls, Http, ahead};
 use crate::layout::Side;
@@ -32,6 +32,16 @@ const fn agreed(found: u32) -> Extensions {
     }
 }
 
+/// Bytes of a status line up to the status, and with it.
+const STATUS_BYTES: u32 = 12;
+
+/// The status of the response that starts with so many bytes, if it does.
+#[inline(always)]
+fn status_of(lo: u64, hi: u64) -> Option<u32> {
+    let status = number(hi >> 8 & 0xFF_FFFF, 0, 3).filter(|status| *status >= 100);
+    if is_version(lo) && hi as u8 == b' ' { status.map(|status| status as u32) } else { None }
+}
+
 /// How long a response is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Body {
@@ -49,12 +59,22 @@ impl Http {
     /// A response may start with the next byte.
     #[inline(always)]
     pub(super) fn start_response<S: Calls>(&mut self, source: &mut S) -> Result<(), Desync> {
-        let Some(first) = Reader::first_byte(source)? else { return Ok(()) };
-        if first != b'H' {
+        let Some(First { words: (lo, hi), available }) = Reader::first(source)? else { return Ok(()) };
+        if lo as u8 != b'H' {
             return Err(Desync::Header);
         }
-        self.readers[Side::Server as usize].begin(Place::StatusVersion);
+        let server = &mut self.readers[Side::Server as usize];
+        server.begin(Place::StatusVersion);
         self.first_ns = source.now_ns();
+        // All that matters of a status line is in reach, mostly.
+        if available > STATUS_BYTES
+            && (hi >> 32) as u8 == b' '
+            && let Some(status) = status_of(lo, hi)
+        {
+            self.status = status;
+            server.place = Place::Skip as u8;
+            source.go_to(source.position() + STATUS_BYTES + 1);
+        }
         Ok(())
     }
 
@@ -266,9 +286,7 @@ impl Http {
         let at = source.position();
         let Ok(available) = source.window(at) else { return false };
         let (lo, hi) = source.words(at);
-        let [blank, one, two, three, ..] = hi.to_le_bytes();
-        let is_status = blank == b' ' && [one, two, three].iter().all(u8::is_ascii_digit);
-        if available < 13 || !is_version(lo) || !is_status {
+        if available <= STATUS_BYTES || status_of(lo, hi).is_none() {
             return false;
         }
         self.readers[Side::Server as usize].rest();

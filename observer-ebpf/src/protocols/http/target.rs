@@ -127,7 +127,7 @@ impl Template {
             return;
         }
         let mut at = 0;
-        while at < 4 {
+        while at < 4 && 8 * at < length as usize {
             self.append(hide_field(&text.words[at]), within(length, at as u32));
             at += 1;
         }
@@ -139,7 +139,7 @@ impl Template {
         let (mut digits, mut hexadecimal, mut letters, mut signs) = (0, 0, 0, 0);
         let mut is_clean = true;
         let mut at = 0;
-        while at < 4 {
+        while at < 4 && 8 * at < length as usize {
             let word = hide_field(&text.words[at]);
             let next = hide_field(&text.words[at + 1]);
             digits += digits_of(word) >> 7;

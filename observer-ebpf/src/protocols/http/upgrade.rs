@@ -1,6 +1,6 @@
 //! Frames that come before the answer to a handshake, and requests that go on behind it.
 
-use super::reader::Place;
+use super::reader::{Lines, Place};
 use super::{Http, Scanned};
 use crate::layout::Side;
 use crate::layout::connection::Connection;
@@ -66,7 +66,7 @@ impl Http {
         let mut ended = false;
         let mut failed = false;
         let finished = S::repeat(ITERATIONS_MAX, || {
-            match client.take(source) {
+            match client.take(Lines::NONE, source) {
                 Err(_) => failed = true,
                 Ok(0) => {}
                 Ok(_) => {
