@@ -5,7 +5,7 @@ mod common;
 use common::turns::{BUFFERS, ROLES, Turns, assert_counted, assert_http, feed, frames, handshake, length};
 use common::{Handshake, Observed};
 use observer_ebpf::layout::losses::Desync;
-use observer_ebpf::layout::{Protocol, Role};
+use observer_ebpf::layout::{Direction, Protocol, Role};
 
 /// Three ordinary exchanges.
 fn exchanges(body: &[u8]) -> Turns {
@@ -231,6 +231,22 @@ fn frames_sent_before_the_answer_count_if_the_answer_is_yes() {
             assert_counted(&observed, &wires, split);
             refused.server(b"HTTP/1.1 400 Bad Request\r\n\r\n");
             assert_http(&refused);
+        }
+    }
+}
+
+#[test]
+fn what_follows_a_request_for_an_upgrade_is_the_same_wherever_the_calls_end() {
+    let Handshake { request, .. } = Handshake::new(false);
+    for (behind, is_lost) in [(&b"GET /next HTTP/1.1\r\n\r\n"[..], false), (b"\x81\xFF\xFF\xFF a frame of 2^63 bytes", true)] {
+        let bytes = [&request[..], behind].concat();
+        for split in 0..=bytes.len() {
+            let mut observed = Observed::new(Role::Server);
+            observed.client(&bytes[..split]);
+            observed.client(&bytes[split..]);
+            assert_eq!(observed.is_lost(Direction::Received), is_lost, "{split}");
+            assert_eq!(observed.desyncs.len(), usize::from(is_lost), "{split}");
+            assert_eq!(observed.connection.http().asked, if is_lost { 1 } else { 2 }, "{split}");
         }
     }
 }

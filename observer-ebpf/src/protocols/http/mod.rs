@@ -95,7 +95,8 @@ pub struct Http {
     ahead_state: u32,
     /// An [`Extensions`]: what the answer to the handshake has agreed to.
     extensions: u8,
-    /// 1 if `early` follows on a request for an upgrade, and is not merely likely to be frames.
+    /// 1 if the last request asks for an upgrade, and has no answer yet: what follows, and is no request, are frames, and
+    /// not merely likely to be.
     expected: u8,
     reserved: [u8; 6],
 }
@@ -293,6 +294,7 @@ impl Http {
     #[inline(always)]
     fn respond(&mut self, stream: StreamId, connection: &mut Connection) {
         connection.pending = 0;
+        self.expected = 0;
         if self.readers[Side::Client as usize].is(Place::Early) {
             self.drop_early(stream.direction.opposite(), connection);
         }
@@ -394,6 +396,7 @@ impl Parser for Http {
                     self.requests.lose_size();
                 }
                 self.has_lost_requests = 1;
+                self.expected = 0;
             }
             Side::Server => self.lose_answers(connection),
         }

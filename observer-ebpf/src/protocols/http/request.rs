@@ -40,6 +40,11 @@ impl Http {
     pub(super) fn start_request<S: Labels>(&mut self, source: &mut S) -> Result<(), Desync> {
         let Some(First { words: (lo, _), available }) = Reader::first(source)? else { return Ok(()) };
         if !(lo as u8).is_ascii_alphabetic() {
+            if self.expected != 0 {
+                self.early = Frames::START;
+                self.readers[Side::Client as usize].go(Place::Early);
+                return Ok(());
+            }
             // Another thread may have read the answer to a handshake before this one was seen to send it.
             self.next[Side::Client as usize] = calls::FRAMES;
             return if source.position() == 0 { Ok(()) } else { Err(Desync::Header) };
@@ -229,18 +234,13 @@ impl Http {
         }
         let length = if has_length && !is_coded { hide_field(&client.content_length) } else { 0 };
         client.left = length;
-        let is_early = found & FOUND_WEBSOCKET != 0 && !is_coded && length == 0 && !is_done(source);
+        self.expected = u8::from(found & FOUND_WEBSOCKET != 0 && !is_coded && length == 0);
         client.go(match (is_coded, length) {
             (true, _) => Place::ChunkSize,
-            (false, 0) if is_early => Place::Early,
             (false, 0) => Place::Start,
             (false, _) => Place::Body,
         });
         client.is_chunked = u8::from(is_coded);
-        if is_early {
-            self.early = Frames::START;
-            self.expected = 1;
-        }
         if self.start_ns == 0 {
             // Its first bytes were too few to tell that it was one.
             self.start_ns = source.now_ns();
