@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::events::{self, Event, Events, HighRate, Oversized, Subject};
 use crate::flows::{Query, Row};
 use crate::kernel::bpf_iter::BpfIter;
-use crate::labels;
+use crate::labels::{self, Group};
 use crate::ledger::{Ledger, View};
 use crate::metrics::agent::{COLLECT_BOUNDS, Facts};
 use crate::metrics::encode::{Format, encode};
@@ -278,8 +278,8 @@ impl Agent {
 
     /// Takes note of requests that end with their connection.
     fn end_requests(&mut self, index: u32, connection: &Connection, now_ns: u64) {
-        let Some((group, server)) = self.ledger.place(index, connection) else { return };
-        if let Err(error) = self.probes.names.requests.end(connection, &group, &server, now_ns) {
+        let Some((member, server)) = self.ledger.place(index, connection) else { return };
+        if let Err(error) = self.probes.names.requests.end(connection, member, &server, now_ns) {
             log::warn!("cannot read what requests are of: {error}");
         }
     }
@@ -430,7 +430,8 @@ impl Agent {
             }
         });
         let mut view = self.ledger.view(connections, now_ns);
-        for ((group, server), stream) in streams {
+        for (((process, role), server), stream) in streams {
+            let group = Group::of(&process, role);
             let books = &mut view.groups.entry(group).or_default().books;
             books.http.entry(server).or_default().add_stream(stream);
         }

@@ -18,6 +18,7 @@ use crate::cli::Access;
 use crate::config::DEFAULT_LISTEN;
 use crate::flows::{Flows, Sort};
 use crate::processes::Overview;
+use crate::routes::Routes;
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -202,6 +203,11 @@ impl Client {
     /// The first so many flows in an order.
     pub fn flows(&self, limit: usize, sort: Sort) -> Result<Flows, Error> {
         self.json(&format!("/flows?limit={limit}&sort={}", sort.name()))
+    }
+
+    /// The busiest routes of HTTP, at most `limit` of them.
+    pub fn routes(&self, limit: usize) -> Result<Routes, Error> {
+        self.json(&format!("/routes?limit={limit}"))
     }
 
     fn json<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {

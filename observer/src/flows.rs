@@ -80,10 +80,41 @@ pub struct Row {
     pub rtt_seconds: Option<f64>,
     /// TCP segments sent again.
     pub retransmits: u32,
+    /// Where it speaks HTTP: its requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<Http>,
+}
+
+/// Requests of one connection.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Http {
+    /// Requests so far.
+    pub requests: u64,
+    /// Those of them that are not over.
+    pub in_flight: u64,
+    /// The oldest that is not over, where it is known which that is.
+    pub current: Option<InFlight>,
+}
+
+/// A request that is not over.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct InFlight {
+    /// Its method.
+    pub method: String,
+    /// Its route; `unmatched` while nothing of that route has been answered, and `None` where its name is too new.
+    pub route: Option<String>,
+    /// Whom it is addressed to, on a client's connection, and likewise.
+    pub authority: Option<String>,
+    /// The status of the answer, once that has begun.
+    pub status: Option<u16>,
+    /// Since its first byte, where that was seen.
+    pub seconds: Option<f64>,
+    /// Whether the answer is a stream.
+    pub is_stream: bool,
 }
 
 impl Row {
-    /// Shows a connection between these ends.
+    /// Shows a connection between these ends, but for what only its protocol says.
     pub fn new(
         flow: &Flow<'_>,
         connection: &Connection,
@@ -112,6 +143,7 @@ impl Row {
             age_seconds: now_ns.saturating_sub(connection.seen_ns) as f64 / 1e9,
             rtt_seconds: (connection.rtt_us > 0).then(|| f64::from(connection.rtt_us) / 1e6),
             retransmits: connection.retransmits,
+            http: None,
         }
     }
 }
@@ -130,16 +162,22 @@ pub enum Sort {
     Rtt,
     /// TCP segments sent again.
     Retransmits,
+    /// Requests of HTTP so far.
+    Requests,
+    /// How long the oldest request of HTTP has not been over.
+    Waiting,
 }
 
 impl Sort {
     /// All, with their names.
-    pub const ALL: [(&'static str, Self); 5] = [
+    pub const ALL: [(&'static str, Self); 7] = [
         ("bytes", Self::Bytes),
         ("messages", Self::Messages),
         ("age", Self::Age),
         ("rtt", Self::Rtt),
         ("retransmits", Self::Retransmits),
+        ("requests", Self::Requests),
+        ("waiting", Self::Waiting),
     ];
 
     /// What it is asked for by.
@@ -157,6 +195,13 @@ impl Sort {
             Self::Age => (0.0, u64::MAX - connection.seen_ns),
             Self::Rtt => (0.0, u64::from(connection.rtt_us)),
             Self::Retransmits => (0.0, u64::from(connection.retransmits)),
+            Self::Requests if flow.protocol == Protocol::Http => (0.0, connection.http().asked.into()),
+            Self::Waiting if flow.protocol == Protocol::Http => {
+                let counters = connection.http();
+                let is_waiting = counters.in_flight() > 0 && counters.current.start_ns > 0;
+                (0.0, if is_waiting { u64::MAX - counters.current.start_ns } else { 0 })
+            }
+            Self::Requests | Self::Waiting => (0.0, 0),
         };
         Key { first, second, id: connection.id }
     }
@@ -290,7 +335,8 @@ mod tests {
             let error = query(wrong).expect_err(wrong);
             assert!(error.starts_with(wrong.trim_end_matches("=red")), "{error}");
         }
-        assert!(query("sort=size").expect_err("wrong").contains("bytes, messages, age, rtt, retransmits"));
+        let said = query("sort=size").expect_err("wrong");
+        assert!(said.contains("bytes, messages, age, rtt, retransmits, requests, waiting"), "{said}");
     }
 
     #[test]
@@ -304,6 +350,12 @@ mod tests {
         let one = Connection { id: 1, seen_ns: 5, rtt_us: 9, bytes: [10, 0], local_port: 80, ..blank };
         let other =
             Connection { id: 2, seen_ns: 4, retransmits: 1, bytes: [9, 0], tcp_bytes: [30, 0], ..blank };
+        let (mut one, mut other) = (one, other);
+        (one.protocol, other.protocol) = (Protocol::Http as u8, Protocol::Http as u8);
+        one.details.http_mut().asked = 9;
+        one.details.http_mut().answered = 9;
+        other.details.http_mut().asked = 5;
+        other.details.http_mut().current.start_ns = 7;
         let (first, second) = (identity("first"), identity("second"));
         let flow = |identity, rates| Flow { protocol: Protocol::Http, identity: Some(identity), rates };
         let flows = [(flow(&first, [1.0, 0.0, 0.0, 0.5]), one), (flow(&second, [0.0, 1.0, 0.0, 0.0]), other)];
@@ -312,7 +364,8 @@ mod tests {
             if one.order(&other).is_le() { 1 } else { 2 }
         };
         let orders = Sort::ALL.map(|(_, sort)| order(sort));
-        assert_eq!(orders, [2, 1, 2, 1, 2], "bytes in all, messages a second, age, rtt, retransmits");
+        let said = "bytes in all, messages a second, age, rtt, retransmits, requests, and who waits";
+        assert_eq!(orders, [2, 1, 2, 1, 2, 1, 2], "{said}");
         let wanted = |text: &str| {
             let query = query(text).expect("it is right");
             flows.each_ref().map(|(flow, connection)| query.wants(flow, connection))

@@ -163,10 +163,10 @@ impl Ledger {
     }
 
     /// Whose a connection is, and the server's end, where both are known.
-    pub fn place(&self, index: u32, connection: &Connection) -> Option<(Group, Rc<str>)> {
+    pub fn place(&self, index: u32, connection: &Connection) -> Option<(Member, Rc<str>)> {
         let Some(Slot::Tracked(track)) = self.slots.get(index as usize) else { return None };
-        let group = Group::of(track.identity.as_ref()?, Role::from_u8(connection.role));
-        Some((group, Rc::clone(track.server.as_ref()?)))
+        let member = (Rc::clone(track.identity.as_ref()?), Role::from_u8(connection.role));
+        Some((member, Rc::clone(track.server.as_ref()?)))
     }
 
     /// Takes note of the server's end.

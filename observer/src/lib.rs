@@ -32,6 +32,8 @@ pub mod process;
 pub mod processes;
 pub mod protocols;
 pub mod rates;
+pub mod recent;
+pub mod routes;
 pub mod run;
 pub mod service;
 pub mod show;

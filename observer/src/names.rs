@@ -25,9 +25,13 @@ use observer_ebpf::layout::names::KeyCounts;
 use self::namespace::{Counts, Namespace};
 use self::requests::Requests;
 use self::services::{Place, Services};
+use crate::events;
+use crate::labels::Member;
 use crate::ledger::lives::Lives;
 use crate::ledger::{Ledger, View};
 use crate::process::Identity;
+use crate::recent::{Recent, Sums};
+use crate::routes::Routes;
 
 /// The label of counts under [`observer_ebpf::layout::names::NONE`].
 pub const NONE: &str = "none";
@@ -55,7 +59,9 @@ impl Names {
     /// Brings all counts up to date.
     pub fn collect(&mut self, ledger: &mut Ledger) -> io::Result<()> {
         self.prefixes.collect(&mut self.services, ledger)?;
-        self.requests.collect(&mut self.services, ledger)
+        self.requests.collect(&mut self.services, ledger)?;
+        self.requests.keep_look(&self.services, events::monotonic_now_ns());
+        Ok(())
     }
 
     /// Has names that have not been used for long give up their places where others find none. To be called now and
@@ -71,6 +77,7 @@ impl Names {
     ///
     /// If a map cannot be read or written; what was counted is still there then.
     pub fn retire(&mut self, ended: &HashSet<Rc<Identity>>, ledger: &mut Ledger) -> io::Result<()> {
+        self.requests.forget_processes(ended);
         let numbers = self.services.of(ended);
         if numbers.is_empty() {
             return Ok(());
@@ -95,6 +102,17 @@ impl Names {
                 tell(identity, counts);
             }
         });
+    }
+
+    /// What each process's requests of HTTP were like lately.
+    pub fn processes(&self, now_ns: u64) -> impl Iterator<Item = (Member, Sums, Recent)> {
+        self.requests.processes(&self.services, now_ns)
+    }
+
+    /// The busiest routes, at most `limit`.
+    pub fn routes(&self, limit: usize, now_ns: u64) -> Routes {
+        let all = self.requests.routes(&self.services, now_ns);
+        Routes::new(all, self.requests.seconds(now_ns), limit)
     }
 
     /// Adds what was counted by name to a view.

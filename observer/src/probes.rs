@@ -19,6 +19,7 @@ use serde::Serialize;
 use self::load::{attach_exit, attach_iterator, attach_tracepoint, capacity, create, lacking, load_programs};
 use self::maps::{LossesValue, PathValue, clone_of, typed};
 use self::programs::{DataPath, Kind, PROGRAMS, ProgramSpec};
+use crate::events;
 use crate::kernel::bpf_iter::BpfIter;
 use crate::kernel::members::{self, KernelFacts};
 use crate::kernel::pod::pod;
@@ -265,10 +266,11 @@ fn names(ebpf: &mut Ebpf, control: Rc<Control>, settings: &Settings) -> Result<N
         free_authorities: typed(ebpf, "FREE_AUTHORITIES")?,
         counts: clone_of(ebpf, "REQUEST_COUNTS")?,
     };
+    let now_ns = events::monotonic_now_ns();
     Ok(Names {
         services: Services::new(clone_of(ebpf, "SERVICES")?).map_err(wrong)?,
         prefixes: Namespace::new(maps, Epochs::of::<Prefixes>(control)).map_err(wrong)?,
-        requests: Requests::new(requests, stream_after_ns, max_routes).map_err(wrong)?,
+        requests: Requests::new(requests, stream_after_ns, max_routes, now_ns).map_err(wrong)?,
     })
 }
 

@@ -10,12 +10,15 @@ use observer_ebpf::layout::names::KeyCounts;
 use serde::{Deserialize, Serialize};
 
 use crate::connections;
+use crate::events;
 use crate::flows::PerDirection;
+use crate::labels;
 use crate::ledger::{Flow, Ledger};
 use crate::names::Names;
 use crate::process::{Identity, NOBODY};
 use crate::protocols::websocket::{MessageSizes, families, messages_of};
 use crate::protocols::{postgres, redis};
+use crate::recent::Recent;
 
 /// Everything but the flows, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -33,7 +36,8 @@ pub struct Overview {
     pub connections: BTreeMap<String, u64>,
     /// Sizes of complete WebSocket data messages, each end's and both directions' added up.
     pub message_sizes: Vec<SizeBucket>,
-    /// Every process with an open connection, the one with the most bytes a second first.
+    /// Every process with an open connection, or with a request of HTTP over the last ten seconds, the one with the most
+    /// bytes a second first.
     pub processes: Vec<Process>,
 }
 
@@ -77,6 +81,10 @@ pub struct Process {
     pub cache_misses: u64,
     /// TCP segments sent again on its open connections.
     pub retransmits: u64,
+    /// What its requests of HTTP were like over the last ten seconds, by its role: `server` for those that it has
+    /// answered, `client` for those that it has made. A role without any since the agent's start is not there.
+    #[serde(default)]
+    pub requests: BTreeMap<String, Recent>,
 }
 
 impl Overview {
@@ -87,7 +95,7 @@ impl Overview {
         names: &Names,
         connections: impl Iterator<Item = (u32, Connection)>,
         limit: usize,
-        time: f64,
+        now_ns: u64,
     ) -> Self {
         let mut processes: HashMap<Option<Rc<Identity>>, OpenTotals> = HashMap::new();
         let mut by_protocol = [0; Protocol::COUNT];
@@ -105,6 +113,14 @@ impl Overview {
                 totals.lookups += counts;
             }
         });
+        for ((identity, role), sums, recent) in names.processes(now_ns) {
+            let identity = Some(identity);
+            // One whose connections are short may have none just now.
+            if sums.requests > 0 && (recent.requests_per_second > 0.0 || processes.contains_key(&identity)) {
+                let totals = processes.entry(identity).or_default();
+                totals.requests.insert(labels::role(role).to_owned(), recent);
+            }
+        }
         let mut processes: Vec<Process> =
             processes.into_iter().map(|(identity, totals)| totals.process(identity.as_deref())).collect();
         let rate = |process: &Process| process.bytes_per_second.sent + process.bytes_per_second.received;
@@ -116,7 +132,7 @@ impl Overview {
         processes.truncate(limit);
         let bounds = families::BOUNDS.iter().map(|&bound| Some(bound)).chain([None]);
         Self {
-            time,
+            time: events::wall_clock(now_ns),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             messages_per_second: ledger.node().rate(),
             spikes: ledger.node().spikes(),
@@ -147,6 +163,7 @@ struct OpenTotals {
     sizes: MessageSizes,
     lookups: KeyCounts,
     retransmits: u64,
+    requests: BTreeMap<String, Recent>,
 }
 
 impl OpenTotals {
@@ -211,6 +228,7 @@ impl OpenTotals {
             cache_hits: self.lookups.hits,
             cache_misses: self.lookups.misses,
             retransmits: self.retransmits,
+            requests: self.requests,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use observer_ebpf::layout::Protocol;
 use observer_ebpf::layout::losses::Unread;
 use serde::Serialize;
 
@@ -13,6 +14,7 @@ use crate::kernel::privileges::Privileges;
 use crate::probes::{Probe, State};
 use crate::processes::Overview;
 use crate::protocols::redis::info::InfoPoll;
+use crate::routes::Routes;
 use crate::{address, metrics};
 
 /// Flows that are read together.
@@ -82,15 +84,22 @@ impl Agent {
         let connection = self.connection(index)?;
         let path = self.path(index, connection.family);
         let ends = address::ends_of(&connection, path.as_ref());
-        Some(Row::new(&self.ledger.flow(index, &connection)?, &connection, ends, now_ns))
+        let flow = self.ledger.flow(index, &connection)?;
+        let is_http = flow.protocol == Protocol::Http;
+        let http = is_http.then(|| self.probes.names.requests.of_connection(&connection, now_ns));
+        Some(Row { http, ..Row::new(&flow, &connection, ends, now_ns) })
     }
 
     /// All but the flows, with at most so many processes. What is counted by name is that of the last
     /// [`Agent::collect_all`].
     pub fn overview(&self, limit: usize) -> Overview {
-        let time = events::wall_clock(events::monotonic_now_ns());
         let names = &self.probes.names;
-        Overview::new(&self.ledger, names, self.connections(), limit, time)
+        Overview::new(&self.ledger, names, self.connections(), limit, events::monotonic_now_ns())
+    }
+
+    /// At most so many routes of HTTP, the busiest first, as they were at the last [`Agent::collect_all`].
+    pub fn routes(&self, limit: usize) -> Routes {
+        self.probes.names.routes(limit, events::monotonic_now_ns())
     }
 
     /// The most recent events.

@@ -3,6 +3,7 @@
 
 mod ending;
 mod giving_up;
+mod recent;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
@@ -23,9 +24,12 @@ use super::places::Places;
 use super::services::{Place, Services};
 use crate::kernel::batch;
 use crate::kernel::pod::pod;
-use crate::labels::Group;
+use crate::labels::{Group, Member};
 use crate::ledger::Ledger;
+use crate::process::Identity;
 use crate::protocols::http::{Row, Stream};
+use crate::recent::{Looks, Sums};
+use crate::routes::Name;
 
 /// The route of requests that have none.
 pub const UNMATCHED_ROUTE: &str = "unmatched";
@@ -77,6 +81,11 @@ pub struct Requests {
     counted: HashMap<RequestKey, RequestCounts>,
     /// What was counted for processes that are gone, and what connections that are gone had not counted yet.
     gone: HashMap<Place, Rows>,
+    /// What ended with connections that are gone, of processes that are there.
+    ended: HashMap<Member, Sums>,
+    /// Looks at what was counted, for what it was like lately.
+    by_process: Looks<Member>,
+    by_route: Looks<Name>,
     /// Which authorities give up their places; and which routes, by the number of the process and server.
     places: Places,
     places_of: HashMap<u32, Places>,
@@ -90,12 +99,13 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// Takes over the maps, and makes as many numbers free as there is room for names.
+    /// Takes over the maps, in which nothing has been counted by `now_ns`, and makes as many numbers free as there is room
+    /// for names.
     ///
     /// # Errors
     ///
     /// If the maps cannot be looked at or written.
-    pub fn new(mut maps: Maps, stream_after_ns: u64, max_routes: u32) -> Result<Self, MapError> {
+    pub fn new(mut maps: Maps, stream_after_ns: u64, max_routes: u32, now_ns: u64) -> Result<Self, MapError> {
         let room = |map: &MapData| map.info().map(|info| info.max_entries() as usize);
         let rooms = [room(&maps.routes)?, room(&maps.authorities)?, room(&maps.counts)?];
         let (mut route_numbers, mut authority_numbers) = (Numbers::NONE, Numbers::NONE);
@@ -113,6 +123,9 @@ impl Requests {
             authorities: HashMap::new(),
             counted: HashMap::new(),
             gone: HashMap::new(),
+            ended: HashMap::new(),
+            by_process: Looks::new(now_ns),
+            by_route: Looks::new(now_ns),
             places: Places::new(rooms[1]),
             places_of: HashMap::new(),
             max_routes: max_routes as usize,
@@ -223,7 +236,7 @@ impl Requests {
     pub fn end(
         &mut self,
         connection: &Connection,
-        group: &Group,
+        (process, role): Member,
         server: &Rc<str>,
         now_ns: u64,
     ) -> io::Result<()> {
@@ -235,7 +248,8 @@ impl Requests {
         }
         let current = &counters.current;
         let learned = self.learn([current.route].into_iter(), [current.authority].into_iter());
-        let place = Place { group: group.clone(), server: Rc::clone(server), protocol: Protocol::Http };
+        let group = Group::of(&process, role);
+        let place = Place { group, server: Rc::clone(server), protocol: Protocol::Http };
         let first = self.row(&RequestKey {
             route: current.route,
             authority: current.authority,
@@ -243,21 +257,23 @@ impl Requests {
             method: current.method,
             ..RequestKey::default()
         });
-        let rows = self.gone.entry(place).or_default();
-        add_ended(
-            rows.entry(first.clone()).or_default(),
-            current,
-            connection.error,
-            self.stream_after_ns,
-            now_ns,
-        );
+        let mut counts = RequestCounts::default();
+        add_ended(&mut counts, current, connection.error, self.stream_after_ns, now_ns);
+        let mut ended = vec![(first.clone(), counts)];
         if left > 1 {
             // Of those behind it only their number is known, and whether they are alike.
             let unknown = Row { route: Rc::clone(&self.unmatched), method: Method::Other, ..first.clone() };
             let row = Row { status: 0, ..if counters.differ == 0 { first } else { unknown } };
-            let counts = rows.entry(row).or_default();
+            let mut counts = RequestCounts::default();
             counts.words[REQUESTS] += u64::from(left - 1);
             counts.words[ENDINGS + ending(connection.error) as usize] += u64::from(left - 1);
+            ended.push((row, counts));
+        }
+        let of_process = self.ended.entry((process, role)).or_default();
+        let rows = self.gone.entry(place).or_default();
+        for (row, counts) in ended {
+            *of_process += Sums::of(row.status, &counts);
+            *rows.entry(row).or_default() += counts;
         }
         learned
     }
@@ -315,6 +331,11 @@ impl Requests {
             self.maps.free_routes.push(number, 0).map_err(io::Error::other)?;
         }
         outcome
+    }
+
+    /// Takes note that processes have ended: what is told of one process is told no more.
+    pub(super) fn forget_processes(&mut self, ended: &HashSet<Rc<Identity>>) {
+        self.ended.retain(|(process, _), _| !ended.contains(process));
     }
 
     /// Forgets what was counted for processes that are gone, but for these.

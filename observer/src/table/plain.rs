@@ -53,6 +53,7 @@ mod tests {
             age_seconds: 61.0,
             rtt_seconds: None,
             retransmits: 0,
+            http: None,
         };
         let rows = [row("a", "[::1]:40000", 1_500.0), row("日本\x1b[2J", "", 0.0)];
         let text = plain(&rows, None);

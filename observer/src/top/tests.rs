@@ -47,6 +47,7 @@ fn flow(name: &str, pid: u32, local: &str, [sent, received]: [f64; 2]) -> Row {
         age_seconds: 3_725.0,
         rtt_seconds: Some(0.000_085),
         retransmits: 2,
+        http: None,
     }
 }
 

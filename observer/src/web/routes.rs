@@ -105,6 +105,7 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/status", get(status))
         .route("/flows", get(flows))
         .route("/processes", get(processes))
+        .route("/routes", get(routes))
         .route("/events", get(events))
         .with_state(shared)
 }
@@ -172,23 +173,38 @@ fn list(rows: impl Iterator<Item = flows::Row>) -> serde_json::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// What `/processes` may be asked.
+/// What `/processes` and `/routes` may be asked.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ProcessesQuery {
-    limit: Option<usize>,
+struct Limit {
+    /// How many are listed at most.
+    #[serde(default = "few")]
+    limit: usize,
 }
 
-/// How many processes are listed unless asked for otherwise.
-const PROCESSES: usize = 100;
+/// How many are listed unless asked for otherwise.
+const fn few() -> usize {
+    100
+}
 
-async fn processes(State(shared): State<Shared>, Query(query): Query<ProcessesQuery>) -> Response {
-    let limit = query.limit.unwrap_or(PROCESSES);
+async fn processes(State(shared): State<Shared>, Query(Limit { limit }): Query<Limit>) -> Response {
+    collected(&shared, move |agent| serde_json::to_vec(&agent.overview(limit))).await
+}
+
+async fn routes(State(shared): State<Shared>, Query(Limit { limit }): Query<Limit>) -> Response {
+    collected(&shared, move |agent| serde_json::to_vec(&agent.routes(limit))).await
+}
+
+/// What an agent answers that has collected everything.
+async fn collected(
+    shared: &Shared,
+    question: impl FnOnce(&Agent) -> serde_json::Result<Vec<u8>> + Send + 'static,
+) -> Response {
     let answer = shared.ask(move |agent| {
         if let Err(error) = agent.collect_all() {
             log::error!("cannot collect: {error}");
         }
-        serde_json::to_vec(&agent.overview(limit))
+        question(agent)
     });
     encoded_or_unavailable(answer.await)
 }
