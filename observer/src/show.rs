@@ -61,13 +61,12 @@ pub fn duration(seconds: f64) -> String {
 }
 
 /// The part of `all` that `part` is, in percent; nothing of nothing.
-pub fn percent(part: u64, all: u64) -> String {
-    if all == 0 {
+pub fn percent(part: f64, all: f64) -> String {
+    if all <= 0.0 {
         return "-".to_owned();
     }
-    let percent = part as f64 / all as f64 * 100.0;
-    // All of it, and none of it, are told from nearly so.
-    let shown = if part == all { 100.0 } else { percent.clamp(0.0, 99.9) };
+    // All of it is told from nearly so.
+    let shown = if part >= all { 100.0 } else { (part / all * 100.0).clamp(0.0, 99.9) };
     format!("{shown:.1}")
 }
 
@@ -142,10 +141,10 @@ mod tests {
 
     #[test]
     fn a_rate_is_whole_only_when_it_is() {
-        assert_eq!(percent(0, 0), "-");
-        assert_eq!(percent(1, 3), "33.3");
-        assert_eq!(percent(99_999, 100_000), "99.9");
-        assert_eq!(percent(5, 5), "100.0");
+        assert_eq!(percent(0.0, 0.0), "-");
+        assert_eq!(percent(1.0, 3.0), "33.3");
+        assert_eq!(percent(99_999.0, 100_000.0), "99.9");
+        assert_eq!(percent(5.0, 5.0), "100.0");
     }
 
     #[test]

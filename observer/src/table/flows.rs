@@ -46,6 +46,23 @@ impl Listed for Row {
         Column::new('B', "RCVD", "bytes received in all", Kind::Number, 5, 5, |row| {
             Value::Count(row.bytes.received)
         }),
+        Column::<Self>::new('u', "REQS", "HTTP requests so far", Kind::Number, 5, 4, |row| {
+            row.http.as_ref().map_or(Value::Nothing, |http| Value::Count(http.requests))
+        })
+        .asked(Sort::Requests),
+        Column::<Self>::new(
+            'w',
+            "WAIT",
+            "how long the oldest HTTP request has not been answered whole",
+            Kind::Number,
+            6,
+            4,
+            |row| {
+                let current = row.http.as_ref().and_then(|http| http.current.as_ref());
+                current.and_then(|current| current.seconds).map_or(Value::Nothing, Value::Seconds)
+            },
+        )
+        .asked(Sort::Waiting),
         Column::<Self>::new('a', "AGE", "since the connection was first seen", Kind::Number, 6, 4, |row| {
             Value::Seconds(row.age_seconds)
         })
@@ -59,13 +76,17 @@ impl Listed for Row {
         })
         .asked(Sort::Retransmits),
     ];
+    const RATE: &'static str = "bytes/s";
+    const NONE: &'static str = "nothing is open";
 
     fn id(&self) -> String {
         format!("{} {} {} {} {}", self.netns, self.local, self.remote, self.pid, self.role)
     }
 
     fn texts(&self) -> Vec<(&'static str, String)> {
-        vec![
+        let current = self.http.as_ref().and_then(|http| http.current.as_ref());
+        let route = current.and_then(|current| current.route.as_ref());
+        [
             ("pid", self.pid.to_string()),
             ("process", self.process.clone()),
             ("container", self.container.clone()),
@@ -75,9 +96,12 @@ impl Listed for Row {
             ("remote", self.remote.clone()),
             ("client", self.client.clone()),
         ]
+        .into_iter()
+        .chain(route.map(|route| ("route", route.clone())))
+        .collect()
     }
 
-    fn bytes_per_second(&self) -> f64 {
+    fn rate(&self) -> f64 {
         self.bytes_per_second.sent + self.bytes_per_second.received
     }
 }

@@ -1,10 +1,15 @@
-//! Tables of processes and flows: which columns there are, what they show and how they sort. `observer top`
-//! and `observer flows` show the same ones.
+//! Tables of processes, flows and routes: which columns there are, what they show and how they sort. `observer top` and
+//! `observer flows` show the same ones.
+//!
+//! A table is a list of columns: whatever shows, sorts or filters rows does so by that list, and is written once. To add
+//! one: its columns in a file here, and its line in `top/view.rs`.
 
 mod flows;
 mod layout;
 mod plain;
 mod processes;
+mod recent;
+mod routes;
 mod value;
 
 pub use layout::choose;
@@ -14,9 +19,9 @@ pub use value::Value;
 
 use crate::flows::Sort;
 
-/// A column.
+/// What a column is, whatever it is of.
 #[derive(Debug)]
-pub struct Column<T: 'static> {
+pub struct Head {
     /// What `observer top` sorts by it at.
     pub key: char,
     /// Its heading.
@@ -29,10 +34,17 @@ pub struct Column<T: 'static> {
     pub width: u16,
     /// Which go first where there is no room for all: the ones of the greatest rank.
     pub rank: u8,
-    /// What a row shows in it, and is sorted by.
-    pub value: fn(&T) -> Value<'_>,
     /// The order to ask an agent for, so that a list of flows cut short has those that come first here.
     pub ask: Sort,
+}
+
+/// A column of a table.
+#[derive(Debug)]
+pub struct Column<T: 'static> {
+    /// What it is.
+    pub head: Head,
+    /// What a row shows in it, and is sorted by.
+    pub value: fn(&T) -> Value<'_>,
 }
 
 impl<T> Column<T> {
@@ -46,12 +58,12 @@ impl<T> Column<T> {
         rank: u8,
         value: fn(&T) -> Value<'_>,
     ) -> Self {
-        Self { key, title, about, kind, width, rank, value, ask: Sort::Bytes }
+        Self { head: Head { key, title, about, kind, width, rank, ask: Sort::Bytes }, value }
     }
 
     /// The same, with flows asked for in its own order.
     const fn asked(self, ask: Sort) -> Self {
-        Self { ask, ..self }
+        Self { head: Head { ask, ..self.head }, value: self.value }
     }
 }
 
@@ -64,12 +76,20 @@ pub enum Kind {
     Text,
     /// To the left, cut at its start: an address's end is its port. Takes room that is left.
     Address,
+    /// To the left, cut at its end. Takes room that is left.
+    Path,
 }
 
-/// A row that tables show.
+/// A row that a table shows.
 pub trait Listed: Sized + 'static {
     /// Every column that it has.
     const COLUMNS: &'static [Column<Self>];
+
+    /// What [`Listed::rate`] is called.
+    const RATE: &'static str;
+
+    /// What is said where there is no row.
+    const NONE: &'static str;
 
     /// Tells it from others for as long as it exists.
     fn id(&self) -> String;
@@ -77,8 +97,66 @@ pub trait Listed: Sized + 'static {
     /// Its texts by the names that a filter knows them by.
     fn texts(&self) -> Vec<(&'static str, String)>;
 
-    /// Bytes a second, both ways.
-    fn bytes_per_second(&self) -> f64;
+    /// How busy it is: the agent gives the busiest first.
+    fn rate(&self) -> f64;
+}
+
+/// A row of any table.
+pub trait Row {
+    /// What it shows in the column at this place.
+    fn value(&self, column: usize) -> Value<'_>;
+
+    /// See [`Listed::id`].
+    fn id(&self) -> String;
+
+    /// See [`Listed::texts`].
+    fn texts(&self) -> Vec<(&'static str, String)>;
+
+    /// See [`Listed::rate`].
+    fn rate(&self) -> f64;
+}
+
+impl<T: Listed> Row for T {
+    fn value(&self, column: usize) -> Value<'_> {
+        T::COLUMNS.get(column).map_or(Value::Nothing, |column| (column.value)(self))
+    }
+
+    fn id(&self) -> String {
+        Listed::id(self)
+    }
+
+    fn texts(&self) -> Vec<(&'static str, String)> {
+        Listed::texts(self)
+    }
+
+    fn rate(&self) -> f64 {
+        Listed::rate(self)
+    }
+}
+
+/// A table without its rows.
+#[derive(Debug)]
+pub struct Table {
+    /// Its columns.
+    pub heads: Vec<&'static Head>,
+    /// See [`Listed::RATE`].
+    pub rate: &'static str,
+    /// See [`Listed::NONE`].
+    pub none: &'static str,
+}
+
+impl Table {
+    /// That of rows of a kind.
+    pub fn of<T: Listed>() -> Self {
+        let heads = T::COLUMNS.iter().map(|column| &column.head).collect();
+        Self { heads, rate: T::RATE, none: T::NONE }
+    }
+
+    /// The columns in which none of these rows shows anything.
+    pub fn empty<R: Row + ?Sized>(&self, rows: &[&R]) -> Vec<bool> {
+        let is_empty = |at| rows.iter().all(|row| row.value(at).is_nothing());
+        (0..self.heads.len()).map(is_empty).collect()
+    }
 }
 
 /// Columns of a terminal that a text takes.
@@ -116,25 +194,27 @@ pub fn fit(text: &str, room: usize, kind: Kind) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flows::Row;
     use crate::processes::Process;
+    use crate::routes::Route;
 
     fn check<T: Listed>() {
-        let mut keys: Vec<char> = T::COLUMNS.iter().map(|column| column.key).collect();
+        let heads = Table::of::<T>().heads;
+        let mut keys: Vec<char> = heads.iter().map(|head| head.key).collect();
         keys.sort_unstable();
         let count = keys.len();
         keys.dedup();
         assert_eq!(keys.len(), count, "a key is given twice");
         assert!(keys.iter().all(|key| key.is_ascii_alphabetic() && *key != 'q'), "{keys:?}");
-        for column in T::COLUMNS {
-            assert!(width(column.title) <= usize::from(column.width), "{}", column.title);
+        for head in heads {
+            assert!(width(head.title) <= usize::from(head.width), "{}", head.title);
         }
     }
 
     #[test]
     fn columns_can_be_told_apart() {
         check::<Process>();
-        check::<Row>();
+        check::<crate::flows::Row>();
+        check::<Route>();
     }
 
     #[test]

@@ -1,25 +1,27 @@
 //! A table for a pipe or a file: every column as wide as its widest cell, two spaces between.
 
-use super::{Kind, Listed, choose, width};
+use super::{Kind, Listed, Table, choose, width};
 
 /// The heading and a line for each row; of the columns, those that fit into `room`. No cell is empty, so that
 /// whoever splits lines finds as many.
-pub fn plain<'a, T: Listed>(rows: impl IntoIterator<Item = &'a T>, room: Option<usize>) -> String {
-    let heading = T::COLUMNS.iter().map(|column| column.title.to_owned()).collect();
-    let cells = rows.into_iter().map(|row| {
+pub fn plain<T: Listed>(rows: &[T], room: Option<usize>) -> String {
+    let table = Table::of::<T>();
+    let heading = table.heads.iter().map(|head| head.title.to_owned()).collect();
+    let cells = rows.iter().map(|row| {
         let cell = |cell: String| if cell.is_empty() { "-".to_owned() } else { cell };
         T::COLUMNS.iter().map(|column| cell((column.value)(row).text())).collect()
     });
     let lines: Vec<Vec<String>> = std::iter::once(heading).chain(cells).collect();
     let widest = |at: usize| lines.iter().map(|line| width(&line[at])).max().unwrap_or_default();
-    let widths: Vec<usize> = (0..T::COLUMNS.len()).map(widest).collect();
-    let chosen = choose::<T>(&widths, 2, room.unwrap_or(usize::MAX / 2), None);
+    let widths: Vec<usize> = (0..table.heads.len()).map(widest).collect();
+    let empty = table.empty(&rows.iter().collect::<Vec<_>>());
+    let chosen = choose(&table.heads, &widths, &empty, (2, room.unwrap_or(usize::MAX / 2)), None);
     let mut text = String::new();
     for line in &lines {
         let start = text.len();
         for &at in &chosen {
             let padding = " ".repeat(widths[at] - width(&line[at]));
-            let is_number = T::COLUMNS[at].kind == Kind::Number;
+            let is_number = table.heads[at].kind == Kind::Number;
             let (before, after) = if is_number { (&*padding, "") } else { ("", &*padding) };
             text.extend([before, &line[at], after, "  "]);
         }
@@ -73,6 +75,8 @@ mod tests {
             "0",
             "1.23M",
             "0",
+            "-",
+            "-",
             "1m01s",
             "-",
             "0"

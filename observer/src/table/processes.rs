@@ -1,7 +1,10 @@
 //! Columns of processes.
 
-use super::{Column, Kind, Listed, Value};
+use super::{Column, Kind, Listed, Value, recent};
 use crate::processes::Process;
+use crate::recent::Recent;
+
+const REQUESTS: &str = "HTTP requests answered a second, last 10 s; where none ever were, made";
 
 impl Process {
     /// Its open connections of all protocols.
@@ -14,10 +17,16 @@ impl Process {
         self.states.get(state).copied().unwrap_or_default()
     }
 
+    /// What its requests were like lately: those that it answers, or makes if it answers none. Both would be counted
+    /// twice at a proxy.
+    pub fn recent(&self) -> Option<&Recent> {
+        self.requests.get("server").or_else(|| self.requests.get("client"))
+    }
+
     fn hit_rate(&self) -> Value<'_> {
         match self.cache_hits + self.cache_misses {
             0 => Value::Nothing,
-            lookups => Value::Share(self.cache_hits, lookups),
+            lookups => Value::Share(self.cache_hits as f64, lookups as f64),
         }
     }
 
@@ -35,6 +44,9 @@ impl Listed for Process {
             Value::Text(&row.container)
         }),
         Column::new('c', "CONNS", "open connections", Kind::Number, 5, 0, |row| Value::Count(row.open())),
+        Column::new('u', "REQ/s", REQUESTS, Kind::Number, 5, 1, |row| recent::requests(row.recent())),
+        Column::new('e', "ERR%", recent::ERRORS, Kind::Number, 5, 1, |row| recent::errors(row.recent())),
+        Column::new('l', "P95", recent::P95, Kind::Number, 6, 1, |row| recent::p95(row.recent())),
         Column::new(
             'a',
             "ACTIVE",
@@ -91,6 +103,8 @@ impl Listed for Process {
             Value::Count(row.retransmits)
         }),
     ];
+    const RATE: &'static str = "bytes/s";
+    const NONE: &'static str = "nothing is open";
 
     fn id(&self) -> String {
         format!("{} {} {}", self.pid, self.container, self.process)
@@ -106,7 +120,7 @@ impl Listed for Process {
         texts
     }
 
-    fn bytes_per_second(&self) -> f64 {
+    fn rate(&self) -> f64 {
         self.bytes_per_second.sent + self.bytes_per_second.received
     }
 }

@@ -18,7 +18,7 @@ pub enum Value<'a> {
     /// A time.
     Seconds(f64),
     /// The first of the second, which is not 0.
-    Share(u64, u64),
+    Share(f64, f64),
     /// There is no such thing; less than any.
     Nothing,
 }
@@ -37,6 +37,11 @@ impl Value<'_> {
         }
     }
 
+    /// Whether there is no such thing.
+    pub fn is_nothing(self) -> bool {
+        matches!(self, Self::Nothing | Self::Text(""))
+    }
+
     /// How two values of one column compare.
     pub fn order(self, other: Self) -> Ordering {
         match (self, other) {
@@ -50,7 +55,7 @@ impl Value<'_> {
             Self::Id(id) => f64::from(id),
             Self::Count(number) => number as f64,
             Self::Rate(number) | Self::Seconds(number) => number,
-            Self::Share(part, all) => part as f64 / all as f64,
+            Self::Share(part, all) => part / all,
             Self::Text(_) | Self::Nothing => f64::NEG_INFINITY,
         }
     }

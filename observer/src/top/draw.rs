@@ -11,11 +11,12 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 
 use super::history::bars;
-use super::state::{Connection, State, View};
-use crate::flows::Row;
+use super::state::{Connection, State};
+use super::view::View;
 use crate::processes::{Overview, Process};
+use crate::recent::Recent;
 use crate::show::{clean, count, duration, percent, scaled};
-use crate::table::{Kind, Listed, fit};
+use crate::table::{Kind, Row, fit};
 
 /// What headings look like. Colours are the terminal's own sixteen, so that they suit its background.
 const TITLE: Style = Style::new().add_modifier(Modifier::BOLD);
@@ -29,15 +30,12 @@ const SMALL: u16 = 12;
 
 /// Draws all of it.
 pub(super) fn draw(frame: &mut Frame<'_>, state: &mut State, now: Instant) {
-    let head = if frame.area().height < SMALL { 1 } else { 6 };
+    let head = if frame.area().height < SMALL { 1 } else { 7 };
     let parts = [Constraint::Length(head), Constraint::Length(1), Constraint::Min(0), Constraint::Length(1)];
     let [top, tabs, table, bottom] = Layout::vertical(parts).areas(frame.area());
     draw_head(frame, top, state, now);
     draw_tabs(frame, tabs, state);
-    match state.view {
-        View::Processes => rows::draw(frame, table, state, State::processes),
-        View::Flows => rows::draw(frame, table, state, State::flows),
-    }
+    rows::draw(frame, table, state);
     frame.render_widget(foot(state, usize::from(bottom.width)), bottom);
     if state.typing {
         let column = (" / ".len() + crate::table::width(&state.filter_text)) as u16;
@@ -63,6 +61,7 @@ fn draw_head(frame: &mut Frame<'_>, area: Rect, state: &State, now: Instant) {
         vec![
             title,
             rates(state, overview, usize::from(area.width)),
+            requests(overview),
             open(overview),
             sessions(overview),
             oversized(overview),
@@ -97,7 +96,7 @@ fn label(text: &'static str) -> Span<'static> {
 
 /// Messages and bytes a second, with their past.
 fn rates(state: &State, overview: &Overview, width: usize) -> Line<'static> {
-    let bytes: f64 = overview.processes.iter().map(Listed::bytes_per_second).sum();
+    let bytes: f64 = overview.processes.iter().map(Row::rate).sum();
     let (numbers, room) = (2 * (13 + 8) + 3, 60);
     let room = (width.saturating_sub(numbers) / 2).min(room);
     let past = |samples| Span::styled(bars(samples, state.unshown, room), Style::new().fg(Color::Cyan));
@@ -125,8 +124,26 @@ fn open(overview: &Overview) -> Line<'static> {
     Line::from(spans)
 }
 
-fn sum(overview: &Overview, number: impl Fn(&Process) -> u64) -> u64 {
+fn sum<T: std::iter::Sum>(overview: &Overview, number: impl Fn(&Process) -> T) -> T {
     overview.processes.iter().map(number).sum()
+}
+
+/// Requests of HTTP that the host's servers answer, and those that its clients make, wherever they go.
+fn requests(overview: &Overview) -> Line<'static> {
+    let of = |role: &str, number: fn(&Recent) -> f64| {
+        sum(overview, |process| process.requests.get(role).map_or(0.0, number))
+    };
+    let [served, made] = ["server", "client"].map(|role| of(role, |recent| recent.requests_per_second));
+    let [failed, vain] = ["server", "client"].map(|role| of(role, |recent| recent.errors_per_second));
+    let errors = |failed, all| {
+        let color = (failed > 0.0).then_some(WARNING);
+        let share = percent(failed, all);
+        ("errors".to_owned(), if share == "-" { share } else { share + "%" }, color)
+    };
+    let mut spans = vec![label("requests/s"), Span::styled(format!("{:>6}  ", scaled(served)), TITLE)];
+    let parts = [errors(failed, served), ("as clients".to_owned(), scaled(made), None), errors(vain, made)];
+    spans.extend(listed(parts.into_iter()));
+    Line::from(spans)
 }
 
 /// Sessions of Postgres and Redis by state.
@@ -153,7 +170,7 @@ fn oversized(overview: &Overview) -> Line<'static> {
     let retransmits = sum(overview, |process| process.retransmits);
     let (hits, misses) =
         (sum(overview, |process| process.cache_hits), sum(overview, |process| process.cache_misses));
-    let rate = percent(hits, hits + misses);
+    let rate = percent(hits as f64, (hits + misses) as f64);
     let color = warn(oversized).map_or(TITLE, |color| TITLE.fg(color));
     let mut spans = vec![label("oversized"), Span::styled(format!("{:>6}  ", count(oversized)), color)];
     let parts = [
@@ -178,29 +195,14 @@ fn listed(
 
 /// The views, and what of them is shown how.
 fn draw_tabs(frame: &mut Frame<'_>, area: Rect, state: &State) {
-    let tab = |number: char, name: &str, view: View| {
+    let tabs = View::ALL.iter().zip(1..).map(|(&view, number)| {
         let style = if state.view == view { TITLE.reversed() } else { FAINT };
-        Span::styled(format!(" {number} {name} "), style)
-    };
-    let sample = &state.sample;
-    let (shown, all, key) = match state.view {
-        View::Processes => {
-            let all = sample.overview.processes.len();
-            (state.processes().len(), all as u64, column_title::<Process>(state))
-        }
-        View::Flows => {
-            // The agent may have been asked for fewer than there are.
-            let asked = sample.flows.as_ref().map_or(0, |flows| flows.flows.len()) as u64;
-            let all = sample.overview.connections.values().sum::<u64>().max(asked);
-            (state.flows().len(), all, column_title::<Row>(state))
-        }
-    };
-    let mut spans = vec![
-        tab('1', "Processes", View::Processes),
-        tab('2', "Flows", View::Flows),
-        Span::raw(format!("  {shown} of {all}")),
-        Span::styled(format!(" · by {key}"), FAINT),
-    ];
+        Span::styled(format!(" {number} {} ", view.name()), style)
+    });
+    let (shown, all) = (state.rows().len(), state.view.count(&state.sample));
+    let mut spans: Vec<Span<'_>> = tabs.collect();
+    spans.push(Span::raw(format!("  {shown} of {all}")));
+    spans.push(Span::styled(format!(" · by {}", order_title(state)), FAINT));
     if !state.filter_text.is_empty() {
         spans.push(Span::styled(" · filter ", FAINT));
         spans.push(Span::styled(clean(&state.filter_text).into_owned(), TITLE.fg(Color::Cyan)));
@@ -208,10 +210,11 @@ fn draw_tabs(frame: &mut Frame<'_>, area: Rect, state: &State) {
     frame.render_widget(Line::from(spans), area);
 }
 
-fn column_title<T: Listed>(state: &State) -> String {
-    let order = state.order();
+fn order_title(state: &State) -> String {
+    let (table, order) = (state.view.table(), state.order());
     let arrow = if order.descending { '↓' } else { '↑' };
-    order.column.map_or_else(|| "bytes/s ↓".to_owned(), |at| format!("{} {arrow}", T::COLUMNS[at].title))
+    let head = order.column.and_then(|at| table.heads.get(at));
+    head.map_or_else(|| format!("{} ↓", table.rate), |head| format!("{} {arrow}", head.title))
 }
 
 /// What can be done; or what has been typed, or what is wrong.

@@ -3,7 +3,7 @@
 //! `redis` holds for a row with that in any of its texts, upper and lower case alike; `pid=42` for one whose
 //! pid is exactly that.
 
-use crate::table::Listed;
+use crate::table::Row;
 
 /// Terms.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Filter {
     }
 
     /// Whether a row is wanted.
-    pub(super) fn matches<T: Listed>(&self, row: &T) -> bool {
+    pub(super) fn matches(&self, row: &dyn Row) -> bool {
         if self.is_empty() {
             return true;
         }

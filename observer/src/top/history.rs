@@ -2,9 +2,9 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::flows::Flows;
-use crate::processes::Overview;
-use crate::table::Listed;
+use super::source::Sample;
+use super::view::View;
+use crate::table::Row;
 
 /// Samples kept of the host's own rates, and of each row's.
 const KEPT: usize = 300;
@@ -24,15 +24,13 @@ pub(super) struct History {
 
 impl History {
     /// Takes a sample. What is not in it is forgotten, unless that is still to be seen.
-    pub(super) fn push(&mut self, overview: &Overview, flows: Option<&Flows>, keep: bool) {
-        push(&mut self.messages, overview.messages_per_second, KEPT);
-        push(&mut self.bytes, overview.processes.iter().map(Listed::bytes_per_second).sum(), KEPT);
+    pub(super) fn push(&mut self, sample: &Sample, keep: bool) {
+        push(&mut self.messages, sample.overview.messages_per_second, KEPT);
+        push(&mut self.bytes, sample.overview.processes.iter().map(Row::rate).sum(), KEPT);
         let mut now: HashMap<String, f64> = HashMap::new();
         // UNIX connections between the same ends cannot be told apart: they have one past, of all of them.
-        let flows = flows.map_or(&[][..], |flows| &flows.flows);
-        let rows = overview.processes.iter().map(|row| (row.id(), row.bytes_per_second()));
-        for (id, rate) in rows.chain(flows.iter().map(|row| (row.id(), row.bytes_per_second()))).take(ROWS) {
-            *now.entry(id).or_default() += rate;
+        for row in View::ALL.into_iter().flat_map(|view| view.rows(sample)).take(ROWS) {
+            *now.entry(row.id()).or_default() += row.rate();
         }
         if keep && self.rows.len() <= ROWS {
             for id in self.rows.keys() {
@@ -46,8 +44,8 @@ impl History {
         }
     }
 
-    /// Bytes a second of a row, the newest last.
-    pub(super) fn of_row<T: Listed>(&self, row: &T) -> Option<&VecDeque<f64>> {
+    /// How busy a row was, the newest last.
+    pub(super) fn of_row(&self, row: &dyn Row) -> Option<&VecDeque<f64>> {
         self.rows.get(&row.id())
     }
 }
@@ -78,7 +76,7 @@ pub(super) fn bars(samples: &VecDeque<f64>, skipped: usize, room: usize) -> Stri
 mod tests {
     use super::*;
     use crate::flows::PerDirection;
-    use crate::processes::Process;
+    use crate::processes::{Overview, Process};
 
     #[test]
     fn the_newest_is_at_the_right() {
@@ -92,25 +90,26 @@ mod tests {
 
     #[test]
     fn what_is_gone_is_forgotten_and_nothing_grows_for_ever() {
-        let overview = |pids: &[u32]| {
+        let sample = |pids: &[u32]| {
             let row = |&pid: &u32| Process {
                 pid,
                 bytes_per_second: PerDirection::new([f64::from(pid), 1.0]),
                 ..Process::default()
             };
-            Overview { processes: pids.iter().map(row).collect(), ..Overview::default() }
+            let processes = pids.iter().map(row).collect();
+            Sample { overview: Overview { processes, ..Overview::default() }, ..Sample::default() }
         };
         let mut history = History::default();
-        history.push(&overview(&[1, 2]), None, false);
-        history.push(&overview(&[2, 3]), None, false);
+        history.push(&sample(&[1, 2]), false);
+        history.push(&sample(&[2, 3]), false);
         assert_eq!(history.bytes, [5.0, 7.0]);
-        let of = |history: &History, pid| history.of_row(&overview(&[pid]).processes[0]).cloned();
+        let of = |history: &History, pid| history.of_row(&sample(&[pid]).overview.processes[0]).cloned();
         assert_eq!(of(&history, 1), None);
         assert_eq!(of(&history, 2), Some(VecDeque::from([3.0, 3.0])));
-        history.push(&overview(&[3]), None, true);
+        history.push(&sample(&[3]), true);
         assert_eq!(of(&history, 2), Some(VecDeque::from([3.0, 3.0, 0.0])));
         for _ in 0..1000 {
-            history.push(&overview(&[2]), None, false);
+            history.push(&sample(&[2]), false);
         }
         assert_eq!((history.bytes.len(), history.messages.len()), (KEPT, KEPT));
         assert_eq!(of(&history, 2).map(|past| past.len()), Some(KEPT_OF_ROW));

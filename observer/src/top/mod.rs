@@ -1,4 +1,4 @@
-//! `observer top`: processes and flows on a terminal, live.
+//! `observer top`: processes, flows and routes on a terminal, live.
 //!
 //! ```text
 //!  source (an agent over HTTP, or in this process) ──► state ──► draw ──► terminal
@@ -15,6 +15,7 @@ mod state;
 pub mod terminal;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::io::{IsTerminal as _, Write, stdout};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -26,7 +27,7 @@ use ratatui::crossterm::event::{self, KeyEventKind};
 
 use self::programs::Programs;
 use self::signals::Signals;
-use self::source::{Asking, EVERY, Query, Sample, Source};
+use self::source::{Asking, EVERY, Query, Sample, Source, Wanted};
 use self::state::{Outcome, State};
 use self::terminal::Screen;
 use crate::cli::Access;
@@ -83,7 +84,8 @@ fn print(mut source: impl Source, has_only_begun: bool) -> anyhow::Result<()> {
     if has_only_begun {
         sleep(2 * EVERY + WAIT);
     }
-    let sample = source.ask(Query { processes: PLAIN, flows: None }).map_err(anyhow::Error::msg)?;
+    let sample =
+        source.ask(Query { processes: PLAIN, wanted: Wanted::Nothing }).map_err(anyhow::Error::msg)?;
     list::print(&plain(&sample.overview.processes, None)).context("cannot write the table")
 }
 

@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 
 use anyhow::Context as _;
 
-use super::source::{Query, Sample, Source};
+use super::source::{Query, Sample, Source, Wanted};
 use crate::config::Config;
 use crate::flows::{self, Flows};
 use crate::run::Observing;
@@ -60,11 +60,16 @@ impl Source for Programs {
             shared.ask_and_wait(move |agent| -> std::io::Result<Sample> {
                 // What is shown is what is there now.
                 agent.collect_all()?;
-                let flows = query.flows.map(|(limit, sort)| {
-                    let asked = flows::Query { limit: Some(limit), sort, ..flows::Query::default() };
-                    Flows { flows: agent.flows(&asked).collect() }
-                });
-                Ok(Sample { overview: agent.overview(query.processes), flows })
+                let mut sample = Sample { overview: agent.overview(query.processes), ..Sample::default() };
+                match query.wanted {
+                    Wanted::Nothing => {}
+                    Wanted::Flows(limit, sort) => {
+                        let asked = flows::Query { limit: Some(limit), sort, ..flows::Query::default() };
+                        sample.flows = Some(Flows { flows: agent.flows(&asked).collect() });
+                    }
+                    Wanted::Routes(limit) => sample.routes = Some(agent.routes(limit)),
+                }
+                Ok(sample)
             })
         });
         match answer {

@@ -5,9 +5,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::Event;
-use crate::client::Client;
+use crate::client::{Client, Error};
 use crate::flows::{Flows, Sort};
 use crate::processes::Overview;
+use crate::routes::Routes;
 
 /// How often.
 pub(super) const EVERY: Duration = Duration::from_secs(1);
@@ -17,8 +18,19 @@ pub(super) const EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Query {
     /// At most so many processes.
     pub(super) processes: usize,
-    /// At most so many flows, in this order; or none.
-    pub(super) flows: Option<(usize, Sort)>,
+    /// What else is.
+    pub(super) wanted: Wanted,
+}
+
+/// What is shown besides processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// Nothing.
+    Nothing,
+    /// At most so many flows, in this order.
+    Flows(usize, Sort),
+    /// At most so many routes.
+    Routes(usize),
 }
 
 /// An answer.
@@ -26,6 +38,7 @@ pub(super) struct Query {
 pub(super) struct Sample {
     pub(super) overview: Overview,
     pub(super) flows: Option<Flows>,
+    pub(super) routes: Option<Routes>,
 }
 
 /// Where samples come from: a running agent, or programs of its own.
@@ -36,9 +49,16 @@ pub(super) trait Source: Send + 'static {
 
 impl Source for Client {
     fn ask(&mut self, query: Query) -> Result<Sample, String> {
-        let overview = self.overview(query.processes).map_err(|error| error.to_string())?;
-        let flows = query.flows.map(|(limit, sort)| self.flows(limit, sort));
-        Ok(Sample { overview, flows: flows.transpose().map_err(|error| error.to_string())? })
+        let ask = || {
+            let mut sample = Sample { overview: self.overview(query.processes)?, ..Sample::default() };
+            match query.wanted {
+                Wanted::Nothing => {}
+                Wanted::Flows(limit, sort) => sample.flows = Some(self.flows(limit, sort)?),
+                Wanted::Routes(limit) => sample.routes = Some(self.routes(limit)?),
+            }
+            Ok(sample)
+        };
+        ask().map_err(|error: Error| error.to_string())
     }
 }
 
@@ -113,14 +133,15 @@ mod tests {
                 return Err("not yet".to_owned());
             }
             let overview = Overview { time: self.0, ..Overview::default() };
-            Ok(Sample { overview, flows: query.flows.map(|_| Flows::default()) })
+            let flows = matches!(query.wanted, Wanted::Flows(..)).then(Flows::default);
+            Ok(Sample { overview, flows, routes: None })
         }
     }
 
     #[test]
     fn a_failure_is_told_and_tried_again_and_a_change_is_asked_at_once() {
         let (sender, events) = channel();
-        let first = Query { processes: 1, flows: None };
+        let first = Query { processes: 1, wanted: Wanted::Nothing };
         let mut asking = Asking::start(Counted(0.0), first, sender).expect("a thread starts");
         let next = || match events.recv_timeout(Duration::from_secs(5)) {
             Ok(Event::Answer(answer)) => answer,
@@ -131,7 +152,7 @@ mod tests {
         let start = Instant::now();
         assert!(next().expect("an answer").flows.is_none());
         assert!(start.elapsed() > EVERY / 2, "{:?}", start.elapsed());
-        asking.change(Query { flows: Some((1, Sort::Age)), ..first });
+        asking.change(Query { wanted: Wanted::Flows(1, Sort::Age), ..first });
         let start = Instant::now();
         assert!(next().expect("an answer").flows.is_some());
         assert!(start.elapsed() < EVERY / 2, "{:?}", start.elapsed());

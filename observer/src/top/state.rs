@@ -12,23 +12,12 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use super::filter::Filter;
 use super::history::History;
 use super::source::{Query, Sample};
-use crate::flows::{Row, Sort};
-use crate::processes::Process;
+use super::view::View;
 use crate::show::clean;
-use crate::table::{Kind, Listed};
+use crate::table::{Kind, Row};
 
-/// Rows asked for: more than anybody scrolls through, and more to look for something in.
-const ROWS: usize = 1_000;
-const ROWS_SEARCHED: usize = 10_000;
 /// How long a filter may get.
 const FILTER: usize = 200;
-
-/// What rows are of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum View {
-    Processes,
-    Flows,
-}
 
 /// By what rows are ordered: a column, or as the agent does, which is the busiest first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,8 +75,8 @@ pub(super) struct State {
     /// Samples that have come since the pause.
     pub(super) unshown: usize,
     filter: Filter,
-    orders: [Order; 2],
-    cursors: [Cursor; 2],
+    orders: [Order; View::ALL.len()],
+    cursors: [Cursor; View::ALL.len()],
     /// Rows that the screen has room for.
     page: usize,
     /// What is shown once the pause is over.
@@ -110,8 +99,8 @@ impl State {
             history: History::default(),
             unshown: 0,
             filter: Filter::default(),
-            orders: [Order::default(); 2],
-            cursors: <[Cursor; 2]>::default(),
+            orders: Default::default(),
+            cursors: Default::default(),
             page: 1,
             held: None,
         }
@@ -119,9 +108,7 @@ impl State {
 
     /// What to ask for.
     pub(super) fn query(&self) -> Query {
-        let limit = if self.filter.is_empty() { ROWS } else { ROWS_SEARCHED };
-        let sort = self.orders[View::Flows as usize].column.map_or(Sort::Bytes, |at| Row::COLUMNS[at].ask);
-        Query { processes: limit, flows: (self.view == View::Flows).then_some((limit, sort)) }
+        self.view.query(!self.filter.is_empty(), self.order().column)
     }
 
     /// Takes an answer.
@@ -129,7 +116,7 @@ impl State {
         match answer {
             Ok(sample) => {
                 self.connection = Connection::Live;
-                self.history.push(&sample.overview, sample.flows.as_ref(), self.paused);
+                self.history.push(&sample, self.paused);
                 if self.paused {
                     self.unshown += 1;
                     self.held = Some(sample);
@@ -170,23 +157,15 @@ impl State {
         self.orders[self.view as usize]
     }
 
-    /// Processes that are wanted, in order.
-    pub(super) fn processes(&self) -> Vec<&Process> {
-        self.wanted(&self.sample.overview.processes, View::Processes)
-    }
-
-    /// Flows that are wanted, in order.
-    pub(super) fn flows(&self) -> Vec<&Row> {
-        self.wanted(self.sample.flows.as_ref().map_or(&[], |flows| &flows.flows), View::Flows)
-    }
-
-    fn wanted<'a, T: Listed>(&self, rows: &'a [T], view: View) -> Vec<&'a T> {
-        let mut rows: Vec<&T> = rows.iter().filter(|row| self.filter.matches(*row)).collect();
-        let Order { column, descending } = self.orders[view as usize];
-        if let Some(column) = column.and_then(|at| T::COLUMNS.get(at)) {
+    /// The view's rows that are wanted, in order.
+    pub(super) fn rows(&self) -> Vec<&dyn Row> {
+        let mut rows = self.view.rows(&self.sample);
+        rows.retain(|row| self.filter.matches(*row));
+        let Order { column, descending } = self.order();
+        if let Some(column) = column {
             // Stable: equals stay in the agent's order, the busiest first.
             rows.sort_by(|one, other| {
-                let order = (column.value)(one).order((column.value)(other));
+                let order = one.value(column).order(other.value(column));
                 if descending { order.reverse() } else { order }
             });
         }
@@ -194,7 +173,7 @@ impl State {
     }
 
     /// The place of the selected row among these.
-    pub(super) fn selected<T: Listed>(&self, rows: &[&T]) -> usize {
+    pub(super) fn selected(&self, rows: &[&dyn Row]) -> usize {
         let cursor = &self.cursors[self.view as usize];
         let followed = cursor.id.as_ref().and_then(|id| rows.iter().position(|row| row.id() == *id));
         followed.unwrap_or(cursor.at).min(rows.len().saturating_sub(1))
@@ -246,12 +225,10 @@ impl State {
             '?' => self.help = true,
             '/' => self.typing = true,
             ' ' => self.pause(),
-            '1' => self.view = View::Processes,
-            '2' => self.view = View::Flows,
             '0' => self.orders[self.view as usize] = Order::default(),
-            _ => match self.view {
-                View::Processes => self.sort_by_key::<Process>(letter),
-                View::Flows => self.sort_by_key::<Row>(letter),
+            _ => match View::of_key(letter) {
+                Some(view) => self.view = view,
+                None => self.sort_by_key(letter),
             },
         }
     }
@@ -259,9 +236,8 @@ impl State {
     fn on_other(&mut self, code: KeyCode) {
         let page = self.page.cast_signed();
         match code {
-            KeyCode::Tab | KeyCode::BackTab => {
-                self.view = if self.view == View::Processes { View::Flows } else { View::Processes };
-            }
+            KeyCode::Tab => self.view = self.view.beside(true),
+            KeyCode::BackTab => self.view = self.view.beside(false),
             KeyCode::Esc => {
                 self.filter_text.clear();
                 self.filter = Filter::default();
@@ -287,70 +263,51 @@ impl State {
         }
     }
 
-    fn sort_by_key<T: Listed>(&mut self, letter: char) {
-        if let Some(at) = T::COLUMNS.iter().position(|column| column.key == letter) {
-            self.sort_by::<T>(at);
+    fn sort_by_key(&mut self, letter: char) {
+        if let Some(at) = self.view.table().heads.iter().position(|head| head.key == letter) {
+            self.sort_by(at);
         }
     }
 
     /// By a column; the other way round if it is sorted by that already.
-    fn sort_by<T: Listed>(&mut self, at: usize) {
+    fn sort_by(&mut self, at: usize) {
+        let is_number = self.view.table().heads.get(at).is_some_and(|head| head.kind == Kind::Number);
         let order = &mut self.orders[self.view as usize];
         let again = order.column == Some(at);
-        let descending = if again { !order.descending } else { T::COLUMNS[at].kind == Kind::Number };
-        *order = Order { column: Some(at), descending };
+        *order = Order { column: Some(at), descending: if again { !order.descending } else { is_number } };
     }
 
     /// Sorts by the next column, or by the one before.
     fn sort_beside(&mut self, next: bool) {
-        let columns = match self.view {
-            View::Processes => Process::COLUMNS.len(),
-            View::Flows => Row::COLUMNS.len(),
-        };
+        let columns = self.view.table().heads.len();
         let at = match (self.order().column, next) {
             (None, true) => 0,
             (None, false) => columns - 1,
             (Some(at), true) => (at + 1) % columns,
             (Some(at), false) => (at + columns - 1) % columns,
         };
-        match self.view {
-            View::Processes => self.sort_by::<Process>(at),
-            View::Flows => self.sort_by::<Row>(at),
-        }
+        self.sort_by(at);
     }
 
     fn move_by(&mut self, distance: isize) {
-        let place = |state: &Self, ids: &dyn Fn(usize) -> String, selected: usize, count: usize| {
-            let at = selected.saturating_add_signed(distance).min(count.saturating_sub(1));
-            let id = (at > 0).then(|| ids(at));
-            (Cursor { at, id, offset: state.cursors[state.view as usize].offset }, state.view)
-        };
-        let (cursor, view) = match self.view {
-            View::Processes => {
-                let rows = self.processes();
-                place(self, &|at| rows[at].id(), self.selected(&rows), rows.len())
-            }
-            View::Flows => {
-                let rows = self.flows();
-                place(self, &|at| rows[at].id(), self.selected(&rows), rows.len())
-            }
-        };
-        self.cursors[view as usize] = cursor;
+        let rows = self.rows();
+        let at = self.selected(&rows).saturating_add_signed(distance).min(rows.len().saturating_sub(1));
+        let id = rows.get(at).filter(|_| at > 0).map(|row| row.id());
+        let cursor = &mut self.cursors[self.view as usize];
+        (cursor.at, cursor.id) = (at, id);
     }
 
     /// Where the selected row is now: should it go, the cursor stays near.
     fn settle_cursor(&mut self) {
-        let at = match self.view {
-            View::Processes => self.selected(&self.processes()),
-            View::Flows => self.selected(&self.flows()),
-        };
+        let at = self.selected(&self.rows());
         self.cursors[self.view as usize].at = at;
     }
 
     fn flows_of_selected(&mut self) {
-        let rows = self.processes();
-        let Some(row) = rows.get(self.selected(&rows)) else { return };
-        self.filter_text = format!("pid={}", row.pid);
+        let rows = self.rows();
+        let texts = rows.get(self.selected(&rows)).map(|row| row.texts()).unwrap_or_default();
+        let Some((_, pid)) = texts.into_iter().find(|(name, _)| *name == "pid") else { return };
+        self.filter_text = format!("pid={pid}");
         self.filter = Filter::new(&self.filter_text);
         self.view = View::Flows;
     }

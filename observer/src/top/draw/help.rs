@@ -7,13 +7,11 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Paragraph};
 
 use super::{FAINT, TITLE};
-use crate::flows::Row;
-use crate::processes::Process;
-use crate::table::{Column, Listed};
-use crate::top::state::View;
+use crate::table::{Head, Table};
+use crate::top::view::View;
 
 const KEYS: [(&str, &str); 11] = [
-    ("Tab, 1, 2", "processes or flows"),
+    ("Tab, 1, 2, 3", "processes, flows or routes"),
     ("↑ ↓ PgUp PgDn", "select a row; Home, End"),
     ("Enter", "the flows of the selected process"),
     ("/", "filter: words that must all occur"),
@@ -32,10 +30,7 @@ const WIDE: u16 = 132;
 /// Draws it over the middle.
 pub(super) fn draw(frame: &mut Frame<'_>, view: View) {
     let wide = frame.area().width >= WIDE;
-    let columns = match view {
-        View::Processes => columns::<Process>(wide),
-        View::Flows => columns::<Row>(wide),
-    };
+    let columns = columns(&view.table(), wide);
     let mut lines: Vec<Line<'_>> = KEYS.iter().map(|(key, does)| pair(key, does)).collect();
     let sort = Line::styled(" sort by a column; again: the other way round", FAINT);
     if wide {
@@ -64,11 +59,11 @@ fn pair(key: &str, does: &str) -> Line<'static> {
     Line::from(vec![Span::styled(format!(" {key:<14}"), TITLE), Span::raw(does.to_owned())])
 }
 
-fn columns<T: Listed>(about: bool) -> Vec<Line<'static>> {
-    let line = |column: &Column<T>| {
-        let key = Span::styled(format!(" {} ", column.key), TITLE);
-        let title = Span::styled(format!("{:<10}", column.title), Style::new().fg(Color::Cyan));
-        [key, title].into_iter().chain(about.then(|| Span::raw(column.about))).collect()
+fn columns(table: &Table, about: bool) -> Vec<Line<'static>> {
+    let line = |head: &&'static Head| {
+        let key = Span::styled(format!(" {} ", head.key), TITLE);
+        let title = Span::styled(format!("{:<10}", head.title), Style::new().fg(Color::Cyan));
+        [key, title].into_iter().chain(about.then(|| Span::raw(head.about))).collect()
     };
-    T::COLUMNS.iter().map(line).collect()
+    table.heads.iter().map(line).collect()
 }
