@@ -67,6 +67,19 @@ const hitRate = (row) => {
   return all === 0 ? null : row.cache_hits / all;
 };
 
+// Those that a process answers, or makes if it answers none: both would be counted twice at a proxy.
+const recent = (row) => row.requests.server ?? row.requests.client ?? null;
+const requests = (of) => [
+  maybe("requests/s", (row) => of(row)?.requests_per_second ?? null, scaled),
+  maybe("errors", (row) => share(of(row)), (part) => percent(part, 1)),
+  maybe("p95", (row) => of(row)?.p95_seconds ?? null, duration),
+];
+// The part that went wrong; nothing where there were none.
+const share = (some) =>
+  some === null || some.requests_per_second === 0 ? null : some.errors_per_second / some.requests_per_second;
+
+// A table is its columns, what a filter looks through, which protocols a row speaks, and what is said where there is no
+// row. Each has a <table> of its name, and an <output> for how many rows are shown.
 const TABLES = {
   processes: {
     columns: [
@@ -74,6 +87,7 @@ const TABLES = {
       number("pid", (row) => row.pid, String),
       text("container", (row) => row.container),
       number("connections", (row) => sum(row.connections)),
+      ...requests(recent),
       number("active", state("active")),
       number("idle", state("idle")),
       number("in transaction", state("idle_in_transaction")),
@@ -89,6 +103,7 @@ const TABLES = {
     ],
     texts: (row) => [row.process, String(row.pid), row.container],
     speaks: (row, protocol) => (row.connections[protocol] ?? 0) > 0,
+    none: "nothing is open",
   },
   flows: {
     columns: [
@@ -105,12 +120,31 @@ const TABLES = {
       number("received msg/s", (row) => row.messages_per_second.received),
       number("sent", (row) => row.bytes.sent),
       number("received", (row) => row.bytes.received),
+      maybe("requests", (row) => row.http?.requests ?? null, scaled),
+      maybe("waiting", (row) => row.http?.current?.seconds ?? null, duration),
       number("age", (row) => row.age_seconds, duration),
       maybe("RTT", (row) => row.rtt_seconds ?? null, duration),
       number("retransmits", (row) => row.retransmits),
     ],
     texts: (row) => [row.process, String(row.pid), row.container, row.protocol, row.local, row.remote],
     speaks: (row, protocol) => row.protocol === protocol,
+    none: "nothing is open",
+  },
+  routes: {
+    columns: [
+      text("process", (row) => row.process),
+      text("container", (row) => row.container),
+      text("role", (row) => row.role),
+      text("to", (row) => row.authority || row.server),
+      text("method", (row) => row.method),
+      text("route", (row) => row.route),
+      ...requests((row) => row),
+      number("requests", (row) => row.requests),
+      number("errors in all", (row) => row.errors),
+    ],
+    texts: (row) => [row.process, row.container, row.role, row.server, row.authority, row.method, row.route],
+    speaks: (row, protocol) => protocol === "http",
+    none: "no request of HTTP has been answered yet",
   },
 };
 
@@ -175,7 +209,7 @@ function cellsOf(line, count) {
 }
 
 function drawTable(name, rows) {
-  const { columns } = TABLES[name];
+  const { columns, none } = TABLES[name];
   const body = byId(name).tBodies[0];
   // A host without containers needs no column of them.
   byId(name).classList.toggle("bare", rows.every((row) => row.container === ""));
@@ -187,7 +221,7 @@ function drawTable(name, rows) {
     const [cell] = cellsOf(body.rows[0], 1);
     cell.colSpan = columns.length;
     cell.className = "none";
-    cell.textContent = rows.length === 0 ? "nothing is open" : "nothing matches";
+    cell.textContent = rows.length === 0 ? none : "nothing matches";
   }
   for (const [at, row] of shown.entries()) {
     const cells = cellsOf(body.rows[at], columns.length);
@@ -261,6 +295,7 @@ const sizeLabel = (bucket, at, all) =>
 
 let overview = null;
 let flows = [];
+let routes = [];
 let status = null;
 
 function setNumber(id, value, warn = false) {
@@ -277,6 +312,11 @@ function draw() {
   setNumber("connections", scaled(sum(overview.connections)));
   setNumber("messages", scaled(overview.messages_per_second));
   setNumber("bytes", scaled(total((row) => both(row.bytes_per_second))));
+  const served = (value) => total((row) => (row.requests.server === undefined ? 0 : value(row.requests.server)));
+  const all = served((some) => some.requests_per_second);
+  const failed = served((some) => some.errors_per_second);
+  setNumber("requests", scaled(all));
+  setNumber("errors", percent(failed, all), failed > 0);
   setNumber("active", `${scaled(total(state("active")))} of ${scaled(total((row) => sum(row.states)))}`);
   setNumber("oversized", scaled(oversized), oversized > 0);
   setNumber("hits", percent(hits, hits + total((row) => row.cache_misses)));
@@ -290,6 +330,7 @@ function draw() {
   offer(protocols.map(([protocol]) => protocol).sort());
   drawTable("processes", processes);
   drawTable("flows", flows);
+  drawTable("routes", routes);
   drawProbes();
 }
 
@@ -341,15 +382,17 @@ function say(words, kind) {
 }
 
 async function refresh() {
-  const [processes, some, now] = await Promise.all([
+  const [processes, open, answered, now] = await Promise.all([
     ask(`processes?limit=${ASKED}`),
     ask(`flows?limit=${ASKED}`),
+    ask(`routes?limit=${ASKED}`),
     ask("status"),
   ]);
   // What was on its way when the button was pressed is not shown.
   if (paused) return;
   overview = processes;
-  flows = some.flows;
+  flows = open.flows;
+  routes = answered.routes;
   status = now;
   const push = (samples, sample) => {
     samples.push(sample);
@@ -374,8 +417,7 @@ async function turn() {
   setTimeout(turn, EVERY);
 }
 
-makeHead("processes");
-makeHead("flows");
+Object.keys(TABLES).forEach(makeHead);
 for (const id of ["filter", "protocol", "limit"]) byId(id).addEventListener("input", draw);
 byId("filters").addEventListener("submit", (event) => event.preventDefault());
 byId("pause").addEventListener("click", () => {
