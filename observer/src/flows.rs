@@ -101,10 +101,10 @@ pub struct Http {
 pub struct InFlight {
     /// Its method.
     pub method: String,
-    /// Its route; `unmatched` while nothing of that route has been answered, and `None` where its name is too new.
-    pub route: Option<String>,
-    /// Whom it is addressed to, on a client's connection, and likewise.
-    pub authority: Option<String>,
+    /// Its route; `unmatched` while nothing of that route has been answered.
+    pub route: String,
+    /// Whom it is addressed to, on a client's connection; else empty.
+    pub authority: String,
     /// The status of the answer, once that has begun.
     pub status: Option<u16>,
     /// Since its first byte, where that was seen.

@@ -413,6 +413,26 @@ def http_statuses(one, count):
     return statuses
 
 
+def http_ask(one, paths):
+    """As a client: asks for each path in turn, and reads the answer whole."""
+    for path in paths:
+        one.sendall(b"GET " + path.encode() + b" HTTP/1.1\r\nHost: test\r\n\r\n")
+        head = receive_until(one, b"\r\n\r\n")
+        length = [line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
+        receive([one], int(length[0].split(b":")[1]))
+
+
+def http_pace(one, paths, per_second, seconds):
+    """The same over and over, at a steady pace. Tells how often it asked, and in how many seconds."""
+    start = time.monotonic()
+    count = 0
+    while time.monotonic() - start < seconds:
+        http_ask(one, [paths[count % len(paths)]])
+        count += 1
+        time.sleep(max(0.0, start + count / per_second - time.monotonic()))
+    return [count, time.monotonic() - start]
+
+
 def set_last_pid(pid):
     with open("/proc/sys/kernel/ns_last_pid", "w") as file:
         file.write(str(pid))

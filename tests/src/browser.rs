@@ -39,6 +39,17 @@ impl Browser {
         self.run(&format!("return page.evaluate({})", Value::from(expression)))
     }
 
+    /// Texts of a column of a table's rows.
+    pub fn column(&mut self, table: &str, title: &str) -> anyhow::Result<Vec<String>> {
+        let value = self.evaluate(&format!(
+            "(() => {{ const table = document.getElementById('{table}');
+              const at = [...table.tHead.rows[0].cells].findIndex((head) => head.textContent === '{title}');
+              return [...table.tBodies[0].rows].filter((row) => row.cells.length > 1)
+                .map((row) => row.cells[at].textContent); }})()"
+        ))?;
+        Ok(serde_json::from_value(value)?)
+    }
+
     /// Waits until an expression in the page is true. The page's own policy forbids it to evaluate text, so the
     /// browser is asked again and again.
     pub fn wait_for(&mut self, expression: &str) -> anyhow::Result<()> {

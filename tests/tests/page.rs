@@ -18,17 +18,6 @@ use serde_json::{Value, json};
 
 const LIVE: &str = "document.getElementById('state').textContent === 'live'";
 
-/// Texts of a column of a table's rows.
-fn column(browser: &mut Browser, table: &str, title: &str) -> anyhow::Result<Vec<String>> {
-    let value = browser.evaluate(&format!(
-        "(() => {{ const table = document.getElementById('{table}');
-          const at = [...table.tHead.rows[0].cells].findIndex((head) => head.textContent === '{title}');
-          return [...table.tBodies[0].rows].filter((row) => row.cells.length > 1)
-            .map((row) => row.cells[at].textContent); }})()"
-    ))?;
-    Ok(serde_json::from_value(value)?)
-}
-
 /// Fails if the page complained, or asked anybody but the agent.
 fn expect_quiet(browser: &mut Browser, origin: &str) -> anyhow::Result<()> {
     let seen = browser.run("return seen")?;
@@ -145,7 +134,7 @@ fn it_works_behind_basic_authentication() -> anyhow::Result<()> {
 mod on_a_quiet_host {
     use anyhow::Context as _;
 
-    use super::{Agent, Browser, Duration, LIVE, Puppet, Talk, Value, column, expect_quiet, json, sleep};
+    use super::{Agent, Browser, Duration, LIVE, Puppet, Talk, Value, expect_quiet, json, sleep};
 
     #[test]
     fn it_shows_what_is_going_on_and_filters_and_sorts() -> anyhow::Result<()> {
@@ -168,12 +157,12 @@ mod on_a_quiet_host {
         browser.run("await page.selectOption('#limit', '100')")?;
 
         // What the traffic was made of.
-        let names = column(&mut browser, "processes", "process")?;
+        let names = browser.column("processes", "process")?;
         let at = names.iter().position(|name| name == "pp-alpha").context("no pp-alpha")?;
-        assert_eq!(column(&mut browser, "processes", "pid")?[at], traffic.client.pid().to_string());
-        let rate: f64 = column(&mut browser, "processes", "sent msg/s")?[at].parse()?;
+        assert_eq!(browser.column("processes", "pid")?[at], traffic.client.pid().to_string());
+        let rate: f64 = browser.column("processes", "sent msg/s")?[at].parse()?;
         assert!((45.0..55.0).contains(&rate), "{rate}");
-        assert!(column(&mut browser, "flows", "protocol")?.iter().any(|one| one == "websocket"));
+        assert!(browser.column("flows", "protocol")?.iter().any(|one| one == "websocket"));
         assert!(names.iter().any(|name| name == "<b id=x>a</b>\\u{1b}"), "{names:#?}");
         assert_eq!(browser.evaluate("document.getElementById('x') === null")?, true);
         let states = browser.evaluate(
@@ -198,13 +187,13 @@ mod on_a_quiet_host {
 
         // Filters: typed, and chosen.
         browser.run("await page.fill('#filter', 'PP-ALP')")?;
-        assert_eq!(column(&mut browser, "processes", "process")?, ["pp-alpha"]);
-        assert_eq!(column(&mut browser, "flows", "process")?, ["pp-alpha"]);
+        assert_eq!(browser.column("processes", "process")?, ["pp-alpha"]);
+        assert_eq!(browser.column("flows", "process")?, ["pp-alpha"]);
         browser.run("await page.fill('#filter', 'nothing has this')")?;
         let text = browser.evaluate("document.querySelector('#flows tbody').textContent")?;
         assert_eq!(text, "nothing matches");
         browser.run("await page.fill('#filter', ''); await page.selectOption('#protocol', 'websocket')")?;
-        let protocols = column(&mut browser, "flows", "protocol")?;
+        let protocols = browser.column("flows", "protocol")?;
         assert!(protocols.len() >= 2 && protocols.iter().all(|one| one == "websocket"), "{protocols:?}");
         browser.run("await page.selectOption('#protocol', '')")?;
 
@@ -214,7 +203,7 @@ mod on_a_quiet_host {
         };
         for (pressed, down, said) in [(1, false, "ascending"), (2, true, "descending")] {
             browser.run("await page.focus('#processes th button'); await page.keyboard.press('Enter')")?;
-            let names = column(&mut browser, "processes", "process")?;
+            let names = browser.column("processes", "process")?;
             assert!(names.len() > 2 && is_sorted(&names, down), "{pressed}: {names:#?}");
             let head = "document.querySelector('#processes th').getAttribute('aria-sort')";
             assert_eq!(browser.evaluate(head)?, said);

@@ -330,7 +330,7 @@ mod on_a_quiet_host {
         ] {
             let lines = printed(&mut command)?;
             let heading: Vec<&str> = lines[0].split_whitespace().collect();
-            assert!(heading.starts_with(&["PID", "PROCESS", "CONTAINER", "CONNS", "ACTIVE"]), "{lines:#?}");
+            assert!(heading.starts_with(&["PID", "PROCESS", "CONTAINER", "CONNS", "REQ/s"]), "{lines:#?}");
             let text = lines.join("\n");
             let alpha = row(&text, "tt-alpha")?;
             assert_eq!(alpha[0], traffic.client.pid().to_string(), "{text}");

@@ -45,14 +45,20 @@ pub struct Status<'a> {
 
 impl Agent {
     /// The flows that are asked for.
-    pub fn flows(&self, query: &Query) -> impl Iterator<Item = Row> {
+    pub fn flows(&mut self, query: &Query) -> impl Iterator<Item = Row> {
+        let mut unknown = false;
         let mut places: Vec<(Key, u32)> = self
             .connections()
             .filter_map(|(index, connection)| {
                 let flow = self.ledger.flow(index, &connection)?;
+                unknown |= !self.probes.names.requests.knows(&connection);
                 query.wants(&flow, &connection).then(|| (query.sort.key(&flow, &connection), index))
             })
             .collect();
+        if unknown && let Err(error) = self.probes.names.requests.learn_all() {
+            log::warn!("cannot read what requests are of: {error}");
+        }
+        let agent: &Self = self;
         let limit = query.limit.unwrap_or(usize::MAX);
         if limit < places.len() {
             if limit > 0 {
@@ -64,7 +70,7 @@ impl Agent {
         let now_ns = events::monotonic_now_ns();
         (0..places.len()).step_by(BLOCK).flat_map(move |start| {
             let block = &places[start..places.len().min(start + BLOCK)];
-            self.rows(block, now_ns)
+            agent.rows(block, now_ns)
         })
     }
 

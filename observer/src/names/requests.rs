@@ -188,16 +188,36 @@ impl Requests {
             u32::from(number) >= FIRST && !texts.contains_key(&u32::from(number))
         };
         if routes.any(|number| is_new(&self.routes, number)) {
-            let entries: Vec<(Route, u64)> = batch::read(&self.maps.routes, self.rooms[0])?;
-            for (Route(key), number) in entries {
-                self.routes.entry(number as u32).or_insert_with(|| text(&key));
-            }
+            self.learn_routes()?;
         }
         if authorities.any(|number| is_new(&self.authorities, number)) {
-            let entries: Vec<(NameKey, u64)> = batch::read(&self.maps.authorities, self.rooms[1])?;
-            for (name, number) in entries {
-                self.authorities.entry(number as u32).or_insert_with(|| name.text());
-            }
+            self.learn_authorities()?;
+        }
+        Ok(())
+    }
+
+    /// Reads what all numbers stand for.
+    ///
+    /// # Errors
+    ///
+    /// If the maps cannot be read: what is not known counts as other.
+    pub fn learn_all(&mut self) -> io::Result<()> {
+        self.learn_routes()?;
+        self.learn_authorities()
+    }
+
+    fn learn_routes(&mut self) -> io::Result<()> {
+        let entries: Vec<(Route, u64)> = batch::read(&self.maps.routes, self.rooms[0])?;
+        for (Route(key), number) in entries {
+            self.routes.entry(number as u32).or_insert_with(|| text(&key));
+        }
+        Ok(())
+    }
+
+    fn learn_authorities(&mut self) -> io::Result<()> {
+        let entries: Vec<(NameKey, u64)> = batch::read(&self.maps.authorities, self.rooms[1])?;
+        for (name, number) in entries {
+            self.authorities.entry(number as u32).or_insert_with(|| name.text());
         }
         Ok(())
     }

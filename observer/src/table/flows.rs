@@ -85,7 +85,7 @@ impl Listed for Row {
 
     fn texts(&self) -> Vec<(&'static str, String)> {
         let current = self.http.as_ref().and_then(|http| http.current.as_ref());
-        let route = current.and_then(|current| current.route.as_ref());
+        let route = current.map(|current| &current.route);
         [
             ("pid", self.pid.to_string()),
             ("process", self.process.clone()),

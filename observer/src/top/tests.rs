@@ -243,7 +243,7 @@ fn flows_are_asked_for_when_they_are_looked_at() {
 #[test]
 fn flows_of_http_say_what_they_wait_for() {
     let mut waiting = sample();
-    let current = InFlight { route: Some("/slow".to_owned()), seconds: Some(3.2), ..InFlight::default() };
+    let current = InFlight { route: "/slow".to_owned(), seconds: Some(3.2), ..InFlight::default() };
     let flows = waiting.flows.as_mut().expect("there are flows");
     flows.flows[1].http = Some(Http { requests: 41, in_flight: 1, current: Some(current) });
     let mut state = State::new("");

@@ -68,21 +68,26 @@ impl Requests {
         all
     }
 
-    /// What an open connection that speaks HTTP says of itself. A route or an authority that has a name since the last
-    /// [`Requests::collect`] only is not known.
+    /// Whether it is known what the request is of that a connection is answering. Nothing may have been counted of it yet.
+    pub fn knows(&self, connection: &Connection) -> bool {
+        let counters = connection.http();
+        let (route, authority) = (u32::from(counters.current.route), u32::from(counters.current.authority));
+        counters.in_flight() == 0
+            || ((route < FIRST || self.routes.contains_key(&route))
+                && (authority < FIRST || self.authorities.contains_key(&authority)))
+    }
+
+    /// What an open connection that speaks HTTP says of itself.
     pub fn of_connection(&self, connection: &Connection, now_ns: u64) -> Http {
         let counters = connection.http();
         let current = &counters.current;
         // What goes on is told of the slot in which the connection is continued.
         let in_flight = if connection.flags & FLAG_CONTINUED == 0 { counters.in_flight() } else { 0 };
         let is_shown = in_flight > 0 && current.start_ns > 0;
-        let is_known = |number: u16, known: bool| u32::from(number) < FIRST || known;
         let current = is_shown.then(|| InFlight {
             method: Method::from_u8(current.method).name().to_owned(),
-            route: is_known(current.route, self.routes.contains_key(&current.route.into()))
-                .then(|| (**self.route(current.route)).to_owned()),
-            authority: is_known(current.authority, self.authorities.contains_key(&current.authority.into()))
-                .then(|| (**self.authority(current.authority)).to_owned()),
+            route: (**self.route(current.route)).to_owned(),
+            authority: (**self.authority(current.authority)).to_owned(),
             status: (current.status > 0).then_some(current.status),
             seconds: (current.kind & UNTIMED == 0)
                 .then(|| now_ns.saturating_sub(current.start_ns) as f64 / 1e9),
