@@ -401,34 +401,22 @@ def serve_briefly(listener, count):
     return total
 
 
-def http_statuses(one, count):
-    """As a client, so many requests on one connection. Tells the status of each."""
-    statuses = []
-    for _ in range(count):
-        one.sendall(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
-        head = receive_until(one, b"\r\n\r\n")
-        statuses.append(int(head.split()[1]))
-        length = [line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
-        receive([one], int(length[0].split(b":")[1]))
-    return statuses
-
-
 def http_ask(one, paths):
-    """As a client: asks for each path in turn, and reads the answer whole."""
+    """As a client: asks for each path in turn, and reads the answer whole. Tells the status of each."""
+    statuses = []
     for path in paths:
         one.sendall(b"GET " + path.encode() + b" HTTP/1.1\r\nHost: test\r\n\r\n")
-        head = receive_until(one, b"\r\n\r\n")
-        length = [line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
-        receive([one], int(length[0].split(b":")[1]))
+        head = receive_until(one, b"\r\n\r\n").lower()
+        receive([one], int(head.split(b"content-length:")[1].split()[0]))
+        statuses.append(int(head.split()[1]))
+    return statuses
 
 
 def http_pace(one, paths, per_second, seconds):
     """The same over and over, at a steady pace. Tells how often it asked, and in how many seconds."""
-    start = time.monotonic()
-    count = 0
+    start, count = time.monotonic(), 0
     while time.monotonic() - start < seconds:
-        http_ask(one, [paths[count % len(paths)]])
-        count += 1
+        count += len(http_ask(one, [paths[count % len(paths)]]))
         time.sleep(max(0.0, start + count / per_second - time.monotonic()))
     return [count, time.monotonic() - start]
 

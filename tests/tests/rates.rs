@@ -265,12 +265,12 @@ fn http_429_counts_on_both_sides_and_on_connections_kept_alive() -> anyhow::Resu
     let nginx = Nginx::limiting(5)?;
     let mut client = Puppet::start("limited")?;
     client.run(&format!("one = connect(('127.0.0.1', {}))", nginx.port))?;
-    let statuses: Vec<u16> = serde_json::from_value(client.ask("http_statuses(one, 20)")?)?;
+    let statuses: Vec<u16> = serde_json::from_value(client.ask("http_ask(one, ['/'] * 20)")?)?;
     let refused = statuses.iter().filter(|&&status| status == 429).count() as f64;
     ensure!(refused == 15.0 && statuses.contains(&200), "nginx is not set up to limit: {statuses:?}");
     // Another one, of which the first response is one.
     client.run(&format!("two = connect(('127.0.0.1', {}))", nginx.port))?;
-    assert_eq!(client.ask("http_statuses(two, 1)")?[0], 429);
+    assert_eq!(client.ask("http_ask(two, ['/'])")?[0], 429);
     let expected = [refused + 1.0, 0.0, 0.0];
     let metrics = agent.wait_until("all that were refused", |metrics| {
         turned_away(metrics, "limited") == expected && turned_away(metrics, &nginx.name) == expected
