@@ -65,9 +65,15 @@ pub fn percent(part: f64, all: f64) -> String {
     if all <= 0.0 {
         return "-".to_owned();
     }
-    // All of it is told from nearly so.
-    let shown = if part >= all { 100.0 } else { (part / all * 100.0).clamp(0.0, 99.9) };
-    format!("{shown:.1}")
+    // All of it, and none of it, are told from nearly so.
+    let percent = part / all * 100.0;
+    if part >= all {
+        "100.0".to_owned()
+    } else if percent > 0.0 && percent < 0.05 {
+        "<0.1".to_owned()
+    } else {
+        format!("{:.1}", percent.clamp(0.0, 99.9))
+    }
 }
 
 /// A text that strangers have chosen, such as a process's name, with nothing in it that a terminal would act
@@ -145,6 +151,8 @@ mod tests {
         assert_eq!(percent(1.0, 3.0), "33.3");
         assert_eq!(percent(99_999.0, 100_000.0), "99.9");
         assert_eq!(percent(5.0, 5.0), "100.0");
+        assert_eq!(percent(1.0, 100_000.0), "<0.1");
+        assert_eq!(percent(0.0, 100_000.0), "0.0");
     }
 
     #[test]

@@ -39,7 +39,8 @@ function duration(seconds) {
 function percent(part, all) {
   if (all === 0) return "–";
   const shown = part === all ? 100 : Math.min((part / all) * 100, 99.9);
-  return shown.toFixed(1) + " %";
+  // Few are told from none.
+  return (shown > 0 && shown < 0.05 ? "< 0.1" : shown.toFixed(1)) + " %";
 }
 
 // Control characters and those that reorder text, spelled out.
