@@ -5,7 +5,9 @@
 
 pub(crate) mod caches;
 mod calls;
+pub(crate) mod heads;
 mod labels;
+pub(crate) mod llhttp;
 mod observed;
 pub(crate) mod recording;
 mod reference;

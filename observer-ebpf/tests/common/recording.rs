@@ -9,7 +9,8 @@ pub(crate) fn calls(text: &str) -> impl Iterator<Item = (bool, Vec<u8>)> {
     })
 }
 
-fn unescaped(text: &str) -> Vec<u8> {
+/// The bytes that an escaped text stands for.
+pub(crate) fn unescaped(text: &str) -> Vec<u8> {
     let mut bytes = text.bytes();
     let mut all = Vec::new();
     while let Some(byte) = bytes.next() {
