@@ -11,7 +11,7 @@ const pool = new undici.Agent({ connections: 1 });
 let ask;
 
 // What the lines use.
-const words = { use, make };
+const words = { use, make, askPath, askAs };
 
 function use(library) {
   ask = library === 'undici' ? byUndici : byHttp;
@@ -42,6 +42,33 @@ async function byUndici(url, method, data, chunked) {
   const body = data && chunked ? parts(data) : data;
   const answer = await undici.request(url, { method, body, dispatcher: pool });
   return [answer.statusCode, (await answer.body.arrayBuffer()).byteLength];
+}
+
+// A GET request of these options; its status.
+function get(options) {
+  return new Promise((resolve, reject) => {
+    const request = http.get({ ...options, agent }, (answer) => {
+      answer.resume();
+      answer.on('end', () => resolve(answer.statusCode));
+    });
+    request.on('error', reject);
+  });
+}
+
+// Asks for the same over a UNIX socket so often; the statuses.
+async function askPath(socketPath, path, times) {
+  const statuses = [];
+  for (let time = 0; time < times; time++) statuses.push(await get({ socketPath, path }));
+  return statuses;
+}
+
+// Asks a port for the same, in the name of each of these hosts; the statuses.
+async function askAs(port, path, hosts) {
+  const statuses = [];
+  for (const host of hosts) {
+    statuses.push(await get({ host: '127.0.0.1', port, path, headers: { Host: host } }));
+  }
+  return statuses;
 }
 
 async function make(url, calls) {
