@@ -68,7 +68,7 @@ impl Names {
     /// then, after [`Names::collect`].
     pub fn free_places(&mut self, now_ns: u64) -> io::Result<()> {
         self.prefixes.free_places(now_ns)?;
-        self.requests.free_places(now_ns)
+        self.requests.free_places(now_ns, &self.services)
     }
 
     /// Takes note that processes have ended: what they have counted last is taken over, and stays with their name.

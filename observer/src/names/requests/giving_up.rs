@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::rc::Rc;
 
 use observer_ebpf::layout::names::CROWDED;
 use observer_ebpf::protocols::http::layout::{REQUESTS, RequestCounts, RequestKey};
@@ -10,15 +11,16 @@ use super::{Key, Requests, Route, text};
 use crate::kernel::batch;
 use crate::names::namespace::NameKey;
 use crate::names::places::Places;
+use crate::names::services::{Place, Services};
 
 impl Requests {
     /// Has routes and authorities give up their places where others find none: see [`Places`].
-    pub(in crate::names) fn free_places(&mut self, now_ns: u64) -> io::Result<()> {
-        self.free_old_routes(now_ns)?;
+    pub(in crate::names) fn free_places(&mut self, now_ns: u64, services: &Services) -> io::Result<()> {
+        self.free_old_routes(now_ns, services)?;
         self.free_old_authorities(now_ns)
     }
 
-    fn free_old_routes(&mut self, now_ns: u64) -> io::Result<()> {
+    fn free_old_routes(&mut self, now_ns: u64, services: &Services) -> io::Result<()> {
         let crowded: HashSet<u32> = self
             .counted
             .keys()
@@ -42,13 +44,43 @@ impl Requests {
         if over.is_empty() {
             return Ok(());
         }
-        for &(Route(key), number) in &over {
-            self.forget(|row| u32::from(row.route) == number as u32)?;
-            let text = text(&key);
-            self.gone.values_mut().for_each(|rows| rows.retain(|row, _| row.route != text));
-        }
+        self.give_up(&over, &all, services)?;
         self.remove_routes(&over, &all)?;
         self.count_routes(&crowded)
+    }
+
+    /// Has the rows go of routes that give up their places, of `all` that there are. Where another process whose rows are
+    /// the same ones has such a route still, they stay, and what they have counted: rows do not decrease.
+    fn give_up(
+        &mut self,
+        over: &[(Route, u64)],
+        all: &[(Route, u64)],
+        services: &Services,
+    ) -> io::Result<()> {
+        let freed: HashSet<u64> = over.iter().map(|&(_, number)| number).collect();
+        let staying: HashSet<(&Place, Rc<str>)> = all
+            .iter()
+            .filter(|(_, number)| !freed.contains(number))
+            .filter_map(|(Route(key), _)| Some((services.place(key.service)?, text(key))))
+            .collect();
+        for (Route(key), number) in over {
+            let is_it = |row: &RequestKey| u64::from(row.route) == *number;
+            let text = text(key);
+            let Some(place) = services.place(key.service) else {
+                self.forget(is_it)?;
+                continue;
+            };
+            if staying.contains(&(place, Rc::clone(&text))) {
+                let keys: Vec<RequestKey> = self.counted.keys().copied().filter(is_it).collect();
+                self.take_out(&keys, services)?;
+                continue;
+            }
+            self.forget(is_it)?;
+            if let Some(rows) = self.gone.get_mut(place) {
+                rows.retain(|row, _| row.route != text);
+            }
+        }
+        Ok(())
     }
 
     /// Has the kernel half know how many routes these services have.
@@ -100,4 +132,29 @@ fn tally<'a>(uses: &mut HashMap<u32, u64>, counted: impl Iterator<Item = (u16, &
         }
     }
     homeless
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use observer_ebpf::layout::names::{CROWDED, OTHER};
+    use observer_ebpf::protocols::http::layout::{REQUESTS, RequestCounts, UNMATCHED};
+
+    use super::tally;
+
+    #[test]
+    fn only_names_without_a_place_want_one() {
+        let mut uses = HashMap::from([(7, 0), (8, 0), (9, 0)]);
+        // Several rows of a name; what has no name; and a name that has given up its place since.
+        let rows =
+            [(7, 5), (8, 1), (7, 2), (UNMATCHED, 100), (OTHER, 200), (CROWDED, 3), (CROWDED, 4), (10, 1)];
+        let rows = rows.map(|(number, requests)| {
+            let mut counts = RequestCounts::default();
+            counts.words[REQUESTS] = requests;
+            (number as u16, counts)
+        });
+        let homeless = tally(&mut uses, rows.iter().map(|(number, counts)| (*number, counts)));
+        assert_eq!((homeless, uses), (7, HashMap::from([(7, 7), (8, 1), (9, 0)])));
+    }
 }
