@@ -95,13 +95,18 @@ impl Requests {
 
     fn free_old_authorities(&mut self, now_ns: u64) -> io::Result<()> {
         let all: Vec<(NameKey, u64)> = batch::read(&self.maps.authorities, self.rooms[1])?;
-        let mut uses: HashMap<u32, u64> = all.iter().map(|&(_, number)| (number as u32, 0)).collect();
-        let homeless = tally(&mut uses, self.counted.iter().map(|(key, counts)| (key.authority, counts)));
+        // Processes may be gone sooner than anybody looks.
+        let gone_uses = |number: u32| self.gone_uses.get(&number).copied().unwrap_or_default();
+        let numbers = all.iter().map(|&(_, number)| number as u32);
+        let mut uses: HashMap<u32, u64> = numbers.map(|number| (number, gone_uses(number))).collect();
+        let homeless = gone_uses(CROWDED)
+            + tally(&mut uses, self.counted.iter().map(|(key, counts)| (key.authority, counts)));
         let freed: HashSet<u32> = self.places.look(now_ns, &uses, homeless).into_iter().collect();
         for (name, number) in all.iter().filter(|(_, number)| freed.contains(&(*number as u32))) {
             let number = *number as u32;
             batch::remove(&self.maps.authorities, &[*name]).1?;
             self.authorities.remove(&number);
+            self.gone_uses.remove(&number);
             self.forget(|row| u32::from(row.authority) == number)?;
             let text = name.text();
             self.gone.values_mut().for_each(|rows| rows.retain(|row, _| row.authority != text));
