@@ -178,10 +178,13 @@ impl Table {
 
     /// Adds the rows that others are added up in.
     fn show_others(&self, family: &mut Family) {
+        // A process may be called "other".
+        let namesakes =
+            family.rows.iter().zip(0..).filter(|(row, _)| row.labels.iter().any(|label| label == OTHER));
+        let namesakes: HashMap<Labels, usize> = namesakes.map(|(row, at)| (row.labels.clone(), at)).collect();
         for (labels, (value, since)) in &self.others {
-            match family.rows.iter_mut().find(|row| row.labels == *labels) {
-                // A process may be called "other".
-                Some(row) => row.value.add(value),
+            match namesakes.get(labels) {
+                Some(&at) => family.rows[at].value.add(value),
                 None => family.rows.push(Row {
                     labels: labels.clone(),
                     value: value.clone(),
