@@ -238,7 +238,9 @@ fn frames_sent_before_the_answer_count_if_the_answer_is_yes() {
 #[test]
 fn what_follows_a_request_for_an_upgrade_is_the_same_wherever_the_calls_end() {
     let Handshake { request, .. } = Handshake::new(false);
-    for (behind, is_lost) in [(&b"GET /next HTTP/1.1\r\n\r\n"[..], false), (b"\x81\xFF\xFF\xFF a frame of 2^63 bytes", true)] {
+    for (behind, is_lost) in
+        [(&b"GET /next HTTP/1.1\r\n\r\n"[..], false), (b"\x81\xFF\xFF\xFF a frame of 2^63 bytes", true)]
+    {
         let bytes = [&request[..], behind].concat();
         for split in 0..=bytes.len() {
             let mut observed = Observed::new(Role::Server);
