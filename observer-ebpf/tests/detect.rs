@@ -28,6 +28,10 @@ const STARTS: &[(&[u8], Protocol)] = &[
     (b"PATCH /a HTTP/1.1\r\n", Protocol::Http),
     (b"CONNECT a:443 HTTP/1.1\r\n", Protocol::Http),
     (b"TRACE / HTTP/1.1\r\n", Protocol::Http),
+    (b"PROPFIND /a HTTP/1.1\r\n", Protocol::Http),
+    (b"PURGE /a HTTP/1.1\r\n", Protocol::Http),
+    (b"ACL / HTTP/1.1\r\n", Protocol::Http),
+    (b"COPY a b\r\n", Protocol::Unknown),
     (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Protocol::Http2),
     (b"\x01\x01\x00\x01\x00\x08\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00", Protocol::Fastcgi),
     (b"70:CONTENT_LENGTH\x00", Protocol::Scgi),
@@ -68,6 +72,70 @@ const STARTS: &[(&[u8], Protocol)] = &[
     (b"*\r\n$4\r\n", Protocol::Unknown),
     (b"\x81\x85\x01\x02\x03\x04abcde", Protocol::Unknown),
 ];
+
+/// The registry of methods (RFC 9110, section 16.1), but for `PRI`, and `PURGE`.
+const METHODS: [&str; 40] = [
+    "ACL",
+    "BASELINE-CONTROL",
+    "BIND",
+    "CHECKIN",
+    "CHECKOUT",
+    "CONNECT",
+    "COPY",
+    "DELETE",
+    "GET",
+    "HEAD",
+    "LABEL",
+    "LINK",
+    "LOCK",
+    "MERGE",
+    "MKACTIVITY",
+    "MKCALENDAR",
+    "MKCOL",
+    "MKREDIRECTREF",
+    "MKWORKSPACE",
+    "MOVE",
+    "OPTIONS",
+    "ORDERPATCH",
+    "PATCH",
+    "POST",
+    "PROPFIND",
+    "PROPPATCH",
+    "PURGE",
+    "PUT",
+    "QUERY",
+    "REBIND",
+    "REPORT",
+    "SEARCH",
+    "TRACE",
+    "UNBIND",
+    "UNCHECKOUT",
+    "UNLINK",
+    "UNLOCK",
+    "UPDATE",
+    "UPDATEREDIRECTREF",
+    "VERSION-CONTROL",
+];
+
+#[test]
+fn a_request_of_any_method_is_counted_wherever_it_is_cut() {
+    const TOLD: [&str; 9] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
+    for method in METHODS {
+        let request = format!("{method} /a/7 HTTP/1.1\r\nHost: a\r\n\r\n");
+        for split in 0..request.len() {
+            let mut observed = Observed::new(Role::Server);
+            observed.client(&request.as_bytes()[..split]);
+            observed.client(&request.as_bytes()[split..]);
+            observed.server(b"HTTP/1.1 207 x\r\nContent-Length: 0\r\n\r\n");
+            // What a tunnel leads to has no path.
+            let route = if method == "CONNECT" { "*" } else { "/a/{id}" };
+            let method = if TOLD.contains(&method) { method } else { "other" };
+            let row = (route.to_owned(), method, 207);
+            assert_eq!(observed.labels.requests(), [(row, 1)].into(), "{request:?} cut at {split}");
+            assert!(observed.desyncs.is_empty());
+        }
+    }
+}
 
 #[test]
 fn a_connection_is_what_its_first_bytes_are_at_every_split() {

@@ -89,7 +89,7 @@ fn request_lines_that_are_none_are_desyncs() {
         "GET / http/1.1\r\n\r\n",
         "GET / a HTTP/1.1\r\n\r\n",
         "GET\r\n\r\n",
-        "ABCDEFGHIJKLMNOPQ / HTTP/1.1\r\n\r\n",
+        "ABCDEFGHIJKLMNOPQRSTUVWXY / HTTP/1.1\r\n\r\n",
     ] {
         assert_request(request, (&[Desync::Header], 0));
     }

@@ -1,6 +1,7 @@
 //! A side's bytes, word by word: what stands between the delimiters of wherever in a message they are (RFC 9112,
 //! sections 2 to 7).
 
+use super::request::METHOD_MAX;
 use crate::layout::losses::Desync;
 use crate::stream::bytes::{Bytes, hide_field, low_of_two};
 use crate::stream::prefix::{Text, WORD_KEPT};
@@ -336,7 +337,7 @@ impl Reader {
     pub(super) fn check_length(&self) -> Result<(), Desync> {
         let length = hide_field(&self.length);
         match hide_field(&self.place) {
-            METHOD if length > 16 => Err(Desync::Header),
+            METHOD if length > METHOD_MAX => Err(Desync::Header),
             VERSION if length > 9 => Err(Desync::Header),
             STATUS_VERSION if length > 8 => Err(Desync::Header),
             STATUS if length > 4 => Err(Desync::Header),

@@ -14,13 +14,13 @@ use crate::protocols::websocket::frames::Frames;
 use crate::stream::bytes::{Bytes, hide_field, is_done, low_bytes};
 use crate::stream::parser::StreamId;
 use crate::stream::start::Start;
-use crate::stream::text::{bits_of, everywhere, lowest_bit, marks_of};
+use crate::stream::text::{bits_of, everywhere, lowest_bit, marks_of, shifted_down};
 use crate::stream::vocabulary::Vocabulary;
 
 static METHODS: Vocabulary<64, 16> = Vocabulary::new(&Method::NAMES, 0x4164_D839_9F76_7C45);
 
-/// The longest method.
-const METHOD_MAX: u32 = 16;
+/// The longest method: the registry's longest has 17 letters.
+pub(super) const METHOD_MAX: u32 = 24;
 
 /// How a request's version starts, of eight bytes, the last of which is a digit.
 const VERSION: u64 = u64::from_le_bytes(*b"HTTP/1.\0");
@@ -32,6 +32,12 @@ const LINE_END: u32 = 10;
 #[inline(always)]
 pub(super) const fn is_version(word: u64) -> bool {
     word & (u64::MAX >> 8) == VERSION && ((word >> 56) as u8).is_ascii_digit()
+}
+
+/// Where the first blank of a word is; 8 if nowhere.
+#[inline(always)]
+fn blank_in(word: u64) -> u32 {
+    lowest_bit(bits_of(marks_of(word, everywhere(b' '))) | 1 << 8)
 }
 
 impl Http {
@@ -51,7 +57,7 @@ impl Http {
         }
         self.begin_request(source.now_ns());
         // A method that is known and the start of a path are in reach, mostly.
-        let blank = lowest_bit(bits_of(marks_of(lo, everywhere(b' '))) | 1 << 8);
+        let blank = blank_in(lo);
         let method = METHODS.number(low_bytes(lo, blank), 0);
         let has_path = (lo >> (8 * (blank & 7))) >> 8 & 0xFF == u64::from(b'/');
         if method != Method::Other as u8 && has_path && blank < 7 && blank + 2 <= available {
@@ -73,15 +79,15 @@ impl Http {
     }
 
     /// A request has started with the first `kept` bytes of a connection, of which there are fewer than it takes to tell
-    /// what it speaks: some of a method, or `GET` with what is behind it.
+    /// what it speaks: some of a method, or one with what is behind it.
     #[inline(always)]
     pub(super) fn keep_start(&mut self, first: u64, kept: u32) {
         let client = &mut self.readers[Side::Client as usize];
-        let is_get = kept >= 4 && first as u32 == u32::from_le_bytes(*b"GET ");
-        if is_get {
-            self.method = Method::Get as u32;
+        let blank = blank_in(first);
+        if blank < kept {
+            self.method = u32::from(METHODS.number(low_bytes(first, blank), 0));
             client.place = Place::Target as u8;
-            client.keep(first >> 32, kept - 4);
+            client.keep(shifted_down(first, blank + 1), kept - blank - 1);
         } else {
             client.keep(first, kept);
         }
@@ -119,7 +125,10 @@ impl Http {
         } else if place == Place::Authority as u8 {
             self.take_authority(stream, source, connection.role);
             if self.method == Method::Connect as u32 {
+                // Whatever is behind its authority, it is no path.
                 self.target.set_asterisk();
+                self.go_behind(if delimiter == b' ' { b' ' } else { b'?' }, source);
+                return Ok(());
             } else if delimiter != b'/' {
                 self.next[Side::Client as usize] = calls::EMPTY_PATH;
                 return Ok(());
