@@ -265,6 +265,7 @@ fn names(ebpf: &mut Ebpf, control: Rc<Control>, settings: &Settings) -> Result<N
         authorities: clone_of(ebpf, "AUTHORITIES")?,
         free_authorities: typed(ebpf, "FREE_AUTHORITIES")?,
         counts: clone_of(ebpf, "REQUEST_COUNTS")?,
+        spare_counts: clone_of(ebpf, "SPARE_COUNTS")?,
     };
     let now_ns = events::monotonic_now_ns();
     Ok(Names {

@@ -18,7 +18,12 @@ const WHOLE: usize = usize::MAX >> 1;
 
 /// One request, answered with a status and no body.
 fn exchange(wire: &mut Wire, target: &str, status: u16) -> anyhow::Result<()> {
-    wire.ask(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes(), WHOLE)?;
+    exchange_of(wire, "GET", target, status)
+}
+
+/// The same with a method.
+fn exchange_of(wire: &mut Wire, method: &str, target: &str, status: u16) -> anyhow::Result<()> {
+    wire.ask(format!("{method} {target} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes(), WHOLE)?;
     wire.answer(format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\n\r\n").as_bytes(), WHOLE)
 }
 
@@ -172,5 +177,31 @@ fn routes_that_are_given() -> anyhow::Result<()> {
     for view in &wire.views {
         view.expect(&agent, &expected, routes)?;
     }
+    Ok(())
+}
+
+/// Each request is the first of its route, method and status, and they come as fast as they can.
+#[test]
+fn rows_that_all_begin_at_once_are_all_counted() -> anyhow::Result<()> {
+    const ROUTES: usize = 200;
+    let _alone = alone();
+    let agent = Agent::start(&["--max-series", "100000"])?;
+    let mut wire = Wire::open()?;
+    let mut expected = BTreeMap::<[String; 3], f64>::new();
+    for number in 0..ROUTES {
+        let letter = |number: usize| char::from(b'a' + (number % 26) as u8);
+        let route = format!("/route-{}{}", letter(number / 26), letter(number));
+        for method in ["GET", "POST", "PUT", "DELETE", "PATCH"] {
+            for status in [200, 201, 302, 403, 500] {
+                exchange_of(&mut wire, method, &route, status)?;
+                expected.insert([method, &route, &status.to_string()].map(str::to_owned), 1.0);
+            }
+        }
+    }
+    for view in &wire.views {
+        view.expect(&agent, &expected, View::requests)?;
+    }
+    let left_out = agent.scrape()?.sum("observer_http_uncounted_requests_total", &[]);
+    anyhow::ensure!(left_out == 0.0, "{left_out} requests were not counted");
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! HTTP's requests, counted by name: the numbers of routes and authorities, and what is counted under them.
 
+use core::ffi::c_void;
+
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, Stack};
 use aya_ebpf::helpers::generated::{bpf_map_lookup_elem, bpf_map_update_elem};
@@ -59,13 +61,19 @@ static FREE_AUTHORITIES: Stack<u32, 100> = Stack::new();
 #[btf_map]
 static AUTHORITY_KEYS: PerCpuArray<Name, 1> = PerCpuArray::new();
 
-/// Requests by process and server, route, authority, status and method. When it is full, they are counted in the
-/// connection's slot as left out. For each processor, as a server has many connections, which move on several at once.
+/// Requests by process and server, route, authority, status and method. When it is full, and the next one is, they are
+/// counted in the connection's slot as left out. For each processor, as a server has many connections, which move on several at once.
 #[btf_map]
 static REQUEST_COUNTS: PerCpuHashMap<RequestKey, RequestCounts, 16_384, { BPF_F_NO_PREALLOC as usize }> =
     PerCpuHashMap::new();
 
-/// What an entry of it starts as.
+/// What finds no room there at once, likewise. In a program the kernel has memory for a few such values ready, and more
+/// only a moment later (`kernel/bpf/memalloc.c`): too little for many new rows at a time. These have theirs beforehand, so
+/// they are few, and the same for all processors.
+#[btf_map]
+static SPARE_COUNTS: HashMap<RequestKey, RequestCounts, 1024> = HashMap::new();
+
+/// What an entry of either starts as.
 #[btf_map]
 static NO_REQUESTS: Array<RequestCounts, 1> = Array::new();
 
@@ -222,12 +230,25 @@ fn has_templates() -> bool {
     HTTP_TEMPLATES.load() != 0
 }
 
-/// What is counted under a key, on this processor.
+/// What is counted under a key, on this processor if there is room for that.
 #[inline(always)]
 fn counts_of(key: &RequestKey) -> Option<*mut u64> {
-    let map = (&raw const REQUEST_COUNTS).cast_mut().cast();
+    // SAFETY: both maps have such keys and values, and all that is in them may be written.
+    unsafe {
+        counts_in((&raw const REQUEST_COUNTS).cast_mut().cast(), key)
+            .or_else(|| counts_in((&raw const SPARE_COUNTS).cast_mut().cast(), key))
+    }
+}
+
+/// What a map has under a key: zeroes at first. None if there is no room.
+///
+/// # Safety
+///
+/// The map must have such keys, and [`RequestCounts`] that may be written.
+#[inline(always)]
+unsafe fn counts_in(map: *mut c_void, key: &RequestKey) -> Option<*mut u64> {
     let place = core::ptr::from_ref(key).cast_mut().cast();
-    // SAFETY: the key is as the map has it; what it returns is null or this processor's value.
+    // SAFETY: the key is as the map has it; what it returns is null or a value.
     let present = unsafe { bpf_map_lookup_elem(map, place).cast::<u64>() };
     if !present.is_null() {
         return Some(present);
@@ -245,11 +266,11 @@ fn counts_of(key: &RequestKey) -> Option<*mut u64> {
 ///
 /// # Safety
 ///
-/// They must be a value of `REQUEST_COUNTS`.
+/// They must be a value of `REQUEST_COUNTS` or of `SPARE_COUNTS`.
 #[inline(always)]
 unsafe fn add(counts: *mut u64, place: usize, amount: u64) {
     let place = assembly::hide(place as u64) as usize & (WORDS - 1);
-    // A program that is interrupted here goes on with the same value.
+    // Another program may add to the same value.
     // SAFETY: within the value.
     unsafe { assembly::add(counts.add(place), amount) }
 }

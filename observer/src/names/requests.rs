@@ -57,6 +57,8 @@ pub struct Maps {
     pub free_authorities: Stack<MapData, u32>,
     /// What is counted.
     pub counts: MapData,
+    /// What has found no room there at once.
+    pub spare_counts: MapData,
 }
 
 impl std::fmt::Debug for Maps {
@@ -72,8 +74,8 @@ type Rows = BTreeMap<Row, RequestCounts>;
 #[derive(Debug)]
 pub struct Requests {
     maps: Maps,
-    /// Entries that the maps of routes, authorities and counts have room for.
-    rooms: [usize; 3],
+    /// Entries that the maps of routes, authorities, counts and spare counts have room for.
+    rooms: [usize; 4],
     stream_after_ns: u64,
     routes: HashMap<u32, Rc<str>>,
     authorities: HashMap<u32, Rc<str>>,
@@ -109,7 +111,8 @@ impl Requests {
     /// If the maps cannot be looked at or written.
     pub fn new(mut maps: Maps, stream_after_ns: u64, max_routes: u32, now_ns: u64) -> Result<Self, MapError> {
         let room = |map: &MapData| map.info().map(|info| info.max_entries() as usize);
-        let rooms = [room(&maps.routes)?, room(&maps.authorities)?, room(&maps.counts)?];
+        let rooms =
+            [room(&maps.routes)?, room(&maps.authorities)?, room(&maps.counts)?, room(&maps.spare_counts)?];
         let (mut route_numbers, mut authority_numbers) = (Numbers::NONE, Numbers::NONE);
         for _ in 0..rooms[0] {
             maps.free_routes.push(route_numbers.next(|_| false), 0)?;
@@ -149,6 +152,9 @@ impl Requests {
                 *sum += counts;
             }
         })?;
+        for (Key(key), Value(counts)) in batch::read(&self.maps.spare_counts, self.rooms[3])? {
+            *counted.entry(key).or_default() += counts;
+        }
         // Afterwards: whatever is counted under a number was given that number before.
         services.learn(&counted.keys().map(|key| key.service).collect(), ledger)?;
         let keys = || counted.keys();
@@ -169,8 +175,7 @@ impl Requests {
 
     /// Removes entries from the map of counts, and keeps what they counted for whoever they are of.
     fn take_out(&mut self, keys: &[RequestKey], services: &Services) -> io::Result<()> {
-        let pods: Vec<Key> = keys.iter().copied().map(Key).collect();
-        let (removed, outcome) = batch::remove(&self.maps.counts, &pods);
+        let (removed, outcome) = self.remove_counts(keys);
         for key in &keys[..removed] {
             let Some(counts) = self.counted.remove(key) else { continue };
             let authority = u32::from(key.authority);
@@ -183,6 +188,14 @@ impl Requests {
             }
         }
         outcome
+    }
+
+    /// Removes entries from the maps of counts, in their order, and tells of how many nothing is there any more.
+    fn remove_counts(&self, keys: &[RequestKey]) -> (usize, io::Result<()>) {
+        let pods: Vec<Key> = keys.iter().copied().map(Key).collect();
+        let (removed, outcome) = batch::remove(&self.maps.counts, &pods);
+        let (of_spare, outcome_of_spare) = batch::remove(&self.maps.spare_counts, &pods[..removed]);
+        (of_spare, outcome.and(outcome_of_spare))
     }
 
     /// Reads which numbers stand for which names, where one of these is not known.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use observer_ebpf::layout::names::CROWDED;
 use observer_ebpf::protocols::http::layout::{REQUESTS, RequestCounts, RequestKey};
 
-use super::{Key, Requests, Route, text};
+use super::{Requests, Route, text};
 use crate::kernel::batch;
 use crate::names::namespace::NameKey;
 use crate::names::places::Places;
@@ -122,7 +122,7 @@ impl Requests {
         for key in &keys {
             self.counted.remove(key);
         }
-        batch::remove(&self.maps.counts, &keys.into_iter().map(Key).collect::<Vec<_>>()).1
+        self.remove_counts(&keys).1
     }
 }
 
