@@ -18,6 +18,10 @@ pub const OTHER: &str = "other";
 /// nothing for the rest.
 const PROCESS_LABELS: [&str; 4] = ["process", "pid", "container", "server"];
 
+/// Labels whose values are made up by clients: where folded rows have any, it is [`OTHER`]. With them apart there would be
+/// about as many rows of others as there are rows that make way.
+const NAME_LABELS: [&str; 3] = ["authority", "prefix", "route"];
+
 /// What is known of a row.
 #[derive(Debug, Default)]
 struct Known {
@@ -296,7 +300,7 @@ fn other(names: &[&str], labels: &Labels) -> Labels {
         .iter()
         .zip(labels)
         .map(|(name, value)| {
-            if *name == PROCESS_LABELS[0] {
+            if *name == PROCESS_LABELS[0] || NAME_LABELS.contains(name) && !value.is_empty() {
                 OTHER.to_owned()
             } else if PROCESS_LABELS.contains(name) {
                 String::new()

@@ -211,6 +211,22 @@ fn levels_are_those_of_now_and_histograms_add_up_like_counters() {
 }
 
 #[test]
+fn names_that_clients_make_up_are_added_up_too() {
+    const NAMED: Description =
+        Description::counter("x_total", &["process", "authority", "route", "prefix", "status"], "X.");
+    let mut family = Family::new(NAMED);
+    for number in 0..100 {
+        let labels = ["web", "", &format!("/{number}"), &format!("p{number}"), "200"];
+        family.push(labels, Value::Counter(1.0));
+    }
+    Folder::new(10, 0.0).fold(&mut family, &Lives::default().by_labels());
+    assert_eq!(family.rows.len(), 11);
+    let others = family.rows.last().expect("the row of others");
+    assert_eq!(others.labels, ["other", "", "other", "other", "200"]);
+    assert_eq!(others.value, Value::Counter(90.0));
+}
+
+#[test]
 fn nothing_grows_with_rows_that_are_gone() {
     const NAMES: [&str; 26] = [
         "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t",
