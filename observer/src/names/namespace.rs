@@ -82,8 +82,8 @@ pub struct Namespace<C> {
     counted: HashMap<CountKey, C>,
     /// What was counted for processes that are gone, and under names that had just given up their places.
     gone: HashMap<Place, BTreeMap<Rc<str>, C>>,
-    /// How often names found no place, for processes that are gone.
-    crowded: u64,
+    /// How often a name was used by processes that are gone, by its number, or found no place.
+    gone_uses: HashMap<u32, u64>,
     none: Rc<str>,
     other: Rc<str>,
 }
@@ -112,7 +112,7 @@ impl<C: Counts> Namespace<C> {
             gone: HashMap::new(),
             none: super::NONE.into(),
             other: super::OTHER.into(),
-            crowded: 0,
+            gone_uses: HashMap::new(),
         })
     }
 
@@ -162,8 +162,8 @@ impl<C: Counts> Namespace<C> {
         let (removed, outcome) = batch::remove(&self.maps.counts, &pods);
         for key in &keys[..removed] {
             let Some(counts) = self.counted.remove(key) else { continue };
-            if key.name == CROWDED {
-                self.crowded += counts.uses();
+            if key.name == CROWDED || self.texts.contains_key(&key.name) {
+                *self.gone_uses.entry(key.name).or_default() += counts.uses();
             }
             if let Some(place) = services.place(key.service) {
                 let text = Rc::clone(self.text(key.name));
@@ -192,8 +192,10 @@ impl<C: Counts> Namespace<C> {
             .into_iter()
             .filter_map(|(name, number)| Some((u32::try_from(number).ok()?, name)))
             .collect();
-        let mut uses: HashMap<u32, u64> = names.keys().map(|&number| (number, 0)).collect();
-        let mut crowded = self.crowded;
+        // Processes may be gone sooner than anybody looks.
+        let gone_uses = |number: u32| self.gone_uses.get(&number).copied().unwrap_or_default();
+        let mut uses: HashMap<u32, u64> = names.keys().map(|&number| (number, gone_uses(number))).collect();
+        let mut crowded = gone_uses(CROWDED);
         for (key, counts) in &self.counted {
             if key.name == CROWDED {
                 crowded += counts.uses();
@@ -219,6 +221,7 @@ impl<C: Counts> Namespace<C> {
 
     /// Forgets a name with all that was counted under it.
     fn forget(&mut self, number: u32) -> io::Result<()> {
+        self.gone_uses.remove(&number);
         let Some(text) = self.texts.remove(&number) else { return Ok(()) };
         for counts in self.gone.values_mut() {
             counts.remove(&text);
