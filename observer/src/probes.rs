@@ -13,7 +13,7 @@ use aya::maps::{MapData, PerCpuArray, RingBuf, Stack};
 use aya::{Btf, Ebpf};
 use observer_ebpf::layout::control::Thresholds;
 use observer_ebpf::layout::names::Prefixes;
-use observer_ebpf::protocols::http::layout::{GivenTemplate, TreeKey};
+use observer_ebpf::protocols::http::layout::{Authorities, GivenTemplate, Routes, TreeKey};
 use serde::Serialize;
 
 use self::load::{attach_exit, attach_iterator, attach_tracepoint, capacity, create, lacking, load_programs};
@@ -268,10 +268,11 @@ fn names(ebpf: &mut Ebpf, control: Rc<Control>, settings: &Settings) -> Result<N
         spare_counts: clone_of(ebpf, "SPARE_COUNTS")?,
     };
     let now_ns = events::monotonic_now_ns();
+    let epochs = [Epochs::of::<Routes>(Rc::clone(&control)), Epochs::of::<Authorities>(Rc::clone(&control))];
     Ok(Names {
         services: Services::new(clone_of(ebpf, "SERVICES")?).map_err(wrong)?,
         prefixes: Namespace::new(maps, Epochs::of::<Prefixes>(control)).map_err(wrong)?,
-        requests: Requests::new(requests, stream_after_ns, max_routes, now_ns).map_err(wrong)?,
+        requests: Requests::new(requests, epochs, stream_after_ns, max_routes, now_ns).map_err(wrong)?,
     })
 }
 

@@ -7,10 +7,10 @@ use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, Stack};
 use aya_ebpf::helpers::generated::{bpf_map_lookup_elem, bpf_map_update_elem};
 use aya_ebpf::macros::btf_map;
 use observer_ebpf::layout::connection::Connection;
-use observer_ebpf::layout::names::{CROWDED, NAME_MAX, Name};
+use observer_ebpf::layout::names::{CROWDED, NAME_MAX, Name, Namespace};
 use observer_ebpf::protocols::http::layout::{
-    ANY, Done, EVENTS, GivenTemplate, ROUTE_MAX, RequestCounts, RequestKey, RouteKey, TreeKey, UNMATCHED,
-    WORDS,
+    ANY, Authorities, Done, EVENTS, GivenTemplate, ROUTE_MAX, RequestCounts, RequestKey, RouteKey, Routes,
+    TreeKey, UNMATCHED, WORDS,
 };
 use observer_ebpf::protocols::http::names::Labels;
 use observer_ebpf::protocols::http::target::Template;
@@ -19,6 +19,7 @@ use observer_ebpf::stream::prefix::Text;
 use crate::assembly;
 use crate::calls::buffers::Buffers;
 use crate::globals::{HTTP_MAX_ROUTES, HTTP_STREAM_AFTER_NS, HTTP_TEMPLATES};
+use crate::maps::CONTROL;
 use crate::names::{NO_EXIST, give, give_free, known, numbered, service_of};
 
 /// Numbers of routes, by process and server.
@@ -35,7 +36,7 @@ static ROUTES_OF: HashMap<u32, u64, 65_536, { BPF_F_NO_PREALLOC as usize }> = Ha
 
 /// Where routes are put together to be looked up: an entry for each program that sees calls, as `SERVICE_KEYS` has.
 #[btf_map]
-static ROUTE_KEYS: PerCpuArray<RouteKey, 1> = PerCpuArray::new();
+static ROUTE_KEYS: PerCpuArray<Last<RouteKey>, 1> = PerCpuArray::new();
 
 /// Given templates of routes, segment by segment. Written by the agent, before the programs are attached, as is the next.
 #[btf_map]
@@ -59,7 +60,7 @@ static FREE_AUTHORITIES: Stack<u32, 100> = Stack::new();
 
 /// Where authorities are put together to be looked up, likewise.
 #[btf_map]
-static AUTHORITY_KEYS: PerCpuArray<Name, 1> = PerCpuArray::new();
+static AUTHORITY_KEYS: PerCpuArray<Last<Name>, 1> = PerCpuArray::new();
 
 /// Requests by process and server, route, authority, status and method. When it is full, and the next one is, they are
 /// counted in the connection's slot as left out. For each processor, as a server has many connections, which move on several at once.
@@ -77,35 +78,80 @@ static SPARE_COUNTS: HashMap<RequestKey, RequestCounts, 1024> = HashMap::new();
 #[btf_map]
 static NO_REQUESTS: Array<RequestCounts, 1> = Array::new();
 
-/// A route, put together where it can be looked up.
+/// A name that was looked up last: mostly it is the next one, too, and its number need not be looked up again.
+#[repr(C)]
+struct Last<K> {
+    /// It comes first, as a map's key.
+    key: K,
+    /// Its number; 0 if it has none that may be used again.
+    number: u32,
+    /// The entry of [`Control::epochs`](observer_ebpf::layout::control::Control::epochs) when it was looked up: numbers
+    /// kept from before another one are not to be used.
+    epoch: u32,
+}
+
+/// The epoch of a kind of names.
 #[inline(always)]
-fn route_key(template: &Template, service: u32, room: u32) -> Option<&'static RouteKey> {
-    let key = ROUTE_KEYS.get_ptr_mut(room)?;
+fn epoch<N: Namespace>() -> u32 {
+    CONTROL.get(0).map_or(0, |control| control.epochs[N::PLACE])
+}
+
+impl<K> Last<K> {
+    /// Its number, if it may be used and what is looked up is the same: if `difference` is zero.
+    #[inline(always)]
+    fn number(&self, difference: u64, epoch: u32) -> Option<u32> {
+        if difference == 0 && self.epoch == epoch && self.number != 0 { Some(self.number) } else { None }
+    }
+}
+
+/// The room for a route's key.
+#[inline(always)]
+fn route_room(room: u32) -> Option<&'static mut Last<RouteKey>> {
+    let last = ROUTE_KEYS.get_ptr_mut(room)?;
     // SAFETY: this processor's entry for this program: nothing else uses it while the program runs.
-    let key = unsafe { &mut *key };
-    let words = key.bytes.as_mut_ptr().cast::<u32>();
+    Some(unsafe { &mut *last })
+}
+
+/// Puts a route together where it can be looked up. Tells what is different from the last one: nothing if it is zero.
+#[inline(always)]
+fn put_route(last: &mut Last<RouteKey>, template: &Template, service: u32) -> u64 {
+    let words = last.key.bytes.as_mut_ptr().cast::<u32>();
+    let (length, key) = (template.length(), &mut last.key);
+    let mut difference = u64::from(key.length ^ length) | u64::from(key.service ^ service);
     let mut at = 0;
     while at < ROUTE_MAX / 8 {
         let word = template.word(at);
+        let (lo, hi) = (word as u32, (word >> 32) as u32);
         // SAFETY: within the template, which is aligned to four bytes; a word at a time, for as one value it would go
         // by way of the stack.
         unsafe {
-            words.add(2 * at).write_volatile(word as u32);
-            words.add(2 * at + 1).write_volatile((word >> 32) as u32);
+            let place = words.add(2 * at);
+            difference |=
+                u64::from(place.read_volatile() ^ lo) | u64::from(place.add(1).read_volatile() ^ hi);
+            place.write_volatile(lo);
+            place.add(1).write_volatile(hi);
         }
         at += 1;
     }
-    key.length = template.length();
+    key.length = length;
     key.service = service;
-    Some(key)
+    difference
 }
 
 /// The number of a route that is known.
 #[inline(never)]
 fn known_route(template: &Template, service: u32, room: u32) -> u32 {
-    let Some(key) = route_key(template, service, room) else { return UNMATCHED };
+    let Some(last) = route_room(room) else { return UNMATCHED };
+    let epoch = epoch::<Routes>();
+    let difference = put_route(last, template, service);
+    if let Some(number) = last.number(difference, epoch) {
+        return number;
+    }
     // SAFETY: the map's own key.
-    unsafe { known((&raw const ROUTES).cast_mut().cast(), key) }.unwrap_or(UNMATCHED)
+    let number = unsafe { known((&raw const ROUTES).cast_mut().cast(), &last.key) };
+    last.number = number.unwrap_or(0);
+    last.epoch = epoch;
+    number.unwrap_or(UNMATCHED)
 }
 
 /// How many routes a process and server has.
@@ -128,7 +174,10 @@ fn routes_of(service: u32) -> Option<*mut u64> {
 /// The number of a route, a new one if it has none.
 #[inline(never)]
 fn added_route(template: &Template, service: u32, room: u32) -> u32 {
-    let Some(key) = route_key(template, service, room) else { return CROWDED };
+    let Some(last) = route_room(room) else { return CROWDED };
+    put_route(last, template, service);
+    last.number = 0;
+    let key = &last.key;
     let map = (&raw const ROUTES).cast_mut().cast();
     // SAFETY: the map's own key.
     if let Some(number) = unsafe { known(map, key) } {
@@ -151,18 +200,31 @@ fn added_route(template: &Template, service: u32, room: u32) -> u32 {
 /// The number of an authority, a new one if it has none.
 #[inline(never)]
 fn authority_number(text: &Text, length: u32, room: u32) -> u32 {
-    let Some(key) = AUTHORITY_KEYS.get_ptr_mut(room) else { return CROWDED };
+    let Some(last) = AUTHORITY_KEYS.get_ptr_mut(room) else { return CROWDED };
     // SAFETY: this processor's entry for this program: nothing else uses it while the program runs.
-    let key = unsafe { &mut *key };
-    let words = key.bytes.as_mut_ptr().cast::<u64>();
+    let last = unsafe { &mut *last };
+    let epoch = epoch::<Authorities>();
+    let words = last.key.bytes.as_mut_ptr().cast::<u64>();
+    let mut difference = last.key.length ^ u64::from(length);
     let mut at = 0;
     while at < NAME_MAX / 8 {
+        let word = text.word_at(at);
         // SAFETY: within the name's bytes, which come first and are aligned as its length is.
-        unsafe { words.add(at).write_volatile(text.word_at(at)) };
+        unsafe {
+            difference |= words.add(at).read_volatile() ^ word;
+            words.add(at).write_volatile(word);
+        }
         at += 1;
     }
-    key.length = u64::from(length);
-    numbered((&raw const AUTHORITIES).cast_mut().cast(), key, &FREE_AUTHORITIES)
+    last.key.length = u64::from(length);
+    if let Some(number) = last.number(difference, epoch) {
+        return number;
+    }
+    let number = numbered((&raw const AUTHORITIES).cast_mut().cast(), &last.key, &FREE_AUTHORITIES);
+    // One without a place may get one.
+    last.number = if number == CROWDED { 0 } else { number };
+    last.epoch = epoch;
+    number
 }
 
 /// Where a segment leads from a node of the templates' tree.

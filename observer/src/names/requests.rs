@@ -30,6 +30,7 @@ use crate::process::Identity;
 use crate::protocols::http::{Row, Stream};
 use crate::recent::{Looks, Sums};
 use crate::routes::Name;
+use crate::snapshot::Epochs;
 
 /// The route of requests that have none.
 pub const UNMATCHED_ROUTE: &str = "unmatched";
@@ -76,6 +77,8 @@ pub struct Requests {
     maps: Maps,
     /// Entries that the maps of routes, authorities, counts and spare counts have room for.
     rooms: [usize; 4],
+    /// By which the kernel half knows that numbers of routes, or of authorities, are not to be used any more.
+    epochs: [Epochs; 2],
     stream_after_ns: u64,
     routes: HashMap<u32, Rc<str>>,
     authorities: HashMap<u32, Rc<str>>,
@@ -109,7 +112,13 @@ impl Requests {
     /// # Errors
     ///
     /// If the maps cannot be looked at or written.
-    pub fn new(mut maps: Maps, stream_after_ns: u64, max_routes: u32, now_ns: u64) -> Result<Self, MapError> {
+    pub fn new(
+        mut maps: Maps,
+        epochs: [Epochs; 2],
+        stream_after_ns: u64,
+        max_routes: u32,
+        now_ns: u64,
+    ) -> Result<Self, MapError> {
         let room = |map: &MapData| map.info().map(|info| info.max_entries() as usize);
         let rooms =
             [room(&maps.routes)?, room(&maps.authorities)?, room(&maps.counts)?, room(&maps.spare_counts)?];
@@ -123,6 +132,7 @@ impl Requests {
         Ok(Self {
             maps,
             rooms,
+            epochs,
             stream_after_ns,
             routes: HashMap::new(),
             authorities: HashMap::new(),
@@ -369,6 +379,10 @@ impl Requests {
             self.routes.remove(&(number as u32));
             let number = self.route_numbers.next(|number| used.contains(&number));
             self.maps.free_routes.push(number, 0).map_err(io::Error::other)?;
+        }
+        if removed > 0 {
+            // Last: whoever keeps a number looks again from here on.
+            self.epochs[0].advance();
         }
         outcome
     }

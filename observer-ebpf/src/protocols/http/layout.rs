@@ -8,6 +8,7 @@ use core::ops::AddAssign;
 
 use crate::layout::buckets::bucket;
 use crate::layout::connection::{Connection, Details};
+use crate::layout::names::Namespace;
 use crate::protocols::Protocol;
 use crate::stream::bytes::hide_field;
 
@@ -86,6 +87,24 @@ pub struct RouteKey {
 }
 
 const _: () = assert!(size_of::<RouteKey>() == 112);
+
+/// Routes, as a kind of names.
+#[derive(Clone, Copy, Debug)]
+pub enum Routes {}
+
+impl Namespace for Routes {
+    type Counts = RequestCounts;
+    const PLACE: usize = 1;
+}
+
+/// Authorities, as a kind of names.
+#[derive(Clone, Copy, Debug)]
+pub enum Authorities {}
+
+impl Namespace for Authorities {
+    type Counts = RequestCounts;
+    const PLACE: usize = 2;
+}
 
 /// A segment of a given template, at a node of their tree: a key of the `TEMPLATE_TREE` map, whose values are nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

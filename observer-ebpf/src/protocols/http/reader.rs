@@ -5,7 +5,7 @@ use super::request::METHOD_MAX;
 use crate::layout::losses::Desync;
 use crate::stream::bytes::{Bytes, hide_field, low_of_two};
 use crate::stream::prefix::{Text, WORD_KEPT};
-use crate::stream::text::{between, bits_of, equals_of, everywhere, lowest_bit, marks_of};
+use crate::stream::text::{between, bits_of, equals_of, everywhere, lowest_bit, marks_of, words};
 
 /// Where in a message a stream's next byte is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +124,19 @@ impl Lines {
         let is_other = start == TRANSFER || start == WEBSOCKET || start & UPGRADE_MASK == UPGRADE;
         first == b'\r' || first == b'\n' || is_body || is_host || is_other
     }
+}
+
+/// Whether a line that starts with these bytes tells a type of a body that is no event stream's, as most do.
+#[inline(always)]
+fn is_another_type<S: Bytes>(lo: u64, hi: u64, available: u32, source: &S) -> bool {
+    const NAME: (u64, u64) = words("content-type: ");
+    const EVENT_STREAM: (u64, u64) = words("text/event-strea");
+    const START: u64 = u64::MAX >> 16;
+    let is_type = lower(lo) == NAME.0 && lower(hi) & START == NAME.1;
+    // Its first ten bytes.
+    let first = lower(hi) >> 48 | lower(source.words(source.position() + 16).0) << 16;
+    let second = lower(source.words(source.position() + 16).0) >> 48;
+    is_type && available >= 24 && (first, second) != (EVENT_STREAM.0, EVENT_STREAM.1 & 0xFFFF)
 }
 
 /// How fields that matter start, in lower case.
@@ -291,7 +304,7 @@ impl Reader {
             if self.take_length_line(lo, hi, available, source) {
                 return Ok(0);
             }
-            self.look_at_line(lines, lo, hi, available);
+            self.look_at_line(lines, lo, hi, available, source);
         }
         if self.is(Place::Skip) {
             self.skip(lines, available, source);
@@ -383,13 +396,13 @@ impl Reader {
     /// Whether a line is one that matters. Most are not, and need not be gone through word by word. One that starts with a
     /// blank goes on with the line before it (RFC 9112, section 5.2).
     #[inline(always)]
-    fn look_at_line(&mut self, lines: Lines, lo: u64, hi: u64, available: u32) {
+    fn look_at_line<S: Bytes>(&mut self, lines: Lines, lo: u64, hi: u64, available: u32, source: &S) {
         let first = lo as u8;
         if first == b' ' || first == b'\t' {
             self.place = if self.field == 0 { Place::Skip } else { Place::Value } as u8;
             return;
         }
-        if available >= 16 && !lines.may_matter(lo, hi) {
+        if available >= 16 && (!lines.may_matter(lo, hi) || is_another_type(lo, hi, available, source)) {
             self.field = 0;
             self.place = Place::Skip as u8;
         }

@@ -112,6 +112,7 @@ impl Requests {
             self.gone.values_mut().for_each(|rows| rows.retain(|row, _| row.authority != text));
             let number = self.authority_numbers.next(|number| uses.contains_key(&number));
             self.maps.free_authorities.push(number, 0).map_err(io::Error::other)?;
+            self.epochs[1].advance();
         }
         Ok(())
     }
