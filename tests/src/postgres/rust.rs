@@ -53,30 +53,38 @@ impl RustClients {
         Ok(())
     }
 
-    /// Puts some sessions in a state.
+    /// Puts some sessions in a state, all at once.
     pub fn put(&mut self, state: State, first: usize, last: usize) -> anyhow::Result<()> {
         for session in &self.sessions[first..last] {
             for statement in state.statements() {
                 session.statements.send((*statement).to_owned())?;
-                if state != State::Active {
-                    let expected = if *statement == "SELECT 1/0" { "22012" } else { "" };
-                    session.expect(expected)?;
-                }
+            }
+        }
+        if state == State::Active {
+            return Ok(());
+        }
+        for session in &self.sessions[first..last] {
+            for statement in state.statements() {
+                session.expect(if *statement == "SELECT 1/0" { "22012" } else { "" })?;
             }
         }
         Ok(())
     }
 
-    /// One more statement of each.
+    /// One more statement of each, all at once.
     pub fn again(&mut self, state: State, first: usize, last: usize) -> anyhow::Result<()> {
-        for session in &self.sessions[first..last] {
-            if state == State::Active {
+        if state == State::Active {
+            for session in &self.sessions[first..last] {
                 session.expect("57014")?;
                 session.statements.send("SELECT pg_sleep(3600)".to_owned())?;
-            } else {
-                session.statements.send("SELECT 1".to_owned())?;
-                session.expect(if state == State::Failed { "25P02" } else { "" })?;
             }
+            return Ok(());
+        }
+        for session in &self.sessions[first..last] {
+            session.statements.send("SELECT 1".to_owned())?;
+        }
+        for session in &self.sessions[first..last] {
+            session.expect(if state == State::Failed { "25P02" } else { "" })?;
         }
         Ok(())
     }
