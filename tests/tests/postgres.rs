@@ -1,7 +1,7 @@
 //! Every session's state is what the server itself says, whoever the client is.
 
 // needs: postgres
-// takes: 160 s
+// takes: 120 s
 
 use anyhow::ensure;
 use observer_tests::agent::Agent;
@@ -113,18 +113,24 @@ fn rust_over_a_unix_socket() -> anyhow::Result<()> {
 }
 
 /// The agent starts when the sessions are in their states already. It knows of one as soon as the server has
-/// been ready once more.
+/// been ready once more. Each mix has a server of its own, so that one agent finds them all.
 fn adopted(library: Library, target: impl Fn(&Server) -> Address, mixes: &[&Mix]) -> anyhow::Result<()> {
     let _alone = alone();
-    let server = Server::start()?;
-    let target = target(&server);
-    for mix in mixes {
+    let mut before = Vec::new();
+    for &mix in mixes {
+        let server = Server::start()?;
+        let target = target(&server);
         let mut clients = Clients::start(library, &target)?;
-        let views = both(&clients, &target);
         clients.login(60)?;
         clients.put(mix)?;
+        before.push((mix, server, target, clients));
+    }
+    for (mix, server, ..) in &before {
         server.reach(sessions(mix))?;
-        let agent = Agent::start(&[])?;
+    }
+    let agent = Agent::start(&[])?;
+    for (mix, server, target, mut clients) in before {
+        let views = both(&clients, &target);
         let active = f64::from(server.cancel_all()?);
         ensure!(active == sessions(mix).active, "{active} queries were cancelled");
         clients.again(mix)?;
