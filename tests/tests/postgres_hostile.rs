@@ -11,7 +11,9 @@ use observer_tests::metrics::Metrics;
 use observer_tests::noise::{Chance, throw};
 use observer_tests::postgres::clients::{Clients, Library, State, sessions};
 use observer_tests::postgres::server::Server;
-use observer_tests::postgres::shown::{Queries, Sessions, View, desyncs, nothing_lost, queries};
+use observer_tests::postgres::shown::{
+    Queries, Sessions, View, desyncs, nothing_lost_since, queries, shared,
+};
 use observer_tests::postgres::wire::{
     Ends, complete, error, header, message, query, ready, row, startup, welcome,
 };
@@ -89,7 +91,7 @@ fn behave(ends: &mut Ends) -> anyhow::Result<()> {
 #[test]
 fn a_session_by_hand() -> anyhow::Result<()> {
     let _alone = alone();
-    let agent = Agent::start(&[])?;
+    let (agent, before) = shared()?;
     let mut ends = Ends::connect()?;
     ends.ask(&startup())?;
     expect(&agent, &ends, WAITING)?;
@@ -107,7 +109,7 @@ fn a_session_by_hand() -> anyhow::Result<()> {
     expect(&agent, &ends, IDLE)?;
     behave(&mut ends)?;
     expect_queries(&agent, &ends, &queries(&[("select", 6), ("other", 2)]))?;
-    nothing_lost(&agent)
+    nothing_lost_since(&agent, before)
 }
 
 #[test]
@@ -115,7 +117,7 @@ fn requests_for_encryption_that_are_refused() -> anyhow::Result<()> {
     const TLS: [u8; 8] = [0, 0, 0, 8, 0x04, 0xD2, 0x16, 0x2F];
     const GSSAPI: [u8; 8] = [0, 0, 0, 8, 0x04, 0xD2, 0x16, 0x30];
     let _alone = alone();
-    let agent = Agent::start(&[])?;
+    let (agent, before) = shared()?;
     for requests in [vec![TLS], vec![GSSAPI], vec![GSSAPI, TLS]] {
         let mut ends = Ends::connect()?;
         for request in requests {
@@ -142,13 +144,13 @@ fn requests_for_encryption_that_are_refused() -> anyhow::Result<()> {
             metrics.sum("observer_connections", &labels) == 2.0
         })?;
     }
-    nothing_lost(&agent)
+    nothing_lost_since(&agent, before)
 }
 
 #[test]
 fn rows_that_look_like_the_end_of_a_query() -> anyhow::Result<()> {
     let _alone = alone();
-    let agent = Agent::start(&[])?;
+    let (agent, before) = shared()?;
     let mut bystanders = Bystanders::start()?;
     let mut ends = Ends::greet()?;
     let mut asked = 0;
@@ -180,13 +182,13 @@ fn rows_that_look_like_the_end_of_a_query() -> anyhow::Result<()> {
         view.expect(&agent, &0.0, View::all_errors)?;
     }
     bystanders.check(&agent)?;
-    nothing_lost(&agent)
+    nothing_lost_since(&agent, before)
 }
 
 #[test]
 fn requests_that_look_like_others() -> anyhow::Result<()> {
     let _alone = alone();
-    let agent = Agent::start(&[])?;
+    let (agent, before) = shared()?;
     let mut ends = Ends::greet()?;
     // Data of a COPY that looks like queries, and like the end of the session.
     ends.ask(&query("COPY told FROM STDIN"))?;
@@ -211,13 +213,13 @@ fn requests_that_look_like_others() -> anyhow::Result<()> {
     }
     expect(&agent, &ends, IDLE)?;
     expect_queries(&agent, &ends, &queries(&[("other", 1), ("update", 1)]))?;
-    nothing_lost(&agent)
+    nothing_lost_since(&agent, before)
 }
 
 #[test]
 fn lengths_that_cannot_be() -> anyhow::Result<()> {
     let _alone = alone();
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let mut bystanders = Bystanders::start()?;
     for length in [0, 1, 3, 0x7FFF_FFFF, 0x8000_0000, u32::MAX] {
         for kind in [b'D', b'T', b'Z', b'C', b'E', b'N', b'S'] {
@@ -253,7 +255,7 @@ fn lengths_that_cannot_be() -> anyhow::Result<()> {
 #[test]
 fn messages_of_no_known_type() -> anyhow::Result<()> {
     let _alone = alone();
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let mut bystanders = Bystanders::start()?;
     for kind in [0, b'!', b'O', b'q', 0x80, 0xFF] {
         let mut ends = Ends::greet()?;
@@ -280,7 +282,7 @@ fn messages_of_no_known_type() -> anyhow::Result<()> {
 #[test]
 fn a_server_that_leaves_in_the_middle_of_a_row() -> anyhow::Result<()> {
     let _alone = alone();
-    let agent = Agent::start(&[])?;
+    let (agent, before) = shared()?;
     let mut bystanders = Bystanders::start()?;
     for sent in [1, 4, 5, 8, 1_000, 90_000] {
         let mut ends = Ends::greet()?;
@@ -307,13 +309,13 @@ fn a_server_that_leaves_in_the_middle_of_a_row() -> anyhow::Result<()> {
         view.expect(&agent, &0.0, View::acquired)?;
     }
     bystanders.check(&agent)?;
-    nothing_lost(&agent)
+    nothing_lost_since(&agent, before)
 }
 
 #[test]
 fn a_server_that_answers_what_nobody_asked() -> anyhow::Result<()> {
     let _alone = alone();
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let mut bystanders = Bystanders::start()?;
     let mut ends = Ends::greet()?;
     for _ in 0..50 {
@@ -330,7 +332,7 @@ fn a_server_that_answers_what_nobody_asked() -> anyhow::Result<()> {
 #[test]
 fn beginnings_that_lead_nowhere() -> anyhow::Result<()> {
     let _alone = alone();
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let mut bystanders = Bystanders::start()?;
     let beginnings: [&[u8]; 7] = [
         &[0; 8],
@@ -358,7 +360,7 @@ fn beginnings_that_lead_nowhere() -> anyhow::Result<()> {
 #[test]
 fn a_real_server_is_thrown_noise() -> anyhow::Result<()> {
     let _alone = alone();
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let mut bystanders = Bystanders::start()?;
     let mut start = 0x0003_0000_u32.to_be_bytes().to_vec();
     start.extend(b"user\0postgres\0database\0postgres\0\0");

@@ -2,7 +2,7 @@
 //! is counted as before.
 
 // needs: redis
-// takes: 27 s
+// takes: 18 s
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -14,7 +14,7 @@ use observer_tests::agent::Agent;
 use observer_tests::noise::{Chance, throw};
 use observer_tests::redis::by_hand::{behave, expect, expect_keys, greet, views};
 use observer_tests::redis::bystanders::Bystanders;
-use observer_tests::redis::shown::{Sessions, View, desyncs, nothing_lost};
+use observer_tests::redis::shown::{Sessions, View, desyncs, nothing_lost, nothing_lost_since, shared};
 use observer_tests::redis::wire::{Ends, NIL, NULL, OK, bulk, command};
 use observer_tests::redis::work::Prefixes;
 use observer_tests::websocket::{alone, own_name};
@@ -25,7 +25,7 @@ const ACTIVE: Sessions = Sessions { active: 1.0, idle: 0.0, blocked: 0.0 };
 #[test]
 fn a_session_by_hand() -> anyhow::Result<()> {
     let _alone = alone();
-    let agent = Agent::start(&[])?;
+    let (agent, before) = shared()?;
     let mut ends = Ends::connect()?;
     ends.ask(&command(&["GET", "user:1"]))?;
     expect(&agent, &ends, ACTIVE)?;
@@ -43,13 +43,13 @@ fn a_session_by_hand() -> anyhow::Result<()> {
     }
     expect(&agent, &ends, IDLE)?;
     expect_keys(&agent, &ends, &[("user", [3, 1]), ("gone", [0, 2]), ("none", [1, 0])])?;
-    nothing_lost(&agent)
+    nothing_lost_since(&agent, before)
 }
 
 #[test]
 fn values_that_look_like_replies() -> anyhow::Result<()> {
     let _alone = alone();
-    let agent = Agent::start(&[])?;
+    let (agent, before) = shared()?;
     let mut bystanders = Bystanders::start()?;
     let mut ends = greet()?;
     let mut hits = 0;
@@ -82,13 +82,13 @@ fn values_that_look_like_replies() -> anyhow::Result<()> {
         view.expect(&agent, &32.0, |view, metrics| view.command(metrics, "set"))?;
     }
     bystanders.check(&agent)?;
-    nothing_lost(&agent)
+    nothing_lost_since(&agent, before)
 }
 
 #[test]
 fn keys_that_look_like_anything() -> anyhow::Result<()> {
     let _alone = alone();
-    let agent = Agent::start(&[])?;
+    let (agent, before) = shared()?;
     let mut ends = greet()?;
     let long = [&b"long:"[..], &vec![b'x'; 100_000]].concat();
     let longer = vec![b'x'; 4_000];
@@ -122,13 +122,13 @@ fn keys_that_look_like_anything() -> anyhow::Result<()> {
             ("long", [0, of("long")]),
         ],
     )?;
-    nothing_lost(&agent)
+    nothing_lost_since(&agent, before)
 }
 
 #[test]
 fn arrays_within_arrays() -> anyhow::Result<()> {
     let _alone = alone();
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let mut bystanders = Bystanders::start()?;
     let mut ends = greet()?;
     let mut count = 0;
@@ -168,7 +168,7 @@ fn arrays_within_arrays() -> anyhow::Result<()> {
 #[test]
 fn lengths_that_cannot_be() -> anyhow::Result<()> {
     let _alone = alone();
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let mut bystanders = Bystanders::start()?;
     let lengths = [
         "9223372036854775807",
@@ -211,9 +211,9 @@ fn lengths_that_cannot_be() -> anyhow::Result<()> {
     bystanders.check(&agent)
 }
 
-/// So many good keys found, and as many not, at most; and no others.
+/// So many good keys found, and as many not, at most; and no others. What counts does so in the call that moves it.
 fn no_more_than(agent: &Agent, ends: &Ends, times: u32) -> anyhow::Result<()> {
-    thread::sleep(Duration::from_millis(100));
+    thread::sleep(Duration::from_millis(20));
     let metrics = agent.scrape()?;
     for view in views(ends)? {
         let prefixes = view.prefixes(&metrics);
@@ -229,7 +229,7 @@ fn no_more_than(agent: &Agent, ends: &Ends, times: u32) -> anyhow::Result<()> {
 #[test]
 fn empty_commands_are_none() -> anyhow::Result<()> {
     let _alone = alone();
-    let agent = Agent::start(&[])?;
+    let (agent, before) = shared()?;
     let mut ends = greet()?;
     // A real server says nothing to these.
     ends.ask(b"*0\r\n")?;
@@ -238,7 +238,7 @@ fn empty_commands_are_none() -> anyhow::Result<()> {
     behave(&mut ends, 3)?;
     expect(&agent, &ends, IDLE)?;
     expect_keys(&agent, &ends, &[("good", [3, 3])])?;
-    nothing_lost(&agent)
+    nothing_lost_since(&agent, before)
 }
 
 /// So many bytes that look like replies and commands.
@@ -266,7 +266,7 @@ fn stream(from: &mut TcpStream, to: &mut TcpStream, length: usize) -> anyhow::Re
 #[test]
 fn ends_in_the_middle() -> anyhow::Result<()> {
     let _alone = alone();
-    let agent = Agent::start(&[])?;
+    let (agent, before) = shared()?;
     let mut bystanders = Bystanders::start()?;
     for sent in [1, 2, 4, 5, 8, 1_000, 90_000] {
         let mut ends = greet()?;
@@ -291,13 +291,13 @@ fn ends_in_the_middle() -> anyhow::Result<()> {
         }
     }
     bystanders.check(&agent)?;
-    nothing_lost(&agent)
+    nothing_lost_since(&agent, before)
 }
 
 #[test]
 fn replies_that_nobody_asked_for() -> anyhow::Result<()> {
     let _alone = alone();
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let mut bystanders = Bystanders::start()?;
     for replies in [NIL.to_vec(), bulk("some"), OK.repeat(50), [&b"*2\r\n"[..], NIL, NIL].concat()] {
         let before = desyncs(&agent.scrape()?);
@@ -319,7 +319,7 @@ fn http_at_a_redis_port_is_http() -> anyhow::Result<()> {
         b"OPTIONS * HTTP/1.0\r\n\r\n",
     ];
     let _alone = alone();
-    let agent = Agent::start(&[])?;
+    let (agent, before) = shared()?;
     let mut bystanders = Bystanders::start()?;
     let server = bystanders.server.target().label();
     for request in REQUESTS {
@@ -340,13 +340,13 @@ fn http_at_a_redis_port_is_http() -> anyhow::Result<()> {
     }
     expect(&agent, &ends, Sessions::default())?;
     expect_keys(&agent, &ends, &[])?;
-    nothing_lost(&agent)
+    nothing_lost_since(&agent, before)
 }
 
 #[test]
 fn noise_between_two_that_agree_on_it() -> anyhow::Result<()> {
     let _alone = alone();
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let mut bystanders = Bystanders::start()?;
     let mut chance = Chance::new(2);
     for piece in [1, 100, 16_384] {

@@ -1,12 +1,13 @@
 //! What is said of sessions, by the server and by the agent.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 
 use super::server::Server;
 use crate::agent::Agent;
-use crate::metrics::{self, Metrics};
+use crate::metrics::{self, Losses, Metrics};
 use crate::shown::reach;
 
 /// Sessions by state.
@@ -162,7 +163,20 @@ pub fn desyncs(metrics: &Metrics) -> f64 {
     metrics::desyncs(metrics, "postgres")
 }
 
+/// The agent that tests of a file share, and what it has lost so far of Postgres streams.
+pub fn shared() -> anyhow::Result<(Arc<Agent>, Losses)> {
+    let agent = Agent::shared()?;
+    let losses = Losses::of(&agent.scrape().context("before the test")?, "postgres", agent.missed_runs()?);
+    Ok((agent, losses))
+}
+
 /// Fails if the agent lost anything in Postgres streams.
 pub fn nothing_lost(agent: &Agent) -> anyhow::Result<()> {
-    metrics::nothing_lost(&agent.scrape().context("after the test")?, "postgres", agent.missed_runs()?)
+    nothing_lost_since(agent, Losses::default())
+}
+
+/// The same of what it had not lost before, where other tests of the file have it lose something.
+pub fn nothing_lost_since(agent: &Agent, before: Losses) -> anyhow::Result<()> {
+    let metrics = agent.scrape().context("after the test")?;
+    metrics::nothing_lost_since(before, &metrics, "postgres", agent.missed_runs()?)
 }

@@ -1,11 +1,13 @@
 //! What is said of sessions and commands, by the server and by the agent.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
 
 use super::server::Server;
 use super::work::{Counts, Prefixes, Tally};
 use crate::agent::Agent;
-use crate::metrics::{self, Metrics, Sample};
+use crate::metrics::{self, Losses, Metrics, Sample};
 use crate::shown::reach;
 
 /// The commands that are compared by name; the others are compared together.
@@ -188,7 +190,20 @@ pub fn desyncs(metrics: &Metrics) -> f64 {
     metrics::desyncs(metrics, "redis")
 }
 
+/// The agent that tests of a file share, and what it has lost so far of Redis streams.
+pub fn shared() -> anyhow::Result<(Arc<Agent>, Losses)> {
+    let agent = Agent::shared()?;
+    let losses = Losses::of(&agent.scrape().context("before the test")?, "redis", agent.missed_runs()?);
+    Ok((agent, losses))
+}
+
 /// Fails if the agent lost anything in Redis streams.
 pub fn nothing_lost(agent: &Agent) -> anyhow::Result<()> {
-    metrics::nothing_lost(&agent.scrape().context("after the test")?, "redis", agent.missed_runs()?)
+    nothing_lost_since(agent, Losses::default())
+}
+
+/// The same of what it had not lost before, where other tests of the file have it lose something.
+pub fn nothing_lost_since(agent: &Agent, before: Losses) -> anyhow::Result<()> {
+    let metrics = agent.scrape().context("after the test")?;
+    metrics::nothing_lost_since(before, &metrics, "redis", agent.missed_runs()?)
 }
