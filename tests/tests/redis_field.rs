@@ -2,7 +2,7 @@
 //! pipelines of unlike commands.
 
 // needs: redis
-// takes: 40 s
+// takes: 12 s
 
 use std::io::Read as _;
 use std::net::TcpStream;
@@ -108,7 +108,7 @@ fn one_that_waits_for_replicas_or_a_stream_is_blocked() -> anyhow::Result<()> {
 fn keys_of_django() -> anyhow::Result<()> {
     let _alone = alone();
     let server = Server::start()?;
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let other = Agent::start(&["--redis-prefix-skip", "shop,app", "--redis-prefix-segments", "2"])?;
     let process = unique_name("django");
     let mut puppet = Puppet::start(&process)?;
@@ -151,7 +151,7 @@ fn pipelines_of_unlike_commands_are_exact() -> anyhow::Result<()> {
     let _alone = alone();
     for (hello, transport) in [("HELLO 2", Transport::Tcp), ("HELLO 3", Transport::Unix)] {
         let server = Server::start_with(transport, &[])?;
-        let agent = Agent::start(&[])?;
+        let agent = Agent::shared()?;
         let mut session = Session::connect(&server.target())?;
         session.run(&[hello, "SET user:1 a", "HSET hash:1 f v"])?;
         let mut rounds = 0;

@@ -1,7 +1,7 @@
 //! What is no command and its reply is not taken for one.
 
 // needs: redis
-// takes: 15 s
+// takes: 14 s
 
 use std::thread;
 use std::time::Duration;
@@ -168,7 +168,7 @@ fn a_monitor_is_left_alone() -> anyhow::Result<()> {
 fn a_replica_is_left_alone() -> anyhow::Result<()> {
     let _alone = alone();
     let server = Server::start_with(Transport::Tcp, &["--repl-diskless-sync-delay", "0"])?;
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let port = server.port().to_string();
     let mut clients = Clients::start(Library::Python, Protocol::Resp2, &server.target())?;
     clients.login(1)?;

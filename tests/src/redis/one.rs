@@ -1,10 +1,13 @@
 //! One session with a server, and all that is said of it.
 
+use std::sync::Arc;
+
 use super::server::{Server, Transport};
 use super::shown::{Sessions, View, nothing_lost};
 use super::wire::Session;
-use super::work::Prefixes;
+use super::work::{Counts, Prefixes};
 use crate::agent::Agent;
+use crate::metrics::Metrics;
 use crate::websocket::own_name;
 
 /// So many sessions that are blocked and idle.
@@ -23,36 +26,49 @@ pub fn prefixes(counts: &[(&str, [u32; 2])]) -> Prefixes {
     counts.iter().map(|&(prefix, counts)| (prefix.to_owned(), counts.map(f64::from))).collect()
 }
 
-/// A server, an agent, one session of this process's, and both of its sides.
+/// A server, the agent of this file's tests, one session of this process's, and both of its sides.
 pub struct One {
     /// The server.
     pub server: Server,
     /// The agent.
-    pub agent: Agent,
+    pub agent: Arc<Agent>,
     /// The session.
     pub session: Session,
     /// What the agent says of its two sides.
     pub views: [View; 2],
+    /// The same of whoever comes over the transport that clients do not use.
+    asking: [View; 2],
 }
 
 impl One {
-    /// Starts a server with more settings, and an agent.
+    /// Starts a server with more settings.
     pub fn start(settings: &[&str]) -> anyhow::Result<Self> {
         let server = Server::start_with(Transport::Tcp, settings)?;
-        let agent = Agent::start(&[])?;
+        let agent = Agent::shared()?;
         let session = Session::connect(&server.target())?;
-        let views = View::both(&own_name()?, &server);
-        Ok(Self { server, agent, session, views })
+        let process = own_name()?;
+        let views = View::both(&process, &server);
+        let label = server.asking_target().label();
+        let asking = [View::client(&process, &label), View::server(&server.process, &label)];
+        Ok(Self { server, agent, session, views, asking })
     }
 
     /// So many keys found and not found so far, and all commands and errors.
     pub fn expect(&self, keys: &Prefixes) -> anyhow::Result<()> {
-        for view in &self.views {
+        for (view, asking) in self.views.iter().zip(&self.asking) {
             view.expect(&self.agent, keys, View::prefixes)?;
             // Those of whoever makes something happen meanwhile included.
-            let view = view.anywhere();
-            view.expect(&self.agent, &self.server.commands()?, View::commands)?;
-            view.expect(&self.agent, &self.server.errors()?, View::errors)?;
+            let both = |of: fn(&View, &Metrics) -> Counts| {
+                move |view: &View, metrics: &Metrics| {
+                    let mut counts = of(view, metrics);
+                    for (name, count) in of(asking, metrics) {
+                        *counts.entry(name).or_default() += count;
+                    }
+                    counts
+                }
+            };
+            view.expect(&self.agent, &self.server.commands()?, both(View::commands))?;
+            view.expect(&self.agent, &self.server.errors()?, both(View::errors))?;
         }
         nothing_lost(&self.agent)
     }

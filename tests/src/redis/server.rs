@@ -115,11 +115,16 @@ impl Server {
 
     /// A session over the transport that clients do not use.
     pub fn asking(&self) -> anyhow::Result<Session> {
+        Session::connect(&self.asking_target())
+    }
+
+    /// Where that comes.
+    pub fn asking_target(&self) -> Address {
         let other = match self.transport {
             Transport::Tcp => Transport::Unix,
             Transport::Unix => Transport::Tcp,
         };
-        Session::connect(&self.address(other))
+        self.address(other)
     }
 
     /// What it answers there to a command.
