@@ -2,7 +2,7 @@
 
 // needs: websocket
 // makes: messages
-// takes: 12 s
+// takes: 8 s
 
 use observer_tests::agent::Agent;
 use observer_tests::metrics::{Metrics, bytes, unparsed};
@@ -32,7 +32,7 @@ fn a_limit_that_the_host_is_past_already() -> anyhow::Result<()> {
 
 #[test]
 fn a_length_that_cannot_be_followed() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let Talk { mut client, mut server } = Talk::open(["long-client", "long-server"])?;
     client.run("one.sendall(frame(10, True))")?;
     server.run("receive([one], 16)")?;
@@ -54,7 +54,7 @@ fn a_length_that_cannot_be_followed() -> anyhow::Result<()> {
 #[test]
 fn a_file_sent_as_a_payload() -> anyhow::Result<()> {
     const SIZE: u32 = 5_000_000;
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let Talk { mut client, mut server } = Talk::open(["file-client", "file-server"])?;
     let before = agent.scrape()?;
     client.tell(&format!("receive([one], {SIZE} + 10 + 22)"))?;
@@ -81,7 +81,7 @@ fn a_file_sent_as_a_payload() -> anyhow::Result<()> {
 
 #[test]
 fn a_file_sent_where_a_header_is_expected() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let Talk { mut client, mut server } = Talk::open(["head-client", "head-server"])?;
     let before = agent.scrape()?;
     // Zeroes: a header of zero bytes after another, were they read.
@@ -98,7 +98,7 @@ fn a_file_sent_where_a_header_is_expected() -> anyhow::Result<()> {
 
 #[test]
 fn a_file_sent_as_the_first_bytes() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (mut client, mut server, _) = connected(["sendf-client", "sendf-server"])?;
     let before = unparsed(&agent.scrape()?, "splice");
     client.run("send_file(one, 100000)")?;
@@ -114,7 +114,7 @@ fn a_file_sent_as_the_first_bytes() -> anyhow::Result<()> {
 #[test]
 fn bytes_spliced_from_a_socket() -> anyhow::Result<()> {
     const SIZE: u32 = 300_000;
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (mut client, mut server, _) = connected(["splice-client", "splice-server"])?;
     client.run("send([one], 10)")?;
     server.run("receive([one], 10)")?;
@@ -146,7 +146,7 @@ fn bytes_spliced_from_a_socket() -> anyhow::Result<()> {
 fn a_websocket_that_ends_inside_a_frame() -> anyhow::Result<()> {
     // CLOSE_WAIT (`include/net/tcp_states.h`), the first byte of TCP_INFO: the other end's FIN has come.
     const END_CAME: &str = "one.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == bytes([8])";
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     // Inside the header, of 8 bytes, and inside the payload.
     for (number, part) in [1, 7, 8, 150].into_iter().enumerate() {
         let names = [format!("end-client-{number}"), format!("end-server-{number}")];
@@ -183,7 +183,7 @@ fn a_websocket_that_ends_inside_a_frame() -> anyhow::Result<()> {
 
 #[test]
 fn io_uring_with_registered_buffers() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (mut client, mut server, _) = connected(["ring-client", "ring-server"])?;
     for puppet in [&mut client, &mut server] {
         puppet.run("from rare_calls import *")?;
@@ -203,7 +203,7 @@ fn io_uring_with_registered_buffers() -> anyhow::Result<()> {
 
 #[test]
 fn registered_buffers_inside_a_websocket() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let Talk { mut client, mut server } = Talk::open(["ringws-client", "ringws-server"])?;
     client.run("from rare_calls import *")?;
     let before = agent.scrape()?;
@@ -233,7 +233,7 @@ fn registered_buffers_inside_a_websocket() -> anyhow::Result<()> {
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn a_32_bit_program() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (mut client, mut server, _) = connected(["compat-client", "compat-server"])?;
     client.run("from rare_calls import *")?;
     let before = unparsed(&agent.scrape()?, "compat");
@@ -256,7 +256,7 @@ fn a_32_bit_program() -> anyhow::Result<()> {
 
 #[test]
 fn several_messages_in_one_call() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (mut client, mut server, _) = connected(["mmsg-client", "mmsg-server"])?;
     let before = unparsed(&agent.scrape()?, "other");
     assert_eq!(client.number("send_many(one, [filler(100), filler(2000), filler(3)])")?, 2103.0);
@@ -270,7 +270,7 @@ fn several_messages_in_one_call() -> anyhow::Result<()> {
 
 #[test]
 fn several_websocket_messages_in_one_call() -> anyhow::Result<()> {
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let Talk { mut client, mut server } = Talk::open(["mmws-client", "mmws-server"])?;
     let before = agent.scrape()?;
     client.run("send_many(one, [frame(100, True), frame(90, True)])")?;

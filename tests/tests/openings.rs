@@ -3,7 +3,7 @@
 
 // needs: websocket
 // makes: messages
-// takes: 12 s
+// takes: 5 s
 
 use observer_tests::agent::Agent;
 use observer_tests::metrics::{Metrics, unparsed};
@@ -48,7 +48,7 @@ fn names(number: usize) -> [String; 2] {
 #[test]
 fn a_websocket() -> anyhow::Result<()> {
     let _alone = alone();
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     for number in 0..UNSEEN.len() {
         let request = "b'GET / HTTP/1.1\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\n\\r\\n'";
         let response = "b'HTTP/1.1 101 Switching Protocols\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\n\\r\\n'";
@@ -69,7 +69,7 @@ fn a_websocket() -> anyhow::Result<()> {
 #[test]
 fn a_redis_session() -> anyhow::Result<()> {
     let _alone = alone();
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     for number in 0..UNSEEN.len() {
         let (mut client, mut server) =
             opened(&agent, number, "b'*2\\r\\n$6\\r\\nSELECT\\r\\n$1\\r\\n0\\r\\n'", "b'+OK\\r\\n'")?;
@@ -92,7 +92,7 @@ fn a_redis_session() -> anyhow::Result<()> {
 #[test]
 fn a_postgres_session() -> anyhow::Result<()> {
     let _alone = alone();
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     for number in 0..UNSEEN.len() {
         let welcome = "b'R\\0\\0\\0\\x08\\0\\0\\0\\0' + b'Z\\0\\0\\0\\x05I'";
         let startup = "b'\\0\\0\\0\\x11\\0\\x03\\0\\0user\\0me\\0\\0'";
@@ -118,7 +118,7 @@ fn a_postgres_session() -> anyhow::Result<()> {
 #[test]
 fn a_memcached_session_and_http() -> anyhow::Result<()> {
     let _alone = alone();
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     for number in 0..UNSEEN.len() {
         for (opening, opened_with, request, answer, protocol) in [
             (
@@ -160,7 +160,7 @@ fn a_memcached_session_and_http() -> anyhow::Result<()> {
 #[test]
 fn what_is_behind_something_unknown() -> anyhow::Result<()> {
     let _alone = alone();
-    let agent = Agent::start(&[])?;
+    let agent = Agent::shared()?;
     let (mut client, mut server, _) = connected(["socks-client", "socks-server"])?;
     client.run("one.sendall(b'\\x05\\x01\\x00')")?;
     server.run("receive([one], 3); one.sendall(b'\\x05\\x00')")?;
