@@ -26,10 +26,11 @@ pub(super) struct Job {
 }
 
 impl Job {
-    /// A command that runs its tests, one at a time.
+    /// A command that runs its tests, as many at a time as they say.
     pub(super) fn command(&self) -> Command {
         let mut command = Command::new(&self.words[0]);
-        command.args(&self.words[1..]).args(["--test-threads=1", "--exact"]).args(&self.tests);
+        let at_once = format!("--test-threads={}", self.needs.at_once);
+        command.args(&self.words[1..]).args([&at_once, "--exact"]).args(&self.tests);
         // Where cargo runs them.
         command.current_dir(directory()).envs(environment());
         command

@@ -7,6 +7,7 @@
 //! // needs: redis          no other test may have to do with it meanwhile
 //! // makes: messages       not beside a test that needs them for itself
 //! // takes: 190 s          roughly, on two processors: what takes long starts first
+//! // at once: 3 tests       that wait most of their time; without it, one after the other
 //! ```
 //!
 //! Above a file's code they are about all of its tests, and above `mod name {` about those in that module. What may
@@ -14,6 +15,7 @@
 //! when nothing else is.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -48,7 +50,7 @@ impl Resource {
 }
 
 /// What some tests need.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Needs {
     /// What they need for themselves.
     alone: BTreeSet<Resource>,
@@ -56,6 +58,14 @@ pub(super) struct Needs {
     makes: BTreeSet<Resource>,
     /// How many seconds they take.
     pub(super) seconds: u32,
+    /// How many of them may run at a time.
+    pub(super) at_once: NonZeroUsize,
+}
+
+impl Default for Needs {
+    fn default() -> Self {
+        Self { alone: BTreeSet::new(), makes: BTreeSet::new(), seconds: 0, at_once: NonZeroUsize::MIN }
+    }
 }
 
 impl Needs {
@@ -94,6 +104,10 @@ impl Needs {
             "takes" => {
                 let seconds = value.strip_suffix(" s").and_then(|seconds| seconds.parse().ok());
                 self.seconds = seconds.with_context(|| format!("`{value}` is no number of seconds"))?;
+            }
+            "at once" => {
+                let tests = value.strip_suffix(" tests").and_then(|tests| tests.parse().ok());
+                self.at_once = tests.with_context(|| format!("`{value}` is no number of tests"))?;
             }
             _ => return Ok(false),
         }
@@ -162,10 +176,11 @@ mod tests {
 
     #[test]
     fn a_file_and_its_modules_have_needs_of_their_own() -> Result<()> {
-        let text = "//! A file.\n\n// needs: websocket\n// makes: messages\n// takes: 12 s\n\nuse std::fs;\n\
+        let text = "//! A file.\n\n// needs: websocket\n// makes: messages\n// takes: 12 s\n// at once: 3 tests\n\nuse std::fs;\n\
                     mod helpers {\n}\n\n/// Why.\n// needs: host\nmod alone {\n    // needs: what is told inside\n}\n";
-        let file = needs(&["// needs: websocket", "// makes: messages", "// takes: 12 s"])?;
-        assert_eq!(file.seconds, 12);
+        let file =
+            needs(&["// needs: websocket", "// makes: messages", "// takes: 12 s", "// at once: 3 tests"])?;
+        assert_eq!((file.seconds, file.at_once.get(), Needs::host().at_once.get()), (12, 3, 1));
         let expected = [
             Part { module: None, needs: file },
             Part { module: Some("alone".to_owned()), needs: Needs::host() },
@@ -186,6 +201,7 @@ mod tests {
         for text in [
             "// needs: quiet\nuse std::fs;\n",
             "// takes: long\nuse std::fs;\n",
+            "// at once: 0 tests\nuse std::fs;\n",
             "use std::fs;\n// needs: redis\nfn one() {}\n",
             "use std::fs;\n// needs: redis\n",
         ] {

@@ -62,14 +62,24 @@ pub(super) fn run(jobs: Vec<Job>, at_once: usize) -> Result<()> {
 }
 
 /// First what must not be disturbed by many others, which wait meanwhile: it would never find the moment later. Then
-/// what takes long; and what runs alone at the end.
+/// what is one of many that run one after the other, as the last of them is what everybody waits for; of those, what
+/// takes long. What runs alone is at the end.
 fn in_order(mut jobs: Vec<Job>) -> Vec<Job> {
     let all: Vec<Needs> = jobs.iter().map(|job| job.needs.clone()).collect();
     jobs.sort_by_cached_key(|job| {
         let others = all.iter().filter(|other| other.disturbs(&job.needs)).count();
-        (job.needs.is_host(), Reverse(others), Reverse(job.needs.seconds), job.name.clone())
+        let row = in_a_row(&job.needs, &all);
+        (job.needs.is_host(), Reverse(others), Reverse(row), Reverse(job.needs.seconds), job.name.clone())
     });
     jobs
+}
+
+/// How many seconds a job takes and all that cannot run beside it, but for what runs alone.
+fn in_a_row(needs: &Needs, all: &[Needs]) -> u32 {
+    let others = all.iter().filter(|other| !other.is_host() && other.conflict(needs));
+    let seconds: u32 = others.map(|other| other.seconds).sum();
+    // What needs something for itself is among those.
+    if needs.conflict(needs) { seconds } else { seconds + needs.seconds }
 }
 
 /// The first job that may start beside those that run.
@@ -93,4 +103,28 @@ fn failures(job: &Job, outcome: &Outcome) -> Vec<String> {
         return vec![format!("{}: {}", job.name, outcome.status)];
     }
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test::needs::parts;
+
+    #[test]
+    fn a_row_is_what_cannot_run_beside_each_other() -> Result<()> {
+        let needs = |text: &str| -> Result<Needs> {
+            let first = parts(&format!("{text}\nuse std::fs;\n"))?.into_iter().next();
+            Ok(first.context("no part")?.needs)
+        };
+        let redis = needs("// needs: redis\n// takes: 20 s")?;
+        let rates = needs("// needs: messages\n// takes: 100 s")?;
+        let page = needs("// makes: messages\n// takes: 7 s")?;
+        let nothing = needs("// needs: nothing\n// takes: 3 s")?;
+        let host = needs("// needs: host\n// takes: 1000 s")?;
+        let all = [&redis, &redis, &rates, &page, &page, &nothing, &host].map(Needs::clone);
+        let rows = [&redis, &rates, &page, &nothing].map(|needs| in_a_row(needs, &all));
+        // Those that only disturb another do not wait for each other.
+        assert_eq!(rows, [20 + 20, 100 + 7 + 7, 100 + 7, 3]);
+        Ok(())
+    }
 }
