@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::marker::PhantomData;
+use std::slice;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -89,28 +90,40 @@ impl<P> View<P> {
         expected: &T,
         of: impl Fn(&Self, &Metrics) -> T,
     ) -> anyhow::Result<()> {
-        let start = Instant::now();
-        let mut before = false;
-        loop {
-            let metrics = agent.scrape()?;
-            let actual = of(self, &metrics);
-            let now = actual == *expected;
-            if now && before {
-                return Ok(());
-            }
-            if start.elapsed() > PATIENCE {
-                let interesting = |line: &&str| {
-                    let ours = self.labels.iter().all(|(_, value)| line.contains(value.as_str()));
-                    ours && !line.contains("_bucket") || is_loss(line)
-                };
-                let lines: Vec<&str> = metrics.text().lines().filter(interesting).collect();
-                let text = lines.join("\n");
-                bail!("{:?}: it says\n{actual:?}, and not\n{expected:?}\n{text}", self.labels);
-            }
-            before = now;
-            // What is right must stay right.
-            thread::sleep(Duration::from_millis(if now { 50 } else { 20 }));
+        expect_each(slice::from_ref(self), agent, expected, of)
+    }
+}
+
+/// Waits until each view says the same at once, as expected, and still does a little later.
+pub fn expect_each<P, T: PartialEq + Debug>(
+    views: &[View<P>],
+    agent: &Agent,
+    expected: &T,
+    of: impl Fn(&View<P>, &Metrics) -> T,
+) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let mut before = false;
+    loop {
+        let metrics = agent.scrape()?;
+        let mut says = views.iter().map(|view| (view, of(view, &metrics)));
+        let wrong = says.find(|(_, actual)| actual != expected);
+        if wrong.is_none() && before {
+            return Ok(());
         }
+        if let Some((view, actual)) = &wrong
+            && start.elapsed() > PATIENCE
+        {
+            let interesting = |line: &&str| {
+                let ours = view.labels.iter().all(|(_, value)| line.contains(value.as_str()));
+                ours && !line.contains("_bucket") || is_loss(line)
+            };
+            let lines: Vec<&str> = metrics.text().lines().filter(interesting).collect();
+            let text = lines.join("\n");
+            bail!("{:?}: it says\n{actual:?}, and not\n{expected:?}\n{text}", view.labels);
+        }
+        before = wrong.is_none();
+        // What is right must stay right.
+        thread::sleep(Duration::from_millis(if before { 50 } else { 20 }));
     }
 }
 

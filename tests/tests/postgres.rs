@@ -10,6 +10,7 @@ use observer_tests::postgres::clients::{Clients, Library, Mix, State, sessions};
 use observer_tests::postgres::pgbouncer::Pgbouncer;
 use observer_tests::postgres::server::{Options, Server};
 use observer_tests::postgres::shown::{Sessions, View, nothing_lost};
+use observer_tests::shown::expect_each;
 use observer_tests::websocket::alone;
 
 /// How the server calls itself.
@@ -35,9 +36,7 @@ fn both(clients: &Clients, target: &Address) -> [View; 2] {
 /// The server and the agent say of these sessions what a mix is made of.
 fn agree(agent: &Agent, server: &Server, views: &[View], expected: Sessions) -> anyhow::Result<()> {
     server.reach(expected)?;
-    for view in views {
-        view.expect(agent, &expected, View::sessions)?;
-    }
+    expect_each(views, agent, &expected, View::sessions)?;
     server.reach(expected)
 }
 

@@ -17,6 +17,7 @@ use observer_tests::postgres::shown::{
 use observer_tests::postgres::wire::{
     Ends, complete, error, header, message, query, ready, row, startup, welcome,
 };
+use observer_tests::shown::expect_each;
 use observer_tests::websocket::{alone, own_name};
 
 const IDLE: Sessions = Sessions { active: 0.0, idle: 1.0, in_transaction: 0.0, waiting: 0.0 };
@@ -72,11 +73,11 @@ fn views(ends: &Ends) -> anyhow::Result<[View; 2]> {
 }
 
 fn expect(agent: &Agent, ends: &Ends, states: Sessions) -> anyhow::Result<()> {
-    views(ends)?.iter().try_for_each(|view| view.expect(agent, &states, View::sessions))
+    expect_each(&views(ends)?, agent, &states, View::sessions)
 }
 
 fn expect_queries(agent: &Agent, ends: &Ends, expected: &Queries) -> anyhow::Result<()> {
-    views(ends)?.iter().try_for_each(|view| view.expect(agent, expected, View::queries))
+    expect_each(&views(ends)?, agent, expected, View::queries)
 }
 
 /// A few queries that keep the rules, each in calls of its own.

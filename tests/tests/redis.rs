@@ -14,6 +14,7 @@ use observer_tests::redis::server::{Server, Transport};
 use observer_tests::redis::shown::{View, nothing_lost};
 use observer_tests::redis::wire::Session;
 use observer_tests::redis::work::{Prefixes, Tally, Work};
+use observer_tests::shown::expect_each;
 use observer_tests::websocket::{alone, own_name};
 
 /// Over a million, one at a time and in pipelines: what the fastest client does.
@@ -36,12 +37,9 @@ const SOME: [Work; 2] =
 fn agree(agent: &Agent, server: &Server, views: &[View], truth: &Tally) -> anyhow::Result<()> {
     let keyspace = server.keyspace()?;
     ensure!(keyspace == truth.keys(), "the server has {keyspace:?}, its client {:?}", truth.keys());
-    for view in views {
-        view.expect(agent, truth, View::tally)?;
-        view.expect(agent, &server.commands()?, View::commands)?;
-        view.expect(agent, &server.errors()?, View::errors)?;
-    }
-    Ok(())
+    expect_each(views, agent, truth, View::tally)?;
+    expect_each(views, agent, &server.commands()?, View::commands)?;
+    expect_each(views, agent, &server.errors()?, View::errors)
 }
 
 /// A client that is seen from its first command.

@@ -4,6 +4,7 @@ use super::shown::{Sessions, View};
 use super::wire::{Ends, NIL, bulk, command};
 use super::work::Prefixes;
 use crate::agent::Agent;
+use crate::shown::expect_each;
 use crate::websocket::own_name;
 
 /// The two ends of one session, as the agent sees them.
@@ -14,14 +15,14 @@ pub fn views(ends: &Ends) -> anyhow::Result<[View; 2]> {
 
 /// Waits until the agent says of both ends that their session is in this state.
 pub fn expect(agent: &Agent, ends: &Ends, states: Sessions) -> anyhow::Result<()> {
-    views(ends)?.iter().try_for_each(|view| view.expect(agent, &states, View::sessions))
+    expect_each(&views(ends)?, agent, &states, View::sessions)
 }
 
 /// Waits until it says of both ends that so many keys were found and not found, by prefix.
 pub fn expect_keys(agent: &Agent, ends: &Ends, keys: &[(&str, [u32; 2])]) -> anyhow::Result<()> {
     let keys: Prefixes =
         keys.iter().map(|&(prefix, counts)| (prefix.to_owned(), counts.map(f64::from))).collect();
-    views(ends)?.iter().try_for_each(|view| view.expect(agent, &keys, View::prefixes))
+    expect_each(&views(ends)?, agent, &keys, View::prefixes)
 }
 
 /// A session that has begun.

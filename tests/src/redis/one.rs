@@ -8,6 +8,7 @@ use super::wire::Session;
 use super::work::{Counts, Prefixes};
 use crate::agent::Agent;
 use crate::metrics::Metrics;
+use crate::shown::expect_each;
 use crate::websocket::own_name;
 
 /// So many sessions that are blocked and idle.
@@ -18,7 +19,7 @@ pub const fn sessions(blocked: u32, idle: u32) -> Sessions {
 /// The server and the agent say of these sessions what they are.
 pub fn agree(agent: &Agent, server: &Server, views: &[View], expected: Sessions) -> anyhow::Result<()> {
     server.reach(expected)?;
-    views.iter().try_for_each(|view| view.expect(agent, &expected, View::sessions))
+    expect_each(views, agent, &expected, View::sessions)
 }
 
 /// Keys found and not found by prefix, for comparison.
@@ -75,6 +76,6 @@ impl One {
 
     /// The sessions are in these states.
     pub fn expect_sessions(&self, expected: Sessions) -> anyhow::Result<()> {
-        self.views.iter().try_for_each(|view| view.expect(&self.agent, &expected, View::sessions))
+        expect_each(&self.views, &self.agent, &expected, View::sessions)
     }
 }
