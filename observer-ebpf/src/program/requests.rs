@@ -97,10 +97,10 @@ fn epoch<N: Namespace>() -> u32 {
 }
 
 impl<K> Last<K> {
-    /// Its number, if it may be used and what is looked up is the same: if `difference` is zero.
+    /// Whether it has a number that may be used again.
     #[inline(always)]
-    fn number(&self, difference: u64, epoch: u32) -> Option<u32> {
-        if difference == 0 && self.epoch == epoch && self.number != 0 { Some(self.number) } else { None }
+    fn has(&self, epoch: u32) -> bool {
+        self.epoch == epoch && self.number != 0
     }
 }
 
@@ -112,30 +112,43 @@ fn route_room(room: u32) -> Option<&'static mut Last<RouteKey>> {
     Some(unsafe { &mut *last })
 }
 
-/// Puts a route together where it can be looked up. Tells what is different from the last one: nothing if it is zero.
+/// Whether a route is the one that was put together last.
 #[inline(always)]
-fn put_route(last: &mut Last<RouteKey>, template: &Template, service: u32) -> u64 {
-    let words = last.key.bytes.as_mut_ptr().cast::<u32>();
-    let (length, key) = (template.length(), &mut last.key);
-    let mut difference = u64::from(key.length ^ length) | u64::from(key.service ^ service);
+fn is_last_route(last: &Last<RouteKey>, template: &Template, service: u32) -> bool {
+    let words = last.key.bytes.as_ptr().cast::<u32>();
+    if last.key.length != template.length() || last.key.service != service {
+        return false;
+    }
     let mut at = 0;
     while at < ROUTE_MAX / 8 {
-        let word = template.word(at);
-        let (lo, hi) = (word as u32, (word >> 32) as u32);
-        // SAFETY: within the template, which is aligned to four bytes; a word at a time, for as one value it would go
-        // by way of the stack.
-        unsafe {
-            let place = words.add(2 * at);
-            difference |=
-                u64::from(place.read_volatile() ^ lo) | u64::from(place.add(1).read_volatile() ^ hi);
-            place.write_volatile(lo);
-            place.add(1).write_volatile(hi);
+        // SAFETY: within the template, which is aligned to four bytes. Word by word, with a look at each: all of them
+        // together would need more of the stack than there is.
+        let (lo, hi) = unsafe { (words.add(2 * at).read_volatile(), words.add(2 * at + 1).read_volatile()) };
+        if template.word(at) != u64::from(lo) | u64::from(hi) << 32 {
+            return false;
         }
         at += 1;
     }
-    key.length = length;
-    key.service = service;
-    difference
+    true
+}
+
+/// Puts a route together where it can be looked up.
+#[inline(always)]
+fn put_route(last: &mut Last<RouteKey>, template: &Template, service: u32) {
+    let words = last.key.bytes.as_mut_ptr().cast::<u32>();
+    let mut at = 0;
+    while at < ROUTE_MAX / 8 {
+        let word = template.word(at);
+        // SAFETY: within the template, which is aligned to four bytes; a word at a time, for as one value it would go
+        // by way of the stack.
+        unsafe {
+            words.add(2 * at).write_volatile(word as u32);
+            words.add(2 * at + 1).write_volatile((word >> 32) as u32);
+        }
+        at += 1;
+    }
+    last.key.length = template.length();
+    last.key.service = service;
 }
 
 /// The number of a route that is known.
@@ -143,10 +156,10 @@ fn put_route(last: &mut Last<RouteKey>, template: &Template, service: u32) -> u6
 fn known_route(template: &Template, service: u32, room: u32) -> u32 {
     let Some(last) = route_room(room) else { return UNMATCHED };
     let epoch = epoch::<Routes>();
-    let difference = put_route(last, template, service);
-    if let Some(number) = last.number(difference, epoch) {
-        return number;
+    if last.has(epoch) && is_last_route(last, template, service) {
+        return last.number;
     }
+    put_route(last, template, service);
     // SAFETY: the map's own key.
     let number = unsafe { known((&raw const ROUTES).cast_mut().cast(), &last.key) };
     last.number = number.unwrap_or(0);
@@ -217,8 +230,8 @@ fn authority_number(text: &Text, length: u32, room: u32) -> u32 {
         at += 1;
     }
     last.key.length = u64::from(length);
-    if let Some(number) = last.number(difference, epoch) {
-        return number;
+    if difference == 0 && last.has(epoch) {
+        return last.number;
     }
     let number = numbered((&raw const AUTHORITIES).cast_mut().cast(), &last.key, &FREE_AUTHORITIES);
     // One without a place may get one.

@@ -56,7 +56,9 @@ impl Text {
     #[inline(always)]
     pub(crate) fn add(&mut self, length: u32, lo: u64, hi: u64) {
         let inside = length & 7;
-        let place = (length >> 3) as usize & 7;
+        // Out of the compiler's sight, which would leave out the mask where the length has been compared: before Linux 6.13
+        // the verifier does not know of a number on the stack what was compared of its copy.
+        let place = core::hint::black_box(length >> 3) as usize & 7;
         self.words[place] |= lo << (8 * inside);
         if inside == 0 {
             self.words[(place + 1) & 7] = hi;

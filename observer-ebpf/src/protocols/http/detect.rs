@@ -5,9 +5,10 @@ use crate::layout::Side;
 use crate::stream::parser::{Adopts, Recognise};
 use crate::stream::start::{Match, Pattern, Start};
 
-/// How HTTP/1 requests start: with a method of the registry (RFC 9110, section 16.1), or with caches' `PURGE`. `GET` is
-/// Redis' as well, and so are others: what HTTP gets has a path, or a scheme before it (RFC 9112, section 3.2).
-const REQUESTS: [Pattern; 41] = [
+/// How HTTP/1 requests start: with a method of RFC 9110, section 9, or RFC 5789; of `WebDAV` (RFC 4918), searches and reports
+/// in it (RFC 5323, RFC 3253); or with caches' `PURGE`. `GET` is Redis' as well, and so are others: what HTTP gets has a
+/// path, or a scheme before it (RFC 9112, section 3.2).
+const REQUESTS: [Pattern; 20] = [
     Pattern::text(b"GET /"),
     Pattern::masked(b"GET HTTP", &[0xFF, 0xFF, 0xFF, 0xFF, 0xDF, 0xDF, 0xDF, 0xDF]),
     Pattern::text(b"POST "),
@@ -18,37 +19,16 @@ const REQUESTS: [Pattern; 41] = [
     Pattern::text(b"PATCH "),
     Pattern::text(b"CONNECT "),
     Pattern::text(b"TRACE "),
-    Pattern::text(b"ACL /"),
-    Pattern::text(b"BASELINE"),
-    Pattern::text(b"BIND /"),
-    Pattern::text(b"CHECKIN "),
-    Pattern::text(b"CHECKOUT"),
     Pattern::text(b"COPY /"),
-    Pattern::text(b"LABEL /"),
-    Pattern::text(b"LINK /"),
     Pattern::text(b"LOCK /"),
-    Pattern::text(b"MERGE /"),
-    Pattern::text(b"MKACTIVI"),
-    Pattern::text(b"MKCALEND"),
     Pattern::text(b"MKCOL /"),
-    Pattern::text(b"MKREDIRE"),
-    Pattern::text(b"MKWORKSP"),
     Pattern::text(b"MOVE /"),
-    Pattern::text(b"ORDERPAT"),
     Pattern::text(b"PROPFIND"),
     Pattern::text(b"PROPPATC"),
     Pattern::text(b"PURGE /"),
-    Pattern::text(b"QUERY /"),
-    Pattern::text(b"REBIND /"),
     Pattern::text(b"REPORT /"),
     Pattern::text(b"SEARCH /"),
-    Pattern::text(b"UNBIND /"),
-    Pattern::text(b"UNCHECKO"),
-    Pattern::text(b"UNLINK /"),
     Pattern::text(b"UNLOCK /"),
-    Pattern::text(b"UPDATE /"),
-    Pattern::text(b"UPDATERE"),
-    Pattern::text(b"VERSION-"),
 ];
 
 /// An HTTP/1 response (RFC 9112, section 4).
