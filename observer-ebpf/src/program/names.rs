@@ -120,6 +120,12 @@ fn prefix(name: &Name) -> u32 {
     numbered((&raw const PREFIXES).cast_mut().cast(), name, &FREE_PREFIXES)
 }
 
+/// How often places of a kind of names have been given to others: numbers that were kept from before are not to be used.
+#[inline(always)]
+pub fn epoch<N: Namespace>() -> u32 {
+    CONTROL.get(0).map_or(0, |control| control.epochs[N::PLACE])
+}
+
 /// Counts a protocol's keys under a prefix, or under none if there is no place for that. False if there is no room to.
 #[inline(never)]
 fn count_keys(key: &CountKey, counts: &KeyCounts, protocol: u8) -> bool {
@@ -240,7 +246,7 @@ impl Names<Prefixes> for Buffers {
 
     #[inline(always)]
     fn epoch(&self) -> u32 {
-        CONTROL.get(0).map_or(0, |control| control.epochs[Prefixes::PLACE])
+        epoch::<Prefixes>()
     }
 
     #[inline(always)]

@@ -7,7 +7,7 @@ use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, Stack};
 use aya_ebpf::helpers::generated::{bpf_map_lookup_elem, bpf_map_update_elem};
 use aya_ebpf::macros::btf_map;
 use observer_ebpf::layout::connection::Connection;
-use observer_ebpf::layout::names::{CROWDED, NAME_MAX, Name, Namespace};
+use observer_ebpf::layout::names::{CROWDED, NAME_MAX, Name};
 use observer_ebpf::protocols::http::layout::{
     ANY, Authorities, Done, EVENTS, GivenTemplate, ROUTE_MAX, RequestCounts, RequestKey, RouteKey, Routes,
     TreeKey, UNMATCHED, WORDS,
@@ -19,8 +19,7 @@ use observer_ebpf::stream::prefix::Text;
 use crate::assembly;
 use crate::calls::buffers::Buffers;
 use crate::globals::{HTTP_MAX_ROUTES, HTTP_STREAM_AFTER_NS, HTTP_TEMPLATES};
-use crate::maps::CONTROL;
-use crate::names::{NO_EXIST, give, give_free, known, numbered, service_of};
+use crate::names::{NO_EXIST, epoch, give, give_free, known, numbered, service_of};
 
 /// Numbers of routes, by process and server.
 #[btf_map]
@@ -63,14 +62,15 @@ static FREE_AUTHORITIES: Stack<u32, 100> = Stack::new();
 static AUTHORITY_KEYS: PerCpuArray<Last<Name>, 1> = PerCpuArray::new();
 
 /// Requests by process and server, route, authority, status and method. When it is full, and the next one is, they are
-/// counted in the connection's slot as left out. For each processor, as a server has many connections, which move on several at once.
+/// counted in the connection's slot as left out. For each processor, as a server has many connections, which move on
+/// several at once.
 #[btf_map]
 static REQUEST_COUNTS: PerCpuHashMap<RequestKey, RequestCounts, 16_384, { BPF_F_NO_PREALLOC as usize }> =
     PerCpuHashMap::new();
 
 /// What finds no room there at once, likewise. In a program the kernel has memory for a few such values ready, and more
-/// only a moment later (`kernel/bpf/memalloc.c`): too little for many new rows at a time. These have theirs beforehand, so
-/// they are few, and the same for all processors.
+/// only a moment later (`kernel/bpf/memalloc.c`): too little for many new rows at a time. These have theirs beforehand,
+/// so they are few, and the same for all processors.
 #[btf_map]
 static SPARE_COUNTS: HashMap<RequestKey, RequestCounts, 1024> = HashMap::new();
 
@@ -88,12 +88,6 @@ struct Last<K> {
     /// The entry of [`Control::epochs`](observer_ebpf::layout::control::Control::epochs) when it was looked up: numbers
     /// kept from before another one are not to be used.
     epoch: u32,
-}
-
-/// The epoch of a kind of names.
-#[inline(always)]
-fn epoch<N: Namespace>() -> u32 {
-    CONTROL.get(0).map_or(0, |control| control.epochs[N::PLACE])
 }
 
 impl<K> Last<K> {

@@ -10,7 +10,7 @@
 
 use super::bytes::{hide_field, low_bytes, low_of_two};
 use super::names::Keys;
-use super::text::{digits_of, equals_of, is_printable, within};
+use super::text::{bits_of, digits_of, equals_of, is_printable, within};
 use crate::layout::names::{LAST, NAME_MAX, NONE, Name, OTHER};
 
 /// How far into a key is looked for its prefix, in bytes.
@@ -85,9 +85,7 @@ impl Text {
         let mut at = 0;
         while at < 8 {
             // Read each time: kept, all words would need more of the stack than there is.
-            let found = find(hide_field(&self.words[at])) >> 7;
-            // Each lowest bit of a byte, times a word that has the highest byte take one after the other.
-            bits |= (found.wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * at);
+            bits |= bits_of(find(hide_field(&self.words[at]))) << (8 * at);
             at += 1;
         }
         bits

@@ -15,8 +15,7 @@ const LOW: u64 = everywhere(0x7F);
 /// Where `byte` is first in `word`; 8 if nowhere.
 #[inline(always)]
 pub(crate) const fn find(word: u64, byte: u8) -> u32 {
-    let zero = word ^ everywhere(byte);
-    let found = zero.wrapping_sub(everywhere(1)) & !zero & HIGH;
+    let found = marks_of(word, everywhere(byte));
     // The lowest bit set, times a word that has the number of each place at the top once shifted there.
     let lowest = (found & found.wrapping_neg()) >> 7;
     let place = lowest.wrapping_mul(0x0001_0203_0405_0607) >> 56;
@@ -164,8 +163,6 @@ pub(crate) const fn within(length: u32, word: u32) -> u32 {
 pub(crate) const fn is_printable(word: u64, length: u32) -> bool {
     let mask = low_bytes(u64::MAX, length);
     let word = (word & mask) | (everywhere(b' ') & !mask);
-    let zero = word ^ everywhere(0x7F);
     let controls = word.wrapping_sub(everywhere(b' ')) & !word & HIGH;
-    let deletes = zero.wrapping_sub(everywhere(1)) & !zero & HIGH;
-    (word & HIGH) | controls | deletes == 0
+    (word & HIGH) | controls | marks_of(word, everywhere(0x7F)) == 0
 }

@@ -5,9 +5,9 @@ use crate::layout::Side;
 use crate::stream::parser::{Adopts, Recognise};
 use crate::stream::start::{Match, Pattern, Start};
 
-/// How HTTP/1 requests start: with a method of RFC 9110, section 9, or RFC 5789; of `WebDAV` (RFC 4918), searches and reports
-/// in it (RFC 5323, RFC 3253); or with caches' `PURGE`. `GET` is Redis' as well, and so are others: what HTTP gets has a
-/// path, or a scheme before it (RFC 9112, section 3.2).
+/// How HTTP/1 requests start: with a method of RFC 9110, section 9, or RFC 5789; of `WebDAV` (RFC 4918), searches and
+/// reports in it (RFC 5323, RFC 3253); or with caches' `PURGE`. `GET` is Redis' as well, and so are others: what HTTP gets
+/// has a path, or a scheme before it (RFC 9112, section 3.2).
 const REQUESTS: [Pattern; 20] = [
     Pattern::text(b"GET /"),
     Pattern::masked(b"GET HTTP", &[0xFF, 0xFF, 0xFF, 0xFF, 0xDF, 0xDF, 0xDF, 0xDF]),

@@ -9,7 +9,7 @@ use crate::layout::losses::Desync;
 use crate::layout::{Role, Side};
 use crate::stream::bytes::{Bytes, hide_field, low_of_two};
 use crate::stream::parser::StreamId;
-use crate::stream::text::{bits_of, everywhere, lowest_bit, marks_of, number, words};
+use crate::stream::text::{find_in_two, number, words};
 
 /// [`Reader::found`]: there is an `Upgrade: websocket`.
 pub(super) const FOUND_WEBSOCKET: u32 = 1;
@@ -70,12 +70,13 @@ const COMPRESSION_MASK: u64 = 0x00FF_FFFF;
 /// The longest length that is followed, in bytes.
 const LENGTH_MAX: u64 = 1 << 60;
 
-/// Digits of the lengths of which [`Reader::take_length_line`] takes the whole line, at most: they are below [`LENGTH_MAX`].
+/// Digits of the lengths of which [`Reader::take_length_line`] takes the whole line, at most: they are below
+/// [`LENGTH_MAX`].
 const LENGTH_DIGITS: u32 = 14;
 
 impl Reader {
-    /// Takes a line that tells a length, if it is as it mostly is: `Content-Length: `, digits, the line's end, all of it in
-    /// reach.
+    /// Takes a line that tells a length, if it is as it mostly is: `Content-Length: `, digits, the line's end, all of it
+    /// in reach.
     #[inline(always)]
     pub(super) fn take_length_line<S: Bytes>(
         &mut self,
@@ -90,8 +91,7 @@ impl Reader {
         }
         let at = source.position() + 16;
         let (lo, hi) = source.words(at);
-        let ends = everywhere(b'\r');
-        self.end = lowest_bit(bits_of(marks_of(lo, ends)) | bits_of(marks_of(hi, ends)) << 8 | 1 << 16);
+        self.end = find_in_two(lo, hi, b'\r');
         let digits = hide_field(&self.end);
         let (first, rest) = low_of_two(lo, hi, digits);
         let behind = source.words(at + digits + 1).0 as u8;

@@ -133,10 +133,10 @@ fn is_another_type<S: Bytes>(lo: u64, hi: u64, available: u32, source: &S) -> bo
     const EVENT_STREAM: (u64, u64) = words("text/event-strea");
     const START: u64 = u64::MAX >> 16;
     let is_type = lower(lo) == NAME.0 && lower(hi) & START == NAME.1;
-    // Its first ten bytes.
-    let first = lower(hi) >> 48 | lower(source.words(source.position() + 16).0) << 16;
-    let second = lower(source.words(source.position() + 16).0) >> 48;
-    is_type && available >= 24 && (first, second) != (EVENT_STREAM.0, EVENT_STREAM.1 & 0xFFFF)
+    // The value's first ten bytes.
+    let behind = lower(source.words(source.position() + 16).0);
+    let value = (lower(hi) >> 48 | behind << 16, behind >> 48);
+    is_type && available >= 24 && value != (EVENT_STREAM.0, EVENT_STREAM.1 & 0xFFFF)
 }
 
 /// How fields that matter start, in lower case.

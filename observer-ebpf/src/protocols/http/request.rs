@@ -14,7 +14,7 @@ use crate::protocols::websocket::frames::Frames;
 use crate::stream::bytes::{Bytes, hide_field, is_done, low_bytes};
 use crate::stream::parser::StreamId;
 use crate::stream::start::Start;
-use crate::stream::text::{bits_of, everywhere, lowest_bit, marks_of, shifted_down};
+use crate::stream::text::{find, shifted_down};
 use crate::stream::vocabulary::Vocabulary;
 
 static METHODS: Vocabulary<64, 16> = Vocabulary::new(&Method::NAMES, 0x4164_D839_9F76_7C45);
@@ -34,12 +34,6 @@ pub(super) const fn is_version(word: u64) -> bool {
     word & (u64::MAX >> 8) == VERSION && ((word >> 56) as u8).is_ascii_digit()
 }
 
-/// Where the first blank of a word is; 8 if nowhere.
-#[inline(always)]
-fn blank_in(word: u64) -> u32 {
-    lowest_bit(bits_of(marks_of(word, everywhere(b' '))) | 1 << 8)
-}
-
 impl Http {
     /// A request may start with the next byte.
     #[inline(always)]
@@ -57,7 +51,7 @@ impl Http {
         }
         self.begin_request(source.now_ns());
         // A method that is known and the start of a path are in reach, mostly.
-        let blank = blank_in(lo);
+        let blank = find(lo, b' ');
         let method = METHODS.number(low_bytes(lo, blank), 0);
         let has_path = (lo >> (8 * (blank & 7))) >> 8 & 0xFF == u64::from(b'/');
         if method != Method::Other as u8 && has_path && blank < 7 && blank + 2 <= available {
@@ -83,7 +77,7 @@ impl Http {
     #[inline(always)]
     pub(super) fn keep_start(&mut self, first: u64, kept: u32) {
         let client = &mut self.readers[Side::Client as usize];
-        let blank = blank_in(first);
+        let blank = find(first, b' ');
         if blank < kept {
             self.method = u32::from(METHODS.number(low_bytes(first, blank), 0));
             client.place = Place::Target as u8;

@@ -38,8 +38,14 @@ const STATUS_BYTES: u32 = 12;
 /// The status of the response that starts with so many bytes, if it does.
 #[inline(always)]
 fn status_of(lo: u64, hi: u64) -> Option<u32> {
-    let status = number(hi >> 8 & 0xFF_FFFF, 0, 3).filter(|status| *status >= 100);
-    if is_version(lo) && hi as u8 == b' ' { status.map(|status| status as u32) } else { None }
+    if is_version(lo) && hi as u8 == b' ' { status(hi >> 8 & 0xFF_FFFF, 0, 3) } else { None }
+}
+
+/// The status that a word of `length` bytes is, if it is one.
+#[inline(always)]
+fn status(lo: u64, hi: u64, length: u32) -> Option<u32> {
+    let status = number(lo, hi, length).filter(|status| length == 3 && *status >= 100);
+    status.map(|status| status as u32)
 }
 
 /// How long a response is.
@@ -91,9 +97,8 @@ impl Http {
             server.go(Place::Status);
             return Ok(());
         }
-        let status = number(lo, hi, length).filter(|status| length == 3 && *status >= 100);
-        let Some(status) = status else { return Err(Desync::Header) };
-        self.status = status as u32;
+        let Some(status) = status(lo, hi, length) else { return Err(Desync::Header) };
+        self.status = status;
         server.go(if delimiter == b'\n' { Place::Name } else { Place::Skip });
         Ok(())
     }
