@@ -6,7 +6,7 @@ use std::ops::AddAssign;
 use std::rc::Rc;
 
 use aya::maps::{MapData, MapError, Stack};
-use observer_ebpf::layout::names::{CROWDED, CountKey, FIRST, NAME_MAX, NONE, Name};
+use observer_ebpf::layout::names::{CountKey, FIRST, NAME_MAX, NONE, Name};
 
 use super::numbers::Numbers;
 use super::places::Places;
@@ -82,8 +82,6 @@ pub struct Namespace<C> {
     counted: HashMap<CountKey, C>,
     /// What was counted for processes that are gone, and under names that had just given up their places.
     gone: HashMap<Place, BTreeMap<Rc<str>, C>>,
-    /// How often a name was used by processes that are gone, by its number, or found no place.
-    gone_uses: HashMap<u32, u64>,
     none: Rc<str>,
     other: Rc<str>,
 }
@@ -112,7 +110,6 @@ impl<C: Counts> Namespace<C> {
             gone: HashMap::new(),
             none: super::NONE.into(),
             other: super::OTHER.into(),
-            gone_uses: HashMap::new(),
         })
     }
 
@@ -162,9 +159,7 @@ impl<C: Counts> Namespace<C> {
         let (removed, outcome) = batch::remove(&self.maps.counts, &pods);
         for key in &keys[..removed] {
             let Some(counts) = self.counted.remove(key) else { continue };
-            if key.name == CROWDED || self.texts.contains_key(&key.name) {
-                *self.gone_uses.entry(key.name).or_default() += counts.uses();
-            }
+            self.places.keep(key.name, counts.uses());
             if let Some(place) = services.place(key.service) {
                 let text = Rc::clone(self.text(key.name));
                 *self.gone.entry(place.clone()).or_default().entry(text).or_default() += counts;
@@ -192,18 +187,8 @@ impl<C: Counts> Namespace<C> {
             .into_iter()
             .filter_map(|(name, number)| Some((u32::try_from(number).ok()?, name)))
             .collect();
-        // Processes may be gone sooner than anybody looks.
-        let gone_uses = |number: u32| self.gone_uses.get(&number).copied().unwrap_or_default();
-        let mut uses: HashMap<u32, u64> = names.keys().map(|&number| (number, gone_uses(number))).collect();
-        let mut crowded = gone_uses(CROWDED);
-        for (key, counts) in &self.counted {
-            if key.name == CROWDED {
-                crowded += counts.uses();
-            } else if let Some(sum) = uses.get_mut(&key.name) {
-                *sum += counts.uses();
-            }
-        }
-        let freed = self.places.look(now_ns, &uses, crowded);
+        let counted = self.counted.iter().map(|(key, counts)| (key.name, counts.uses()));
+        let freed = self.places.look(now_ns, names.keys().copied(), counted);
         if freed.is_empty() {
             return Ok(());
         }
@@ -221,7 +206,6 @@ impl<C: Counts> Namespace<C> {
 
     /// Forgets a name with all that was counted under it.
     fn forget(&mut self, number: u32) -> io::Result<()> {
-        self.gone_uses.remove(&number);
         let Some(text) = self.texts.remove(&number) else { return Ok(()) };
         for counts in self.gone.values_mut() {
             counts.remove(&text);

@@ -8,6 +8,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use observer_ebpf::layout::names::CROWDED;
+
 /// Nanoseconds of a second.
 const SECOND_NS: u64 = 1_000_000_000;
 /// A name that has not been used for so long may give up its place.
@@ -42,17 +44,55 @@ pub struct Places {
     crowded: VecDeque<(u64, u64)>,
     /// When names that were hardly used last gave up places.
     paused_ns: Option<u64>,
+    /// What was counted under numbers by processes that are gone, which may be sooner than anybody looks.
+    gone: HashMap<u32, u64>,
 }
 
 impl Places {
     /// There are `limit` places.
     pub fn new(limit: usize) -> Self {
-        Self { limit, names: HashMap::new(), crowded: VecDeque::new(), paused_ns: None }
+        Self { limit, names: HashMap::new(), crowded: VecDeque::new(), paused_ns: None, gone: HashMap::new() }
     }
 
-    /// Takes a look: `counted` are the counts so far under each name that has a place, by its number, and `crowded` is
-    /// how often names have found none. Returns the numbers of those that give up theirs.
-    pub fn look(&mut self, now_ns: u64, counted: &HashMap<u32, u64>, crowded: u64) -> Vec<u32> {
+    /// Takes note of what was counted under a number, and is counted there no more as its process is gone.
+    pub fn keep(&mut self, number: u32, counted: u64) {
+        *self.gone.entry(number).or_default() += counted;
+    }
+
+    /// Takes a look: `present` are the numbers of names that have a place, and `counted` what is counted under numbers so
+    /// far. Returns the numbers of those that give up theirs.
+    pub fn look(
+        &mut self,
+        now_ns: u64,
+        present: impl Iterator<Item = u32>,
+        counted: impl Iterator<Item = (u32, u64)>,
+    ) -> Vec<u32> {
+        let (counted, crowded) = self.add_up(present, counted);
+        self.choose(now_ns, &counted, crowded)
+    }
+
+    /// Adds up what is and was counted under each name that has a place, and how often names have found none.
+    fn add_up(
+        &mut self,
+        present: impl Iterator<Item = u32>,
+        counted: impl Iterator<Item = (u32, u64)>,
+    ) -> (HashMap<u32, u64>, u64) {
+        let mut sums: HashMap<u32, u64> = present.chain([CROWDED]).map(|number| (number, 0)).collect();
+        self.gone.retain(|number, _| sums.contains_key(number));
+        for (number, counted) in self.gone.iter().map(|(&number, &counted)| (number, counted)).chain(counted)
+        {
+            // Other numbers are of what has no name, or of names that have given up their places.
+            if let Some(sum) = sums.get_mut(&number) {
+                *sum += counted;
+            }
+        }
+        let crowded = sums.remove(&CROWDED).unwrap_or_default();
+        (sums, crowded)
+    }
+
+    /// The numbers of names that give up their places, where `counted` is what is counted under each that has one, and
+    /// `crowded` how often names have found none.
+    fn choose(&mut self, now_ns: u64, counted: &HashMap<u32, u64>, crowded: u64) -> Vec<u32> {
         self.names.retain(|number, _| counted.contains_key(number));
         for (&number, &counted) in counted {
             let seen = self.names.entry(number).or_insert(Use { counted: 0, uses: 0, last_ns: now_ns });
@@ -110,6 +150,9 @@ impl Places {
 mod tests {
     use std::collections::HashMap;
 
+    use observer_ebpf::layout::names::{CROWDED, OTHER};
+    use observer_ebpf::protocols::http::layout::UNMATCHED;
+
     use super::{HARDLY_USED_NS, PAUSE_NS, Places, SECOND_NS, UNUSED_NS};
 
     /// Looks every ten seconds from one time to another, with the same counts; tells when which names gave up their
@@ -123,7 +166,7 @@ mod tests {
         let mut now_ns = from_ns;
         while now_ns <= to_ns {
             let counted: HashMap<u32, u64> = counted(now_ns).into_iter().collect();
-            let mut freed = places.look(now_ns, &counted, crowded(now_ns));
+            let mut freed = places.choose(now_ns, &counted, crowded(now_ns));
             freed.sort_unstable();
             if !freed.is_empty() {
                 return Some((now_ns, freed));
@@ -134,6 +177,24 @@ mod tests {
     }
 
     const DAY_NS: u64 = 24 * 3600 * SECOND_NS;
+
+    #[test]
+    fn only_names_without_a_place_want_one() {
+        // Several rows of a name; what has no name; and a name that has given up its place since.
+        let rows =
+            [(7, 5), (8, 1), (7, 2), (UNMATCHED, 100), (OTHER, 200), (CROWDED, 3), (CROWDED, 4), (10, 1)];
+        let mut places = Places::new(3);
+        let sums = places.add_up([7, 8, 9].into_iter(), rows.into_iter());
+        assert_eq!(sums, (HashMap::from([(7, 7), (8, 1), (9, 0)]), 7));
+        // Of processes that are gone it is the same, until a name has given up its place.
+        for (number, counted) in rows {
+            places.keep(number, counted);
+        }
+        let sums = places.add_up([7, 9].into_iter(), [(7, 1), (9, 2), (CROWDED, 1)].into_iter());
+        assert_eq!(sums, (HashMap::from([(7, 8), (9, 2)]), 8));
+        let sums = places.add_up([7, 8].into_iter(), [].into_iter());
+        assert_eq!(sums, (HashMap::from([(7, 7), (8, 0)]), 7));
+    }
 
     #[test]
     fn nothing_is_taken_that_nobody_wants() {

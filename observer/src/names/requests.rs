@@ -91,8 +91,6 @@ pub struct Requests {
     /// Looks at what was counted, for what it was like lately.
     by_process: Looks<Member>,
     by_route: Looks<Name>,
-    /// How many requests of these were counted under an authority, by its number: it was used as often.
-    gone_uses: HashMap<u32, u64>,
     /// Which authorities give up their places; and which routes, by the number of the process and server.
     places: Places,
     places_of: HashMap<u32, Places>,
@@ -141,7 +139,6 @@ impl Requests {
             ended: HashMap::new(),
             by_process: Looks::new(now_ns),
             by_route: Looks::new(now_ns),
-            gone_uses: HashMap::new(),
             places: Places::new(rooms[1]),
             places_of: HashMap::new(),
             max_routes: max_routes as usize,
@@ -188,10 +185,7 @@ impl Requests {
         let (removed, outcome) = self.remove_counts(keys);
         for key in &keys[..removed] {
             let Some(counts) = self.counted.remove(key) else { continue };
-            let authority = u32::from(key.authority);
-            if authority == CROWDED || self.authorities.contains_key(&authority) {
-                *self.gone_uses.entry(authority).or_default() += counts.words[REQUESTS];
-            }
+            self.places.keep(key.authority.into(), counts.words[REQUESTS]);
             if let Some(place) = services.place(key.service) {
                 let row = self.row(key);
                 *self.gone.entry(place.clone()).or_default().entry(row).or_default() += counts;

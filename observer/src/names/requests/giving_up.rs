@@ -1,11 +1,11 @@
 //! Which routes and authorities give up their places to others.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io;
 use std::rc::Rc;
 
 use observer_ebpf::layout::names::CROWDED;
-use observer_ebpf::protocols::http::layout::{REQUESTS, RequestCounts, RequestKey};
+use observer_ebpf::protocols::http::layout::{REQUESTS, RequestKey};
 
 use super::{Requests, Route, text};
 use crate::kernel::batch;
@@ -34,11 +34,11 @@ impl Requests {
         let mut over: Vec<(Route, u64)> = Vec::new();
         for &service in &crowded {
             let theirs = all.iter().filter(|(Route(key), _)| key.service == service);
-            let mut uses: HashMap<u32, u64> = theirs.map(|&(_, number)| (number as u32, 0)).collect();
-            let theirs = self.counted.iter().filter(|(key, _)| key.service == service);
-            let homeless = tally(&mut uses, theirs.map(|(key, counts)| (key.route, counts)));
+            let counted = self.counted.iter().filter(|(key, _)| key.service == service);
+            let counted = counted.map(|(key, counts)| (key.route.into(), counts.words[REQUESTS]));
             let places = self.places_of.entry(service).or_insert_with(|| Places::new(self.max_routes));
-            let freed: HashSet<u32> = places.look(now_ns, &uses, homeless).into_iter().collect();
+            let freed = places.look(now_ns, theirs.map(|&(_, number)| number as u32), counted);
+            let freed: HashSet<u32> = freed.into_iter().collect();
             over.extend(all.iter().filter(|&&(_, number)| freed.contains(&(number as u32))));
         }
         if over.is_empty() {
@@ -95,22 +95,18 @@ impl Requests {
 
     fn free_old_authorities(&mut self, now_ns: u64) -> io::Result<()> {
         let all: Vec<(NameKey, u64)> = batch::read(&self.maps.authorities, self.rooms[1])?;
-        // Processes may be gone sooner than anybody looks.
-        let gone_uses = |number: u32| self.gone_uses.get(&number).copied().unwrap_or_default();
-        let numbers = all.iter().map(|&(_, number)| number as u32);
-        let mut uses: HashMap<u32, u64> = numbers.map(|number| (number, gone_uses(number))).collect();
-        let homeless = gone_uses(CROWDED)
-            + tally(&mut uses, self.counted.iter().map(|(key, counts)| (key.authority, counts)));
-        let freed: HashSet<u32> = self.places.look(now_ns, &uses, homeless).into_iter().collect();
+        let present = || all.iter().map(|&(_, number)| number as u32);
+        let counted = self.counted.iter().map(|(key, counts)| (key.authority.into(), counts.words[REQUESTS]));
+        let freed: HashSet<u32> = self.places.look(now_ns, present(), counted).into_iter().collect();
+        let used: HashSet<u32> = present().collect();
         for (name, number) in all.iter().filter(|(_, number)| freed.contains(&(*number as u32))) {
             let number = *number as u32;
             batch::remove(&self.maps.authorities, &[*name]).1?;
             self.authorities.remove(&number);
-            self.gone_uses.remove(&number);
             self.forget(|row| u32::from(row.authority) == number)?;
             let text = name.text();
             self.gone.values_mut().for_each(|rows| rows.retain(|row, _| row.authority != text));
-            let number = self.authority_numbers.next(|number| uses.contains_key(&number));
+            let number = self.authority_numbers.next(|number| used.contains(&number));
             self.maps.free_authorities.push(number, 0).map_err(io::Error::other)?;
             self.epochs[1].advance();
         }
@@ -124,43 +120,5 @@ impl Requests {
             self.counted.remove(key);
         }
         self.remove_counts(&keys).1
-    }
-}
-
-/// Adds up how often names were used, by their numbers, and tells how often others found no place.
-fn tally<'a>(uses: &mut HashMap<u32, u64>, counted: impl Iterator<Item = (u16, &'a RequestCounts)>) -> u64 {
-    let mut homeless = 0;
-    for (number, counts) in counted {
-        if u32::from(number) == CROWDED {
-            homeless += counts.words[REQUESTS];
-        } else if let Some(sum) = uses.get_mut(&number.into()) {
-            *sum += counts.words[REQUESTS];
-        }
-    }
-    homeless
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-
-    use observer_ebpf::layout::names::{CROWDED, OTHER};
-    use observer_ebpf::protocols::http::layout::{REQUESTS, RequestCounts, UNMATCHED};
-
-    use super::tally;
-
-    #[test]
-    fn only_names_without_a_place_want_one() {
-        let mut uses = HashMap::from([(7, 0), (8, 0), (9, 0)]);
-        // Several rows of a name; what has no name; and a name that has given up its place since.
-        let rows =
-            [(7, 5), (8, 1), (7, 2), (UNMATCHED, 100), (OTHER, 200), (CROWDED, 3), (CROWDED, 4), (10, 1)];
-        let rows = rows.map(|(number, requests)| {
-            let mut counts = RequestCounts::default();
-            counts.words[REQUESTS] = requests;
-            (number as u16, counts)
-        });
-        let homeless = tally(&mut uses, rows.iter().map(|(number, counts)| (*number, counts)));
-        assert_eq!((homeless, uses), (7, HashMap::from([(7, 7), (8, 1), (9, 0)])));
     }
 }
