@@ -197,9 +197,7 @@ impl Sort {
             Self::Retransmits => (0.0, u64::from(connection.retransmits)),
             Self::Requests if flow.protocol == Protocol::Http => (0.0, connection.http().asked.into()),
             Self::Waiting if flow.protocol == Protocol::Http => {
-                let counters = connection.http();
-                let is_waiting = counters.in_flight() > 0 && counters.current.start_ns > 0;
-                (0.0, if is_waiting { u64::MAX - counters.current.start_ns } else { 0 })
+                (0.0, connection.http().waiting_since_ns().map_or(0, |start_ns| u64::MAX - start_ns))
             }
             Self::Requests | Self::Waiting => (0.0, 0),
         };

@@ -16,11 +16,11 @@ pub mod requests;
 pub mod services;
 pub mod templates;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::rc::Rc;
 
-use observer_ebpf::layout::names::KeyCounts;
+use observer_ebpf::layout::names::{FIRST, KeyCounts};
 
 use self::namespace::{Counts, Namespace};
 use self::requests::Requests;
@@ -126,4 +126,9 @@ impl Names {
             books.http.entry(Rc::clone(&place.server)).or_default().add_requests(row, counts);
         });
     }
+}
+
+/// Whether it is known what a number stands for: its text, or that it is of no single name.
+fn has_text(texts: &HashMap<u32, Rc<str>>, number: u32) -> bool {
+    number < FIRST || texts.contains_key(&number)
 }

@@ -6,8 +6,9 @@ use std::ops::AddAssign;
 use std::rc::Rc;
 
 use aya::maps::{MapData, MapError, Stack};
-use observer_ebpf::layout::names::{CountKey, FIRST, NAME_MAX, NONE, Name};
+use observer_ebpf::layout::names::{CountKey, NAME_MAX, NONE, Name};
 
+use super::has_text;
 use super::numbers::Numbers;
 use super::places::Places;
 use super::services::{Place, Services};
@@ -95,10 +96,7 @@ impl<C: Counts> Namespace<C> {
     pub fn new(mut maps: Maps, epochs: Epochs) -> Result<Self, MapError> {
         let room = |map: &MapData| map.info().map(|info| info.max_entries() as usize);
         let rooms = [room(&maps.names)?, room(&maps.counts)?];
-        let mut numbers = Numbers::NONE;
-        for _ in 0..rooms[0] {
-            maps.free.push(numbers.next(|_| false), 0)?;
-        }
+        let numbers = Numbers::of(&mut maps.free, rooms[0])?;
         Ok(Self {
             maps,
             epochs,
@@ -124,15 +122,13 @@ impl<C: Counts> Namespace<C> {
         })?;
         // Afterwards: whatever is counted under a number was given that number before.
         services.learn(&counted.keys().map(|key| key.service).collect(), ledger)?;
-        if counted.keys().any(|key| key.name >= FIRST && !self.texts.contains_key(&key.name)) {
+        if !counted.keys().all(|key| has_text(&self.texts, key.name)) {
             self.learn()?;
         }
         self.counted = counted;
         // Counts that belong to nobody, or to a name that has given up its place since they were counted.
-        let stray = |key: &CountKey| {
-            services.place(key.service).is_none()
-                || (key.name >= FIRST && !self.texts.contains_key(&key.name))
-        };
+        let stray =
+            |key: &CountKey| services.place(key.service).is_none() || !has_text(&self.texts, key.name);
         let stray: Vec<CountKey> = self.counted.keys().copied().filter(stray).collect();
         self.take_out(&stray, services)
     }
@@ -196,8 +192,7 @@ impl<C: Counts> Namespace<C> {
             batch::remove(&self.maps.names, &freed.iter().map(|number| names[number]).collect::<Vec<_>>());
         for &number in &freed[..removed] {
             self.forget(number)?;
-            let number = self.numbers.next(|number| names.contains_key(&number));
-            self.maps.free.push(number, 0).map_err(io::Error::other)?;
+            self.numbers.free(&mut self.maps.free, |number| names.contains_key(&number))?;
         }
         // Last: a parser that keeps a number, or keeps that there is no place, looks again from here on.
         self.epochs.advance();

@@ -1,5 +1,8 @@
 //! Numbers that names are given, round and round.
 
+use std::io;
+
+use aya::maps::{MapData, MapError, Stack};
 use observer_ebpf::layout::names::{FIRST, LAST};
 
 /// The number that was last made free.
@@ -7,11 +10,30 @@ use observer_ebpf::layout::names::{FIRST, LAST};
 pub struct Numbers(u32);
 
 impl Numbers {
-    /// Before the first one.
-    pub const NONE: Self = Self(FIRST - 1);
+    /// Makes as many numbers free, from the first on, as there is room for names.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be written.
+    pub fn of(free: &mut Stack<MapData, u32>, room: usize) -> Result<Self, MapError> {
+        let mut numbers = Self(FIRST - 1);
+        for _ in 0..room {
+            free.push(numbers.next(|_| false), 0)?;
+        }
+        Ok(numbers)
+    }
+
+    /// Makes another number free, where a name has given up its own.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be written.
+    pub fn free(&mut self, free: &mut Stack<MapData, u32>, is_used: impl Fn(u32) -> bool) -> io::Result<()> {
+        free.push(self.next(is_used), 0).map_err(io::Error::other)
+    }
 
     /// A number that no name has, and none had lately: counts may still arrive under one that was given up.
-    pub fn next(&mut self, is_used: impl Fn(u32) -> bool) -> u32 {
+    fn next(&mut self, is_used: impl Fn(u32) -> bool) -> u32 {
         loop {
             self.0 = if self.0 < LAST { self.0 + 1 } else { FIRST };
             if !is_used(self.0) {

@@ -12,12 +12,13 @@ use std::rc::Rc;
 use aya::maps::{MapData, MapError, Stack};
 use observer_ebpf::layout::Protocol;
 use observer_ebpf::layout::connection::{Connection, FLAG_CONTINUED, Phase};
-use observer_ebpf::layout::names::{CROWDED, FIRST, NONE, OTHER};
+use observer_ebpf::layout::names::{CROWDED, NONE, OTHER};
 use observer_ebpf::protocols::http::layout::{
     ENDINGS, Method, REQUESTS, RequestCounts, RequestKey, RouteKey, UNMATCHED,
 };
 
 use self::ending::{add_ended, ending};
+use super::has_text;
 use super::namespace::NameKey;
 use super::numbers::Numbers;
 use super::places::Places;
@@ -120,13 +121,8 @@ impl Requests {
         let room = |map: &MapData| map.info().map(|info| info.max_entries() as usize);
         let rooms =
             [room(&maps.routes)?, room(&maps.authorities)?, room(&maps.counts)?, room(&maps.spare_counts)?];
-        let (mut route_numbers, mut authority_numbers) = (Numbers::NONE, Numbers::NONE);
-        for _ in 0..rooms[0] {
-            maps.free_routes.push(route_numbers.next(|_| false), 0)?;
-        }
-        for _ in 0..rooms[1] {
-            maps.free_authorities.push(authority_numbers.next(|_| false), 0)?;
-        }
+        let route_numbers = Numbers::of(&mut maps.free_routes, rooms[0])?;
+        let authority_numbers = Numbers::of(&mut maps.free_authorities, rooms[1])?;
         Ok(Self {
             maps,
             rooms,
@@ -168,13 +164,8 @@ impl Requests {
         self.learn(keys().map(|key| key.route), keys().map(|key| key.authority))?;
         self.counted = counted;
         // Counts that belong to nobody, or to a name that has given up its place since they were counted.
-        let is_stray = |texts: &HashMap<u32, Rc<str>>, number: u16| {
-            u32::from(number) >= FIRST && !texts.contains_key(&u32::from(number))
-        };
         let stray = |key: &RequestKey| {
-            services.place(key.service).is_none()
-                || is_stray(&self.routes, key.route)
-                || is_stray(&self.authorities, key.authority)
+            services.place(key.service).is_none() || !self.is_known(key.route, key.authority)
         };
         let stray: Vec<RequestKey> = self.counted.keys().copied().filter(stray).collect();
         self.take_out(&stray, services)
@@ -208,16 +199,18 @@ impl Requests {
         mut routes: impl Iterator<Item = u16>,
         mut authorities: impl Iterator<Item = u16>,
     ) -> io::Result<()> {
-        let is_new = |texts: &HashMap<u32, Rc<str>>, number: u16| {
-            u32::from(number) >= FIRST && !texts.contains_key(&u32::from(number))
-        };
-        if routes.any(|number| is_new(&self.routes, number)) {
+        if !routes.all(|number| has_text(&self.routes, number.into())) {
             self.learn_routes()?;
         }
-        if authorities.any(|number| is_new(&self.authorities, number)) {
+        if !authorities.all(|number| has_text(&self.authorities, number.into())) {
             self.learn_authorities()?;
         }
         Ok(())
+    }
+
+    /// Whether it is known what the numbers of a route and of an authority stand for.
+    fn is_known(&self, route: u16, authority: u16) -> bool {
+        has_text(&self.routes, route.into()) && has_text(&self.authorities, authority.into())
     }
 
     /// Reads what all numbers stand for.
@@ -371,8 +364,7 @@ impl Requests {
         let used: HashSet<u32> = all.iter().map(|&(_, number)| number as u32).collect();
         for &(_, number) in &routes[..removed] {
             self.routes.remove(&(number as u32));
-            let number = self.route_numbers.next(|number| used.contains(&number));
-            self.maps.free_routes.push(number, 0).map_err(io::Error::other)?;
+            self.route_numbers.free(&mut self.maps.free_routes, |number| used.contains(&number))?;
         }
         if removed > 0 {
             // Last: whoever keeps a number looks again from here on.

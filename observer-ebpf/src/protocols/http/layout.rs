@@ -405,6 +405,12 @@ impl Counters {
     pub const fn in_flight(&self) -> u32 {
         self.asked.wrapping_sub(self.answered)
     }
+
+    /// `CLOCK_MONOTONIC` of the first byte of the oldest request that is not over, if there is one and that was seen.
+    pub const fn waiting_since_ns(&self) -> Option<u64> {
+        let start_ns = self.current.start_ns;
+        if self.in_flight() > 0 && start_ns > 0 { Some(start_ns) } else { None }
+    }
 }
 
 impl Details {

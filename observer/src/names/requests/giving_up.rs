@@ -106,8 +106,7 @@ impl Requests {
             self.forget(|row| u32::from(row.authority) == number)?;
             let text = name.text();
             self.gone.values_mut().for_each(|rows| rows.retain(|row, _| row.authority != text));
-            let number = self.authority_numbers.next(|number| used.contains(&number));
-            self.maps.free_authorities.push(number, 0).map_err(io::Error::other)?;
+            self.authority_numbers.free(&mut self.maps.free_authorities, |number| used.contains(&number))?;
             self.epochs[1].advance();
         }
         Ok(())

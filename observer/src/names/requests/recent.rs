@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use observer_ebpf::layout::connection::{Connection, FLAG_CONTINUED};
-use observer_ebpf::layout::names::FIRST;
 use observer_ebpf::protocols::http::layout::{Method, UNTIMED};
 
 use super::Requests;
@@ -71,10 +70,7 @@ impl Requests {
     /// Whether it is known what the request is of that a connection is answering. Nothing may have been counted of it yet.
     pub fn knows(&self, connection: &Connection) -> bool {
         let counters = connection.http();
-        let (route, authority) = (u32::from(counters.current.route), u32::from(counters.current.authority));
-        counters.in_flight() == 0
-            || ((route < FIRST || self.routes.contains_key(&route))
-                && (authority < FIRST || self.authorities.contains_key(&authority)))
+        counters.in_flight() == 0 || self.is_known(counters.current.route, counters.current.authority)
     }
 
     /// What an open connection that speaks HTTP says of itself.
@@ -82,15 +78,15 @@ impl Requests {
         let counters = connection.http();
         let current = &counters.current;
         // What goes on is told of the slot in which the connection is continued.
-        let in_flight = if connection.flags & FLAG_CONTINUED == 0 { counters.in_flight() } else { 0 };
-        let is_shown = in_flight > 0 && current.start_ns > 0;
-        let current = is_shown.then(|| InFlight {
+        let goes_on_here = connection.flags & FLAG_CONTINUED == 0;
+        let in_flight = if goes_on_here { counters.in_flight() } else { 0 };
+        let since_ns = counters.waiting_since_ns().filter(|_| goes_on_here);
+        let current = since_ns.map(|since_ns| InFlight {
             method: Method::from_u8(current.method).name().to_owned(),
             route: (**self.route(current.route)).to_owned(),
             authority: (**self.authority(current.authority)).to_owned(),
             status: (current.status > 0).then_some(current.status),
-            seconds: (current.kind & UNTIMED == 0)
-                .then(|| now_ns.saturating_sub(current.start_ns) as f64 / 1e9),
+            seconds: (current.kind & UNTIMED == 0).then(|| now_ns.saturating_sub(since_ns) as f64 / 1e9),
             is_stream: current.is_stream(now_ns, self.stream_after_ns),
         });
         Http { requests: counters.asked.into(), in_flight: in_flight.into(), current }
