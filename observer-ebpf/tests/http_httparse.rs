@@ -51,7 +51,7 @@ const LENIENT: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "A method is any word of at most 16 bytes, which is `other`; and so is the route of a target that is no label.",
+        "A method is any word of at most 24 bytes, which is `other`; and so is the route of a target that is no label.",
         &["request src/lib.rs:2768", "request src/lib.rs:2794"],
     ),
     ("The reason is for people, and is not read.", &["response src/lib.rs:1744"]),

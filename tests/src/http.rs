@@ -126,3 +126,8 @@ pub fn calls() -> Vec<Call> {
         Call::get("/items/250000", ITEM),
     ]
 }
+
+/// A number as two letters, of which there are 676: in a path, digits would be an id.
+pub fn letters(number: usize) -> String {
+    [number / 26, number].map(|digit| char::from(b'a' + (digit % 26) as u8)).iter().collect()
+}

@@ -11,7 +11,8 @@ use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
 
 use crate::agent::Agent;
-use crate::metrics::{self, Metrics};
+use crate::losses::Losses;
+use crate::metrics::Metrics;
 use crate::programs::{self, free_port};
 use crate::websocket::unique_name;
 
@@ -201,5 +202,5 @@ impl View {
 
 /// Fails if the agent lost anything in memcached's streams.
 pub fn nothing_lost(agent: &Agent) -> anyhow::Result<()> {
-    metrics::nothing_lost(&agent.scrape().context("after the test")?, "memcached", agent.missed_runs()?)
+    Losses::none("memcached").no_more(agent)
 }

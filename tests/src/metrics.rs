@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::ensure;
-
 /// A scrape.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -108,43 +106,6 @@ pub fn bytes(metrics: &Metrics, process: &str, direction: &str) -> f64 {
 /// Bytes that were counted and could not be read, for a reason.
 pub fn unparsed(metrics: &Metrics, reason: &str) -> f64 {
     metrics.sum("observer_unparsed_bytes_total", &[("reason", reason)])
-}
-
-/// What the agent has lost so far.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Losses {
-    /// Times that it came out of sync with a protocol's streams.
-    desyncs: f64,
-    /// Events, but not the runs of a program that the kernel left out, as the program interrupted itself: what those would
-    /// have counted tests compare themselves.
-    events: f64,
-}
-
-impl Losses {
-    /// Those of a protocol's streams, with so many runs left out.
-    pub fn of(metrics: &Metrics, protocol: &str, missed_runs: f64) -> Self {
-        let events = metrics.sum("observer_events_lost_total", &[]) - missed_runs;
-        Self { desyncs: desyncs(metrics, protocol), events }
-    }
-}
-
-/// Fails if the agent lost anything of a protocol's streams, with so many runs left out.
-pub fn nothing_lost(metrics: &Metrics, protocol: &str, missed_runs: f64) -> anyhow::Result<()> {
-    nothing_lost_since(Losses::default(), metrics, protocol, missed_runs)
-}
-
-/// The same of what it had not lost before.
-pub fn nothing_lost_since(
-    before: Losses,
-    metrics: &Metrics,
-    protocol: &str,
-    missed_runs: f64,
-) -> anyhow::Result<()> {
-    let now = Losses::of(metrics, protocol, missed_runs);
-    let lost = [now.desyncs - before.desyncs, now.events - before.events];
-    let told: Vec<&str> = metrics.text().lines().filter(|line| is_loss(line)).collect();
-    ensure!(lost[0] == 0.0 && lost[1] < 1.0, "desyncs, lost events: {lost:?}\n{}", told.join("\n"));
-    Ok(())
 }
 
 #[cfg(test)]

@@ -22,27 +22,6 @@ use observer_tests::metrics::Metrics;
 use observer_tests::puppet::Puppet;
 use observer_tests::websocket::{alone, own_name, unique_name};
 
-/// Files of cases, by their names.
-macro_rules! files {
-    ($($name:literal),* $(,)?) => {
-        [$(include_str!(concat!("../../observer-ebpf/tests/recorded/llhttp/request/", $name, ".md"))),*]
-    };
-}
-
-const FILES: [&str; 11] = files!(
-    "connection",
-    "content-length",
-    "invalid",
-    "lenient-header-value-relaxed",
-    "lenient-headers",
-    "method",
-    "pausing",
-    "pipelining",
-    "sample",
-    "transfer-encoding",
-    "uri",
-);
-
 /// What llhttp takes, and is no HTTP/1: other protocols, and HTTP/0.9 (see observer-ebpf/tests/http_llhttp.rs).
 const OTHER_PROTOCOLS: [&str; 4] =
     ["SOURCE request with ICE", "OPTIONS request with RTSP", "ANNOUNCE request with RTSP", "No HTTP version"];
@@ -68,7 +47,7 @@ fn read_all(stream: &mut TcpStream) -> anyhow::Result<bool> {
 
 /// Has each case sent over a connection of its own, cut at a place; how many the server has closed.
 fn send_all(port: u16, cut: impl Fn(usize) -> usize) -> anyhow::Result<usize> {
-    let cases = FILES.iter().flat_map(|text| llhttp::cases(text));
+    let cases = llhttp::cases(false).map(|(_, case)| case);
     let cases: Vec<_> = cases.filter(|case| !OTHER_PROTOCOLS.contains(&case.name.as_str())).collect();
     ensure!(cases.len() == 129, "{} cases", cases.len());
     let mut streams = Vec::new();

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use observer_tests::agent::Agent;
-use observer_tests::http::Call;
 use observer_tests::http::clients::{Client, Library};
 use observer_tests::http::shown::View;
+use observer_tests::http::{Call, letters};
 use observer_tests::metrics::Metrics;
 use observer_tests::nginx::Nginx;
 use observer_tests::puppet::Puppet;
@@ -41,10 +41,9 @@ fn sum(rows: &Rows) -> f64 {
     rows.values().sum()
 }
 
-/// Names of letters: a number would be an id.
+/// What comes once, by its number.
 fn once(number: usize) -> String {
-    let letter = |number: usize| char::from(b'a' + (number % 26) as u8);
-    format!("once-{}{}", letter(number / 26), letter(number))
+    format!("once-{}", letters(number))
 }
 
 /// What a view showed at each look, which never is less but for rows that are gone.

@@ -9,7 +9,7 @@ use observer_tests::agent::Agent;
 use observer_tests::http::clients::{Client, Library};
 use observer_tests::http::shown::View;
 use observer_tests::http::wire::Wire;
-use observer_tests::http::{Call, Tally};
+use observer_tests::http::{Call, Tally, letters};
 use observer_tests::nginx::Nginx;
 use observer_tests::noise::Chance;
 use observer_tests::websocket::alone;
@@ -189,8 +189,7 @@ fn rows_that_all_begin_at_once_are_all_counted() -> anyhow::Result<()> {
     let mut wire = Wire::open()?;
     let mut expected = BTreeMap::<[String; 3], f64>::new();
     for number in 0..ROUTES {
-        let letter = |number: usize| char::from(b'a' + (number % 26) as u8);
-        let route = format!("/route-{}{}", letter(number / 26), letter(number));
+        let route = format!("/route-{}", letters(number));
         for method in ["GET", "POST", "PUT", "DELETE", "PATCH"] {
             for status in [200, 201, 302, 403, 500] {
                 exchange_of(&mut wire, method, &route, status)?;

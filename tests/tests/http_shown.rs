@@ -54,16 +54,29 @@ fn bucket(log: &[&Logged]) -> anyhow::Result<[f64; 2]> {
     Ok([lower, upper])
 }
 
+/// Fails unless what is told of these requests is a p95 of the bucket in which it lies.
+fn expect_p95(told: &Value, log: &[&Logged]) -> anyhow::Result<()> {
+    let ([lower, upper], p95) = (bucket(log)?, number(told, "p95_seconds")?);
+    ensure!(lower <= p95 && p95 <= upper, "{p95} is not between {lower} and {upper}: {told:#}");
+    Ok(())
+}
+
+/// A process that has a connection to nginx, `one`.
+fn connected(name: &str, nginx: &Nginx) -> anyhow::Result<Puppet> {
+    let mut client = Puppet::start(name)?;
+    client.run(&format!("one = connect(('127.0.0.1', {}))", nginx.port))?;
+    Ok(client)
+}
+
 #[test]
 fn a_burst_is_told_exactly() -> anyhow::Result<()> {
     let _alone = alone();
     let agent = Agent::shared()?;
     let nginx = site()?;
     let name = unique_name("ask");
-    let mut client = Puppet::start(&name)?;
+    let mut client = connected(&name, &nginx)?;
     // 27 requests, of which 3 are slow and 4 fail, in some five seconds.
     let paths = [vec!["/slow"; 3], vec!["/fails"; 4], vec!["/page?of=7"; 20]].concat();
-    client.run(&format!("one = connect(('127.0.0.1', {}))", nginx.port))?;
     client.run(&format!("http_ask(one, {})", json!(paths)))?;
     let log = nginx.logged(paths.len())?;
 
@@ -84,8 +97,7 @@ fn a_burst_is_told_exactly() -> anyhow::Result<()> {
                 let lately = number(row, &format!("{counted}_per_second"))? * seconds;
                 assert!((lately - expected).abs() < 1e-6, "{lately} {counted}, and not {expected}: {row:#}");
             }
-            let ([lower, upper], p95) = (bucket(&logged)?, number(row, "p95_seconds")?);
-            assert!(lower <= p95 && p95 <= upper, "{p95} is not between {lower} and {upper}: {row:#}");
+            expect_p95(row, &logged)?;
         }
     }
 
@@ -101,8 +113,7 @@ fn a_burst_is_told_exactly() -> anyhow::Result<()> {
         let [requests, errors] =
             [number(recent, "requests_per_second")?, number(recent, "errors_per_second")?];
         assert!((errors / requests - failed / all.len() as f64).abs() < 1e-9, "{row:#}");
-        let ([lower, upper], p95) = (bucket(&all)?, number(recent, "p95_seconds")?);
-        assert!(lower <= p95 && p95 <= upper, "{p95} is not between {lower} and {upper}: {row:#}");
+        expect_p95(recent, &all)?;
         assert_eq!(row["requests"].as_object().map(serde_json::Map::len), Some(1), "one role: {row:#}");
     }
 
@@ -132,8 +143,7 @@ fn a_steady_load_is_shown_to_people() -> anyhow::Result<()> {
     let agent = Agent::shared()?;
     let nginx = site()?;
     let name = unique_name("pace");
-    let mut client = Puppet::start(&name)?;
-    client.run(&format!("one = connect(('127.0.0.1', {}))", nginx.port))?;
+    let mut client = connected(&name, &nginx)?;
     let paths = ["/page", "/page", "/page", "/fails"];
     client.tell(&format!("http_pace(one, {}, 40, 40)", json!(paths)))?;
     // What is compared with now is ten seconds ago, or up to twenty.
@@ -212,8 +222,8 @@ fn a_flow_says_what_it_waits_for() -> anyhow::Result<()> {
     nginx.write("page", 200)?;
     nginx.write("crawls", 100_000)?;
     let name = unique_name("wait");
-    let mut client = Puppet::start(&name)?;
-    client.run(&format!("one = connect(('127.0.0.1', {})); http_ask(one, ['/page'] * 4)", nginx.port))?;
+    let mut client = connected(&name, &nginx)?;
+    client.run("http_ask(one, ['/page'] * 4)")?;
     let flows = |process: &str| -> anyhow::Result<Value> {
         let answer = agent.json(&format!("/flows?process={process}&sort=waiting"))?;
         Ok(of_process(&answer, "flows", process)?.first().context("no flow")?["http"].clone())

@@ -11,9 +11,7 @@ use observer_tests::metrics::Metrics;
 use observer_tests::noise::{Chance, throw};
 use observer_tests::postgres::clients::{Clients, Library, State, sessions};
 use observer_tests::postgres::server::Server;
-use observer_tests::postgres::shown::{
-    Queries, Sessions, View, desyncs, nothing_lost_since, queries, shared,
-};
+use observer_tests::postgres::shown::{Queries, Sessions, View, desyncs, queries, shared};
 use observer_tests::postgres::wire::{
     Ends, complete, error, header, message, query, ready, row, startup, welcome,
 };
@@ -110,7 +108,7 @@ fn a_session_by_hand() -> anyhow::Result<()> {
     expect(&agent, &ends, IDLE)?;
     behave(&mut ends)?;
     expect_queries(&agent, &ends, &queries(&[("select", 6), ("other", 2)]))?;
-    nothing_lost_since(&agent, before)
+    before.no_more(&agent)
 }
 
 #[test]
@@ -145,7 +143,7 @@ fn requests_for_encryption_that_are_refused() -> anyhow::Result<()> {
             metrics.sum("observer_connections", &labels) == 2.0
         })?;
     }
-    nothing_lost_since(&agent, before)
+    before.no_more(&agent)
 }
 
 #[test]
@@ -183,7 +181,7 @@ fn rows_that_look_like_the_end_of_a_query() -> anyhow::Result<()> {
         view.expect(&agent, &0.0, View::all_errors)?;
     }
     bystanders.check(&agent)?;
-    nothing_lost_since(&agent, before)
+    before.no_more(&agent)
 }
 
 #[test]
@@ -214,7 +212,7 @@ fn requests_that_look_like_others() -> anyhow::Result<()> {
     }
     expect(&agent, &ends, IDLE)?;
     expect_queries(&agent, &ends, &queries(&[("other", 1), ("update", 1)]))?;
-    nothing_lost_since(&agent, before)
+    before.no_more(&agent)
 }
 
 #[test]
@@ -310,7 +308,7 @@ fn a_server_that_leaves_in_the_middle_of_a_row() -> anyhow::Result<()> {
         view.expect(&agent, &0.0, View::acquired)?;
     }
     bystanders.check(&agent)?;
-    nothing_lost_since(&agent, before)
+    before.no_more(&agent)
 }
 
 #[test]

@@ -14,7 +14,7 @@ use observer_tests::agent::Agent;
 use observer_tests::noise::{Chance, throw};
 use observer_tests::redis::by_hand::{behave, expect, expect_keys, greet, views};
 use observer_tests::redis::bystanders::Bystanders;
-use observer_tests::redis::shown::{Sessions, View, desyncs, nothing_lost, nothing_lost_since, shared};
+use observer_tests::redis::shown::{Sessions, View, desyncs, nothing_lost, shared};
 use observer_tests::redis::wire::{Ends, NIL, NULL, OK, bulk, command};
 use observer_tests::redis::work::Prefixes;
 use observer_tests::websocket::{alone, own_name};
@@ -43,7 +43,7 @@ fn a_session_by_hand() -> anyhow::Result<()> {
     }
     expect(&agent, &ends, IDLE)?;
     expect_keys(&agent, &ends, &[("user", [3, 1]), ("gone", [0, 2]), ("none", [1, 0])])?;
-    nothing_lost_since(&agent, before)
+    before.no_more(&agent)
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn values_that_look_like_replies() -> anyhow::Result<()> {
         view.expect(&agent, &32.0, |view, metrics| view.command(metrics, "set"))?;
     }
     bystanders.check(&agent)?;
-    nothing_lost_since(&agent, before)
+    before.no_more(&agent)
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn keys_that_look_like_anything() -> anyhow::Result<()> {
             ("long", [0, of("long")]),
         ],
     )?;
-    nothing_lost_since(&agent, before)
+    before.no_more(&agent)
 }
 
 #[test]
@@ -238,7 +238,7 @@ fn empty_commands_are_none() -> anyhow::Result<()> {
     behave(&mut ends, 3)?;
     expect(&agent, &ends, IDLE)?;
     expect_keys(&agent, &ends, &[("good", [3, 3])])?;
-    nothing_lost_since(&agent, before)
+    before.no_more(&agent)
 }
 
 /// So many bytes that look like replies and commands.
@@ -291,7 +291,7 @@ fn ends_in_the_middle() -> anyhow::Result<()> {
         }
     }
     bystanders.check(&agent)?;
-    nothing_lost_since(&agent, before)
+    before.no_more(&agent)
 }
 
 #[test]
@@ -340,7 +340,7 @@ fn http_at_a_redis_port_is_http() -> anyhow::Result<()> {
     }
     expect(&agent, &ends, Sessions::default())?;
     expect_keys(&agent, &ends, &[])?;
-    nothing_lost_since(&agent, before)
+    before.no_more(&agent)
 }
 
 #[test]

@@ -2,6 +2,34 @@
 //! <https://github.com/nodejs/llhttp>): Markdown, with the bytes of each case and what the parser tells of them, in which
 //! `off` is how many bytes it has read. Those of its lenient modes, and of what its callbacks leave out, are none of these.
 
+/// Files of cases, by their names.
+macro_rules! files {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("../recorded/llhttp/", $name, ".md")))),*]
+    };
+}
+
+const FILES: &[(&str, &str)] = files!(
+    "request/connection",
+    "request/content-length",
+    "request/invalid",
+    "request/lenient-header-value-relaxed",
+    "request/lenient-headers",
+    "request/method",
+    "request/pausing",
+    "request/pipelining",
+    "request/sample",
+    "request/transfer-encoding",
+    "request/uri",
+    "response/connection",
+    "response/content-length",
+    "response/invalid",
+    "response/pausing",
+    "response/pipelining",
+    "response/sample",
+    "response/transfer-encoding",
+);
+
 /// A case, and llhttp's verdict.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Case {
@@ -36,8 +64,13 @@ pub(crate) struct Message {
 /// What llhttp calls a pause for another protocol: behind a tunnel's request, an upgrade, and HTTP/2's preface.
 const UPGRADES: [&str; 2] = ["22", "23"];
 
-/// The strict cases of a file.
-pub(crate) fn cases(text: &str) -> Vec<Case> {
+/// The strict cases of requests, or of responses, each with the name of its file.
+pub(crate) fn cases(of_responses: bool) -> impl Iterator<Item = (&'static str, Case)> {
+    let all = FILES.iter().flat_map(|&(file, text)| of_file(text).into_iter().map(move |case| (file, case)));
+    all.filter(move |(_, case)| case.is_response == of_responses)
+}
+
+fn of_file(text: &str) -> Vec<Case> {
     let mut all: Vec<Case> = Vec::new();
     let mut names: Vec<String> = Vec::new();
     let (mut name, mut meta, mut bytes) = ("", "", Vec::new());

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 
 use super::server::Server;
 use crate::agent::Agent;
-use crate::metrics::{self, Losses, Metrics};
+use crate::losses::{self, Losses};
+use crate::metrics::{self, Metrics};
 use crate::shown::reach;
 
 /// Sessions by state.
@@ -165,18 +166,10 @@ pub fn desyncs(metrics: &Metrics) -> f64 {
 
 /// The agent that tests of a file share, and what it has lost so far of Postgres streams.
 pub fn shared() -> anyhow::Result<(Arc<Agent>, Losses)> {
-    let agent = Agent::shared()?;
-    let losses = Losses::of(&agent.scrape().context("before the test")?, "postgres", agent.missed_runs()?);
-    Ok((agent, losses))
+    losses::shared("postgres")
 }
 
 /// Fails if the agent lost anything in Postgres streams.
 pub fn nothing_lost(agent: &Agent) -> anyhow::Result<()> {
-    nothing_lost_since(agent, Losses::default())
-}
-
-/// The same of what it had not lost before, where other tests of the file have it lose something.
-pub fn nothing_lost_since(agent: &Agent, before: Losses) -> anyhow::Result<()> {
-    let metrics = agent.scrape().context("after the test")?;
-    metrics::nothing_lost_since(before, &metrics, "postgres", agent.missed_runs()?)
+    Losses::none("postgres").no_more(agent)
 }

@@ -7,7 +7,8 @@ use anyhow::Context as _;
 use super::server::Server;
 use super::work::{Counts, Prefixes, Tally};
 use crate::agent::Agent;
-use crate::metrics::{self, Losses, Metrics, Sample};
+use crate::losses::{self, Losses};
+use crate::metrics::{self, Metrics, Sample};
 use crate::shown::reach;
 
 /// The commands that are compared by name; the others are compared together.
@@ -192,18 +193,10 @@ pub fn desyncs(metrics: &Metrics) -> f64 {
 
 /// The agent that tests of a file share, and what it has lost so far of Redis streams.
 pub fn shared() -> anyhow::Result<(Arc<Agent>, Losses)> {
-    let agent = Agent::shared()?;
-    let losses = Losses::of(&agent.scrape().context("before the test")?, "redis", agent.missed_runs()?);
-    Ok((agent, losses))
+    losses::shared("redis")
 }
 
 /// Fails if the agent lost anything in Redis streams.
 pub fn nothing_lost(agent: &Agent) -> anyhow::Result<()> {
-    nothing_lost_since(agent, Losses::default())
-}
-
-/// The same of what it had not lost before, where other tests of the file have it lose something.
-pub fn nothing_lost_since(agent: &Agent, before: Losses) -> anyhow::Result<()> {
-    let metrics = agent.scrape().context("after the test")?;
-    metrics::nothing_lost_since(before, &metrics, "redis", agent.missed_runs()?)
+    Losses::none("redis").no_more(agent)
 }

@@ -8,7 +8,8 @@ use anyhow::bail;
 
 use super::traffic::{Traffic, Values, series};
 use crate::agent::Agent;
-use crate::metrics::{self, Metrics};
+use crate::losses::Losses;
+use crate::metrics::Metrics;
 
 /// How long the agent may take to say what it must.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -183,7 +184,7 @@ pub fn settle(agent: &Agent, sides: &[&Side]) -> anyhow::Result<Metrics> {
     }
 }
 
-/// Fails if the agent lost anything in WebSocket streams; see [`metrics::nothing_lost`].
+/// Fails if the agent lost anything in WebSocket streams; see [`Losses`].
 pub fn nothing_lost(agent: &Agent, metrics: &Metrics) -> anyhow::Result<()> {
-    metrics::nothing_lost(metrics, "websocket", agent.missed_runs()?)
+    Losses::none("websocket").no_more_in(agent, metrics)
 }
