@@ -175,8 +175,11 @@ fn set_words(path: &mut [u8; UNIX_PATH_MAX], word: impl Fn(usize) -> u32) {
 
 /// The number of the process and server of the connection at `index`, a new one if they have none; 0 if there is no
 /// room. The program that asks has the entry `room` of [`SERVICE_KEYS`].
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn service(connection: &mut Connection, index: u32, room: u32) -> u32 {
+pub extern "C" fn names_service(connection: *const Connection, index: u32, room: u32) -> u32 {
+    // SAFETY: null, or an entry of a map that nothing else uses while the direction is locked.
+    let Some(connection) = (unsafe { connection.as_ref() }) else { return 0 };
     let Some(key) = SERVICE_KEYS.get_ptr_mut(room) else { return 0 };
     // SAFETY: this processor's entry for this program: nothing else uses it while the program runs.
     let key = unsafe { &mut *key };
@@ -233,7 +236,7 @@ fn service(connection: &mut Connection, index: u32, room: u32) -> u32 {
 #[inline(always)]
 pub fn service_of(connection: &mut Connection, buffers: &Buffers) -> u32 {
     if connection.service == 0 {
-        connection.service = service(connection, buffers.index(), buffers.room());
+        connection.service = names_service(connection, buffers.index(), buffers.room());
     }
     connection.service
 }

@@ -109,6 +109,13 @@ pub(crate) const fn low_of_two(lo: u64, hi: u64, length: u32) -> (u64, u64) {
     if length < 8 { (low_bytes(lo, length), 0) } else { (lo, low_bytes(hi, length - 8)) }
 }
 
+/// 1 if any bit is set, by arithmetic of which the compiler makes no comparison.
+#[inline(always)]
+pub(crate) const fn is_not_zero(bits: u64) -> u64 {
+    const LOW: u64 = u64::MAX >> 1;
+    (((bits & LOW) + LOW) | bits) >> 63
+}
+
 /// Reads a field again, of which the compiler, and so the verifier, then knows nothing. Without it, each way through
 /// the header would be followed on its own to the end. For a value in a register, `hide` in the program does the same.
 #[inline(always)]

@@ -1,7 +1,7 @@
 //! The first bytes of a stream or of a call, held against what protocols start with. It is they that tell what a
 //! connection speaks, never its port.
 
-use super::bytes::low_bytes;
+use super::bytes::{is_not_zero, low_bytes};
 
 /// What first bytes tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,13 +78,6 @@ impl Start {
     pub(crate) const fn has(self, count: u32) -> bool {
         self.known >> (8 * (count - 1)) & 0xFF != 0
     }
-}
-
-/// 1 if any bit is set, by arithmetic of which the compiler makes no comparison.
-#[inline(always)]
-const fn is_not_zero(bits: u64) -> u64 {
-    const LOW: u64 = u64::MAX >> 1;
-    (((bits & LOW) + LOW) | bits) >> 63
 }
 
 /// Bits that a stream of some protocol starts with.

@@ -158,6 +158,16 @@ pub(crate) const fn within(length: u32, word: u32) -> u32 {
     if behind < 8 { behind } else { 8 }
 }
 
+/// Which of a text's first `length` bytes (less than 64) are in its word number `word` and are no printable ASCII: a bit
+/// for each, of which only the first is certain. Several words' are put together before they are looked at: each branch
+/// here would be another way into all that follows for the verifier.
+#[inline(always)]
+pub(crate) const fn unprintable(text: u64, length: u32, word: u32) -> u64 {
+    let valid = ((1 << (length & 63)) - 1) >> (8 * word);
+    let controls = text.wrapping_sub(everywhere(b' ')) & !text & HIGH;
+    bits_of((text & HIGH) | controls | marks_of(text, everywhere(0x7F))) & valid
+}
+
 /// Whether the first `length` bytes of a word are printable ASCII.
 #[inline(always)]
 pub(crate) const fn is_printable(word: u64, length: u32) -> bool {

@@ -98,7 +98,10 @@ pub struct Http {
     /// 1 if the last request asks for an upgrade, and has no answer yet: what follows, and is no request, are frames, and
     /// not merely likely to be.
     expected: u8,
-    reserved: [u8; 6],
+    /// How long the response is whose head was the last, a [`response::Body`]. It is kept here because the verifier forgets
+    /// what it knows of numbers that go through memory.
+    body: u8,
+    reserved: [u8; 5],
 }
 
 const _: () = assert!(align_of::<Http>() == 8 && size_of::<Http>().is_multiple_of(8));
@@ -193,7 +196,8 @@ impl Http {
         ahead_state: ahead::NONE,
         extensions: Extensions::Unknown as u8,
         expected: 0,
-        reserved: [0; 6],
+        body: 0,
+        reserved: [0; 5],
     };
 
     #[inline(always)]

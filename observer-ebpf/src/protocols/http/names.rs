@@ -6,7 +6,7 @@ use crate::layout::connection::Connection;
 use crate::layout::names::{LAST, NAME_MAX, NONE, OTHER};
 use crate::stream::bytes::{Host, hide_field};
 use crate::stream::prefix::Text;
-use crate::stream::text::{find, is_printable, within};
+use crate::stream::text::{everywhere, marks_of, unprintable};
 
 /// Where routes and authorities are told apart, and requests are counted.
 pub trait Labels: Host {
@@ -43,15 +43,15 @@ pub(super) fn authority<S: Labels>(text: &Text, length: u32, source: &mut S) -> 
     if length == 0 {
         return NONE as u16;
     }
-    let mut is_clean = length <= NAME_MAX as u32;
+    let mut unfit = 0;
     let mut at = 0;
     while at < 4 {
         let word = hide_field(&text.words[at]);
         // Before an `@` there may be a user, and a password.
-        is_clean &= is_printable(word, within(length, at as u32)) & (find(word, b'@') == 8);
+        unfit |= unprintable(word, length, at as u32) | marks_of(word, everywhere(b'@'));
         at += 1;
     }
-    if !is_clean {
+    if length > NAME_MAX as u32 || unfit != 0 {
         return OTHER as u16;
     }
     kept(source.authority(text, length))

@@ -110,9 +110,6 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Where none is gone through that could.
-    pub(super) const NONE: Self = Self { is_response: false, with_host: false };
-
     /// Whether a line may matter that starts with these bytes.
     #[inline(always)]
     fn may_matter(self, lo: u64, hi: u64) -> bool {

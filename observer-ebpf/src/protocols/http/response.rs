@@ -50,16 +50,21 @@ fn status(lo: u64, hi: u64, length: u32) -> Option<u32> {
 
 /// How long a response is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Body {
+#[repr(u8)]
+pub(super) enum Body {
     /// It has no body.
-    None,
+    None = 0,
     /// As long as its head says.
-    Sized,
+    Sized = 1,
     /// In chunks.
-    Chunked,
+    Chunked = 2,
     /// Up to the connection's end.
-    Rest,
+    Rest = 3,
 }
+
+/// How each [`Body`] is told of, and where it is gone on with.
+static FRAMINGS: [u8; 4] = [SIZED, SIZED, CHUNKED, UNTIL_CLOSE];
+static PLACES: [u8; 4] = [Place::Start as u8, Place::Body as u8, Place::ChunkSize as u8, Place::Rest as u8];
 
 impl Http {
     /// A response may start with the next byte.
@@ -139,7 +144,8 @@ impl Http {
         } else {
             Body::Rest
         };
-        self.show_response(body, request, source, connection);
+        self.body = body as u8;
+        self.show_response(request, source, connection);
         if front.is_none() {
             self.begin_orphan(connection);
         }
@@ -149,17 +155,14 @@ impl Http {
         }
         let server = &mut self.readers[Side::Server as usize];
         let length = hide_field(&server.content_length);
-        server.left = if body == Body::Sized { length } else { 0 };
-        server.is_chunked = u8::from(body == Body::Chunked);
-        server.has_events = u8::from(found & FOUND_EVENT_STREAM != 0 && body != Body::None);
-        let is_over = body == Body::None || (body == Body::Sized && length == 0);
-        server.go(match body {
-            _ if is_over => Place::Start,
-            Body::Chunked => Place::ChunkSize,
-            Body::Rest => Place::Rest,
-            Body::None | Body::Sized => Place::Body,
-        });
-        if is_over {
+        let body = hide_field(&self.body);
+        server.left = if body == Body::Sized as u8 { length } else { 0 };
+        server.is_chunked = u8::from(body == Body::Chunked as u8);
+        server.has_events = u8::from(found & FOUND_EVENT_STREAM != 0 && body != Body::None as u8);
+        server.forget_word();
+        server.place = PLACES[usize::from(hide_field(&self.body) & 3)];
+        let body = hide_field(&self.body);
+        if body == Body::None as u8 || (body == Body::Sized as u8 && length == 0) {
             self.end_response(source, connection);
         }
         if status != 101 && !is_tunnel {
@@ -188,13 +191,7 @@ impl Http {
 
     /// Shows the response in the slot.
     #[inline(always)]
-    fn show_response<S: Labels>(
-        &mut self,
-        body: Body,
-        request: Request,
-        source: &mut S,
-        connection: &mut Connection,
-    ) {
+    fn show_response<S: Labels>(&mut self, request: Request, source: &mut S, connection: &mut Connection) {
         let server = &self.readers[Side::Server as usize];
         let found = hide_field(&server.found);
         let status = hide_field(&self.status);
@@ -206,14 +203,11 @@ impl Http {
             self.requests.settle_route(route);
             self.candidates_over = hide_field(&self.candidates_over).wrapping_add(1);
         }
-        let framing = match body {
-            Body::None | Body::Sized => SIZED,
-            Body::Chunked => CHUNKED,
-            Body::Rest => UNTIL_CLOSE,
-        };
-        let is_stream = found & FOUND_EVENT_STREAM != 0 && body != Body::None;
+        let body = hide_field(&self.body);
+        let framing = FRAMINGS[usize::from(hide_field(&self.body) & 3)];
+        let is_stream = found & FOUND_EVENT_STREAM != 0 && body != Body::None as u8;
         let kind = framing | if is_stream { EVENT_STREAM } else { 0 } | request.unknown();
-        let response_bytes = if body == Body::Sized { hide_field(&server.content_length) } else { 0 };
+        let response_bytes = if body == Body::Sized as u8 { hide_field(&server.content_length) } else { 0 };
         let current = &mut connection.details.http_mut().current;
         // Field by field: as one value it would go by way of the stack.
         current.start_ns = request.start_ns;

@@ -10,9 +10,9 @@
 //! its bytes, which are counted without a loop over them.
 
 use super::layout::ROUTE_MAX;
-use crate::stream::bytes::{hide_field, low_bytes};
+use crate::stream::bytes::{hide_field, is_not_zero, low_bytes};
 use crate::stream::prefix::Text;
-use crate::stream::text::{between, digits_of, equals_of, everywhere, is_printable, sum_of_bytes, within};
+use crate::stream::text::{between, digits_of, equals_of, everywhere, sum_of_bytes, unprintable, within};
 
 /// Bytes of a template, but for what stands for the rest of a path.
 const TEMPLATE_MAX: u32 = 96;
@@ -137,7 +137,7 @@ impl Template {
     #[inline(always)]
     fn is_identifier(&mut self, text: &Text, length: u32) -> bool {
         let (mut digits, mut hexadecimal, mut letters, mut signs) = (0, 0, 0, 0);
-        let mut is_clean = true;
+        let mut unfit = 0;
         let mut at = 0;
         while at < 4 && 8 * at < length as usize {
             let word = hide_field(&text.words[at]);
@@ -147,10 +147,10 @@ impl Template {
             hexadecimal += between(lower, b'a', b'f') >> 7;
             letters += between(lower, b'a', b'z') >> 7;
             signs += (equals_of(word, b'@') | encoded_at(word, next)) >> 7;
-            is_clean &= is_printable(word, within(length, at as u32));
+            unfit |= unprintable(word, length, at as u32);
             at += 1;
         }
-        self.is_odd |= u32::from(!is_clean);
+        self.is_odd |= is_not_zero(unfit) as u32;
         let [digits, hexadecimal, letters, signs] = [digits, hexadecimal, letters, signs].map(sum_of_bytes);
         let is_number = length > 0 && digits == length;
         let is_hexadecimal = length >= 8 && digits > 0 && digits + hexadecimal == length;

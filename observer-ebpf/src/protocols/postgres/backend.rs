@@ -46,18 +46,18 @@ impl Postgres {
         }
         let length = ((lo >> 8) as u32).swap_bytes();
         let total = if have >= 5 { length.saturating_add(1) } else { 5 };
-        // A command's tag up to the blank behind its first word; a status.
-        let wanted = match kind {
-            b'C' => total.min(12),
-            b'Z' => total.min(6),
-            _ => 5,
-        };
         let is_plain_error = kind == b'E' && self.ready == 0 && have >= 5 && !ERROR_LENGTHS.contains(&length);
         // It goes on to the end of the connection.
         let total = if is_plain_error { u32::MAX } else { total };
         if have >= 5 && !is_plain_error {
             is_sound::<true>(kind, length)?;
         }
+        // A command's tag up to the blank behind its first word; a status.
+        let wanted = match kind {
+            b'C' => total.min(12),
+            b'Z' => total.min(6),
+            _ => 5,
+        };
         let stream = &mut self.streams[1];
         if have < wanted {
             stream.keep(lo, hi, have);

@@ -133,8 +133,7 @@ impl WebSocket {
 
     #[inline(always)]
     fn rules(&self, side: Side) -> Rules {
-        let proven = self.streams[side as usize].proven != 0;
-        Rules::new(matches!(side, Side::Client), Extensions::from_u8(self.extensions), !proven)
+        Rules::new(side, self.extensions, self.streams[side as usize].proven ^ 1)
     }
 
     /// A call ended between two frames: that is what a stream in sync does.

@@ -1,5 +1,7 @@
 //! What a direction's frames are held against: bits of the header (RFC 6455, section 5.2), and what was agreed.
 
+use crate::layout::Side;
+
 pub(super) const FIN: u8 = 0x80;
 const RSV1: u8 = 0x40;
 const RSV2_RSV3: u8 = 0x30;
@@ -31,43 +33,29 @@ pub(in crate::protocols) enum Extensions {
 #[repr(transparent)]
 pub(in crate::protocols) struct Rules(pub(super) u8);
 
-impl Extensions {
-    /// The one stored as `value`; anything unknown is [`Extensions::Unknown`].
-    #[inline(always)]
-    pub(super) const fn from_u8(value: u8) -> Self {
-        match value {
-            1 => Self::None,
-            2 => Self::Compression,
-            3 => Self::Others,
-            _ => Self::Unknown,
-        }
-    }
-}
-
 impl Rules {
     pub(super) const MASKED: u8 = 1;
     pub(super) const NO_RSV1: u8 = 2;
     pub(super) const PROBATION: u8 = 4;
     pub(super) const ANY_RSV: u8 = 8;
 
-    /// Frames must be `masked` (from a client) or must not be; reserved bits may be set as `extensions` say; on
-    /// `probation`, a violation tells that the stream is out of sync, not that the sender is wrong.
+    /// Frames of a client must be masked, those of a server must not be; reserved bits may be set as `extensions` say, an
+    /// [`Extensions`]; on `probation` (1), a violation tells that the stream is out of sync, not that the sender is wrong.
+    /// By arithmetic and a table: each branch here would be another way into all that follows for the verifier.
     #[inline(always)]
-    pub(in crate::protocols) fn new(masked: bool, extensions: Extensions, probation: bool) -> Self {
-        let bit = |is: bool, bit: u8| u8::from(is) * bit;
-        Self(
-            bit(masked, Self::MASKED)
-                | bit(matches!(extensions, Extensions::None), Self::NO_RSV1)
-                | bit(probation, Self::PROBATION)
-                | bit(matches!(extensions, Extensions::Others), Self::ANY_RSV),
-        )
+    pub(in crate::protocols) fn new(side: Side, extensions: u8, probation: u8) -> Self {
+        let agreed = AGREED[(extensions & 3) as usize];
+        let masked = (side as u8 ^ Side::Server as u8) * Self::MASKED;
+        let probation = (probation & 1) * Self::PROBATION;
+        Self(masked | probation | agreed)
     }
 
-    /// The reserved bits that may not be set on a frame, which is a message's first one (`starts`) or not.
+    /// The reserved bits that may not be set on a frame, which is a message's first one (`starts` is 1) or not (0).
     #[inline(always)]
-    pub(super) const fn forbidden(self, starts: bool) -> u8 {
-        let rsv1 = if starts && !self.has(Self::NO_RSV1) { 0 } else { RSV1 };
-        if self.has(Self::ANY_RSV) { 0 } else { RSV2_RSV3 | rsv1 }
+    pub(super) fn forbidden(self, starts: u8) -> u8 {
+        let place = (self.0 & (RULES - 1)) + (starts & 1) * RULES;
+        // Out of the compiler's sight, and masked, for older verifiers.
+        FORBIDDEN[usize::from(core::hint::black_box(place) & (2 * RULES - 1))]
     }
 
     #[inline(always)]
@@ -75,6 +63,33 @@ impl Rules {
         self.0 & bit != 0
     }
 }
+
+/// How many sets of rules there are.
+const RULES: u8 = 16;
+
+/// The rules that each of the [`Extensions`] leads to.
+static AGREED: [u8; 4] = {
+    let mut all = [0; 4];
+    all[Extensions::None as usize] = Rules::NO_RSV1;
+    all[Extensions::Others as usize] = Rules::ANY_RSV;
+    all
+};
+
+/// See [`Rules::forbidden`]: first by rules, then once more for frames that start a message.
+static FORBIDDEN: [u8; 2 * RULES as usize] = {
+    let mut all = [0; 2 * RULES as usize];
+    let mut at = 0;
+    while at < RULES {
+        let rules = Rules(at);
+        if !rules.has(Rules::ANY_RSV) {
+            all[at as usize] = RSV;
+            let rsv1 = if rules.has(Rules::NO_RSV1) { RSV1 } else { 0 };
+            all[(RULES + at) as usize] = RSV2_RSV3 | rsv1;
+        }
+        at += 1;
+    }
+    all
+};
 
 /// Whether a call's first two bytes can start a frame under `rules`: what is looked at before a longer test.
 #[inline(always)]
