@@ -174,7 +174,8 @@ fn set_words(path: &mut [u8; UNIX_PATH_MAX], word: impl Fn(usize) -> u32) {
 }
 
 /// The number of the process and server of the connection at `index`, a new one if they have none; 0 if there is no
-/// room. The program that asks has the entry `room` of [`SERVICE_KEYS`].
+/// room. The program that asks has the entry `room` of [`SERVICE_KEYS`]. A global function, as the parsers' subprograms:
+/// the verifier checks it once.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn names_service(connection: *const Connection, index: u32, room: u32) -> u32 {

@@ -164,15 +164,19 @@ pub(crate) const fn within(length: u32, word: u32) -> u32 {
 #[inline(always)]
 pub(crate) const fn unprintable(text: u64, length: u32, word: u32) -> u64 {
     let valid = ((1 << (length & 63)) - 1) >> (8 * word);
-    let controls = text.wrapping_sub(everywhere(b' ')) & !text & HIGH;
-    bits_of((text & HIGH) | controls | marks_of(text, everywhere(0x7F))) & valid
+    bits_of(unprintable_of(text)) & valid
+}
+
+/// The bytes of a word that are no printable ASCII: the highest bit of each. Of those only the first is certain.
+#[inline(always)]
+const fn unprintable_of(word: u64) -> u64 {
+    let controls = word.wrapping_sub(everywhere(b' ')) & !word & HIGH;
+    (word & HIGH) | controls | marks_of(word, everywhere(0x7F))
 }
 
 /// Whether the first `length` bytes of a word are printable ASCII.
 #[inline(always)]
 pub(crate) const fn is_printable(word: u64, length: u32) -> bool {
     let mask = low_bytes(u64::MAX, length);
-    let word = (word & mask) | (everywhere(b' ') & !mask);
-    let controls = word.wrapping_sub(everywhere(b' ')) & !word & HIGH;
-    (word & HIGH) | controls | marks_of(word, everywhere(0x7F)) == 0
+    unprintable_of((word & mask) | (everywhere(b' ') & !mask)) == 0
 }

@@ -76,8 +76,8 @@ impl Frames {
         wrong = wrong << 1 | (hide_field(&self.second) >> 7 ^ rules.0) & (rules.0 / Rules::PROBATION) & 1;
         wrong = wrong << 1 | is_not_zero(u64::from(bits & rules.forbidden(starts))) as u8;
         wrong = wrong << 1 | (DEFINED >> opcode & 1) as u8 ^ 1;
-        // Out of the compiler's sight, and masked: before Linux 6.3 the verifier does not know of a number that it reads
-        // back from the stack what it knew before.
+        // Out of the compiler's sight, which knows the bound and would leave the mask out: Linux 6.1's verifier has lost it
+        // by here.
         let judged = JUDGED[usize::from(core::hint::black_box(wrong) & 31)];
         let is_right = (is_not_zero(u64::from(judged)) as u8).wrapping_sub(1);
         // 0x8 to 0xA are 3 to 5.
