@@ -14,4 +14,5 @@
 pub mod layout;
 pub mod members;
 pub mod protocols;
+pub mod queues;
 pub mod stream;

@@ -1,49 +1,49 @@
-//! Commands in flight for which connections have no room of their own: see [`observer_ebpf::stream::queue`].
+//! Commands in flight for which connections have no room of their own: see [`observer_ebpf::stream::pipeline`].
 
 use aya_ebpf::btf_maps::LruHashMap;
 use aya_ebpf::helpers::generated::{bpf_map_delete_elem, bpf_map_lookup_elem, bpf_map_update_elem};
 use aya_ebpf::macros::btf_map;
-use observer_ebpf::stream::queue::{Backlog, Queue};
+use observer_ebpf::stream::pipeline::{Backlog, Pipeline};
 
 use crate::calls::buffers::Buffers;
 
 /// A connection's id, and the number of a run.
 type Key = [u64; 2];
 
-/// Runs by connection and number. Their queues forget them once they are answered; those of connections that are gone
+/// Runs by connection and number. Their pipelines forget them once they are answered; those of connections that are gone
 /// make way for others.
 #[btf_map]
 static BACKLOG: LruHashMap<Key, [u64; 2], 32_768> = LruHashMap::new();
 
-/// [`Queue::push_beyond`]: 1 if the commands can be matched.
+/// [`Pipeline::push_beyond`]: 1 if the commands can be matched.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn queue_push_beyond(queue: *mut Queue, buffers: *mut Buffers, id: u64) -> u32 {
+pub extern "C" fn pipeline_push_beyond(pipeline: *mut Pipeline, buffers: *mut Buffers, id: u64) -> u32 {
     // SAFETY: null, or within entries of maps that nothing else uses while the direction is locked.
-    let (queue, buffers) = unsafe { (queue.as_mut(), buffers.as_mut()) };
-    let (Some(queue), Some(buffers)) = (queue, buffers) else { return 0 };
-    u32::from(queue.push_beyond(id, buffers))
+    let (pipeline, buffers) = unsafe { (pipeline.as_mut(), buffers.as_mut()) };
+    let (Some(pipeline), Some(buffers)) = (pipeline, buffers) else { return 0 };
+    u32::from(pipeline.push_beyond(id, buffers))
 }
 
-/// [`Queue::fetch`]: 1 if there is a run.
+/// [`Pipeline::fetch`]: 1 if there is a run.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn queue_fetch(queue: *mut Queue, buffers: *mut Buffers, id: u64, who: u32) -> u32 {
+pub extern "C" fn pipeline_fetch(pipeline: *mut Pipeline, buffers: *mut Buffers, id: u64, who: u32) -> u32 {
     // SAFETY: as above.
-    let (queue, buffers) = unsafe { (queue.as_mut(), buffers.as_mut()) };
-    let (Some(queue), Some(buffers)) = (queue, buffers) else { return 0 };
-    u32::from(queue.fetch(id, who, buffers))
+    let (pipeline, buffers) = unsafe { (pipeline.as_mut(), buffers.as_mut()) };
+    let (Some(pipeline), Some(buffers)) = (pipeline, buffers) else { return 0 };
+    u32::from(pipeline.fetch(id, who, buffers))
 }
 
 impl Backlog for Buffers {
     #[inline(always)]
-    fn push_beyond(&mut self, queue: &mut Queue, id: u64) -> bool {
-        queue_push_beyond(queue, self, id) != 0
+    fn push_beyond(&mut self, pipeline: &mut Pipeline, id: u64) -> bool {
+        pipeline_push_beyond(pipeline, self, id) != 0
     }
 
     #[inline(always)]
-    fn fetch(&mut self, queue: &mut Queue, id: u64, who: u32) -> bool {
-        queue_fetch(queue, self, id, who) != 0
+    fn fetch(&mut self, pipeline: &mut Pipeline, id: u64, who: u32) -> bool {
+        pipeline_fetch(pipeline, self, id, who) != 0
     }
 
     #[inline(always)]

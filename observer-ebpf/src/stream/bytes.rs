@@ -1,7 +1,7 @@
 //! Where a parser's bytes come from: the buffers of one call, seen through a window; and what else a parser asks of
 //! whoever runs it.
 
-use super::queue::Backlog;
+use super::pipeline::Backlog;
 use crate::layout::control::Thresholds;
 use crate::layout::losses::Unread;
 

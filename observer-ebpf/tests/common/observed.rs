@@ -138,7 +138,7 @@ impl Observed {
         self.looks += source.looks;
         // One look at each byte for a head, or two for frames that are tried first, and a few to begin with.
         // A line of a Redis server's is looked at again for each run of keys that nothing comes to, of which so many
-        // are kept (`RUNS` in stream/queue.rs, `MOST` in stream/queue/beyond.rs).
+        // are kept (`RUNS` in stream/pipeline.rs, `MOST` in stream/pipeline/beyond.rs).
         let is_answer = direction as u8 != self.role.request_direction() as u8;
         let is_redis = self.protocol() == Protocol::Redis;
         let again = if is_answer && is_redis { 2 * (64 + 4096) } else { 0 };

@@ -18,8 +18,8 @@ use observer_ebpf::protocols::websocket::{self, WebSocket};
 use observer_ebpf::stream::bytes::{Bytes, Host, Scratch};
 use observer_ebpf::stream::names::{self, Names};
 use observer_ebpf::stream::parser::{Parser, StreamId};
+use observer_ebpf::stream::pipeline::{Backlog, Pipeline};
 use observer_ebpf::stream::prefix::{LastPrefix, Text, Work, number_of};
-use observer_ebpf::stream::queue::{Backlog, Queue};
 use observer_ebpf::stream::session::{self, Session};
 use observer_ebpf::stream::subprograms::{Looks, Runs};
 
@@ -225,12 +225,12 @@ impl Host for Buffers<'_> {
 }
 
 impl Backlog for Buffers<'_> {
-    fn push_beyond(&mut self, queue: &mut Queue, id: u64) -> bool {
-        queue.push_beyond(id, self)
+    fn push_beyond(&mut self, pipeline: &mut Pipeline, id: u64) -> bool {
+        pipeline.push_beyond(id, self)
     }
 
-    fn fetch(&mut self, queue: &mut Queue, id: u64, who: u32) -> bool {
-        queue.fetch(id, who, self)
+    fn fetch(&mut self, pipeline: &mut Pipeline, id: u64, who: u32) -> bool {
+        pipeline.fetch(id, who, self)
     }
 
     fn keep(&mut self, id: u64, number: u32, run: [u64; 2]) -> bool {

@@ -10,8 +10,8 @@ use crate::layout::names::{NONE, OTHER};
 use crate::layout::{Side, Zeroes};
 use crate::stream::bytes::{Bytes, Host, hide_field, pass};
 use crate::stream::names::Keys;
+use crate::stream::pipeline::{ALONE, KEYS, Run};
 use crate::stream::prefix::LastPrefix;
-use crate::stream::queue::{ALONE, KEYS, Run};
 use crate::stream::text::words;
 use crate::stream::vocabulary::Vocabulary;
 
@@ -102,7 +102,7 @@ pub(super) struct Commands {
     has_data: u8,
     /// 1 if the line is not as it should be: the server takes no data then.
     refused: u8,
-    /// 1 if the keys of the command have found no room in the queue.
+    /// 1 if the keys of the command have found no room in the pipeline.
     keyless: u8,
     /// 1 behind a quiet command, until one whose reply is surely its own.
     behind_quiet: u8,
@@ -268,12 +268,12 @@ impl Memcached {
         if commands.keys == 2 {
             let command = Run { start_ns, end: 0, prefix: before, code, flags: ALONE };
             self.asked = self.asked.wrapping_add(1);
-            let is_kept = self.queue.push(1, command, connection.id, source)
-                && self.queue.push(1, keys(before), connection.id, source);
+            let is_kept = self.pipeline.push(1, command, connection.id, source)
+                && self.pipeline.push(1, keys(before), connection.id, source);
             commands.keyless = u8::from(!is_kept);
         }
         if commands.keyless == 0 {
-            let is_kept = self.queue.push(1, keys(number as u16), connection.id, source);
+            let is_kept = self.pipeline.push(1, keys(number as u16), connection.id, source);
             commands.keyless = u8::from(!is_kept);
         }
     }
@@ -311,7 +311,7 @@ impl Memcached {
         let flags = if is_quiet { MAY_BE_SILENT } else { 0 };
         self.asked = self.asked.wrapping_add(1);
         let run = Run { start_ns: source.now_ns(), end: 0, prefix, code, flags };
-        let is_kept = self.queue.push(1, run, connection.id, source);
+        let is_kept = self.pipeline.push(1, run, connection.id, source);
         self.unmatched |= u8::from(is_quiet && !is_kept);
     }
 }

@@ -32,7 +32,7 @@ use crate::protocols::redis::is_type;
 use crate::stream::bytes::{Bytes, ITERATIONS_MAX, is_done};
 use crate::stream::names::Keys;
 use crate::stream::parser::{Opening, Outcome, Parse, Parser, StreamId};
-use crate::stream::queue::Queue;
+use crate::stream::pipeline::Pipeline;
 use crate::stream::subprograms::{Looks, Runs, Subprograms};
 
 /// Words, or stretches of data, in one iteration of the loop over a call's bytes.
@@ -46,7 +46,7 @@ const DATA_MAX: u64 = 1 << 30;
 #[repr(C)]
 pub struct Memcached {
     /// First, as with Redis, which goes on with it where a connection turns out to be Redis'.
-    queue: Queue,
+    pipeline: Pipeline,
     commands: Commands,
     replies: Replies,
     /// Commands so far that have a reply, written by the client's direction.
@@ -92,7 +92,7 @@ impl Subprograms for Memcached {
 impl Memcached {
     /// Nothing seen yet.
     pub const START: Self = Self {
-        queue: Queue::START,
+        pipeline: Pipeline::START,
         commands: Commands::START,
         replies: Replies::START,
         asked: 0,
@@ -110,7 +110,7 @@ impl Memcached {
     fn reset(&mut self, lost: u8) {
         self.commands.clear();
         self.replies.clear();
-        self.queue.reset();
+        self.pipeline.reset();
         self.asked = 0;
         self.answered = 0;
         self.skip = [0; 2];
@@ -186,7 +186,7 @@ impl Memcached {
         let Ok(available) = source.window(0) else { return Outcome::became(Protocol::Unknown) };
         let (lo, hi) = source.words(0);
         if replies::is_first(lo, hi, available) {
-            self.queue.pin(false);
+            self.pipeline.pin(false);
             Outcome::CONFIRMED
         } else if is_type(lo as u8) && self.hand_over(source, connection) {
             Outcome::became(Protocol::Redis)
@@ -226,7 +226,7 @@ impl Parser for Memcached {
         self.commands.keep(opening.first, opening.kept);
         self.tentative = u8::from(opening.tentative);
         // Redis may go on with what is there.
-        self.queue.pin(opening.tentative);
+        self.pipeline.pin(opening.tentative);
         connection.pending = self.tentative;
     }
 

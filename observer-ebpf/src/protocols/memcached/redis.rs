@@ -8,7 +8,7 @@ use crate::layout::{Side, Zeroes as _};
 use crate::protocols::redis::layout::{COMMANDS as REDIS_COMMANDS, Command as RedisCommand};
 use crate::stream::bytes::{Bytes, Scratch, hide_field};
 use crate::stream::parser::Parser as _;
-use crate::stream::queue::{KEYS, RUNS};
+use crate::stream::pipeline::{KEYS, RUNS};
 use crate::stream::text::words;
 
 /// Redis' numbers of commands, by memcached's: of those that have the same name, else that of any other.
@@ -46,7 +46,7 @@ impl Memcached {
         *source.scratch() = Scratch::default();
         S::repeat(RUNS, || {
             let scratch = source.scratch();
-            let Some(run) = self.queue.run_mut(scratch.messages) else { return false };
+            let Some(run) = self.pipeline.run_mut(scratch.messages) else { return false };
             let units = run.end.wrapping_sub(scratch.left as u32);
             scratch.messages += 1;
             scratch.left = u64::from(run.end);

@@ -13,8 +13,8 @@ use crate::layout::{Side, Zeroes};
 use crate::stream::bytes::{Bytes, Host, low_of_two, pass};
 use crate::stream::lookups::{Found, LookupCounters, Lookups};
 use crate::stream::names::Keys;
+use crate::stream::pipeline::{Run, TIMELESS};
 use crate::stream::prefix::LastPrefix;
-use crate::stream::queue::{Run, TIMELESS};
 use crate::stream::subprograms::Looks;
 use crate::stream::text::find_in_two;
 use crate::stream::vocabulary::Vocabulary;
@@ -91,7 +91,7 @@ const UNFINISHED: Kinds = Kinds::of(&[Kind::Value, Kind::Stat]);
 pub(super) struct Replies {
     word: Word,
     last: LastPrefix,
-    /// The run that is next in the queue.
+    /// The run that is next in the pipeline.
     next: Run,
     /// The run of the command that is being answered.
     run: Run,
@@ -238,7 +238,7 @@ impl Memcached {
             return true;
         }
         // Some of them are answered, and it is not known which: those that come are waited for.
-        self.queue.clear();
+        self.pipeline.clear();
         self.answered = self.asked;
         false
     }

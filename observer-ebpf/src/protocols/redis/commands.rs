@@ -94,13 +94,13 @@ pub(super) struct Commands {
     look: u8,
     /// A [`Command`](super::layout::Command).
     command: u8,
-    /// 1 once the command is in the queue.
+    /// 1 once the command is in the pipeline.
     pushed: u8,
     /// A [`Unit`], of the next argument.
     unit: u8,
     /// 1 if the command has a time to live, keeps one, or is one that cannot have.
     lives: u8,
-    /// Whether the keys of the command have found no room in the queue.
+    /// Whether the keys of the command have found no room in the pipeline.
     keyless: u8,
     /// A [`Wanted`].
     replies: u8,

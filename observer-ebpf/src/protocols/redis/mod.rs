@@ -31,7 +31,7 @@ use crate::protocols::Protocol;
 use crate::stream::bytes::{Bytes, ITERATIONS_MAX, is_done, pass};
 use crate::stream::names::Keys;
 use crate::stream::parser::{Opening, Outcome, Parse, Parser, StreamId};
-use crate::stream::queue::Queue;
+use crate::stream::pipeline::Pipeline;
 use crate::stream::subprograms::{Looks, Runs, Subprograms};
 use crate::stream::text::{find_in_two, number};
 
@@ -41,7 +41,7 @@ const AT_ONCE: u32 = 4;
 /// The longest bulk string: `proto-max-bulk-len` as it is unless changed.
 const LENGTH_MAX: u64 = 512 << 20;
 
-/// Of a [`Run`](crate::stream::queue::Run): its commands are not answered before something happens.
+/// Of a [`Run`](crate::stream::pipeline::Run): its commands are not answered before something happens.
 const BLOCKING: u8 = 32;
 /// Of one: what follows is no longer commands and replies, once they have been accepted.
 const TURNS: u8 = 128;
@@ -54,7 +54,7 @@ const COUNT_MAX: u64 = 1 << 31;
 #[repr(C)]
 pub struct Redis {
     /// First, as with memcached, of which it takes them over.
-    queue: Queue,
+    pipeline: Pipeline,
     commands: Commands,
     replies: Replies,
     /// By [`Side`]: 1 while out of sync.
@@ -76,7 +76,7 @@ const _: () = assert!(align_of::<Redis>() == 8 && size_of::<Redis>().is_multiple
 impl Redis {
     /// Nothing seen yet.
     pub const START: Self = Self {
-        queue: Queue::START,
+        pipeline: Pipeline::START,
         commands: Commands::START,
         replies: Replies::START,
         lost: [0; 2],
@@ -274,9 +274,9 @@ impl Parser for Redis {
     fn start(&mut self, opening: Opening, _role: Role, connection: &mut Connection) {
         self.reset(0);
         if opening.before == Protocol::Memcached {
-            self.queue.pin(false);
+            self.pipeline.pin(false);
         } else {
-            self.queue.reset();
+            self.pipeline.reset();
         }
         self.commands.keep(opening.first, 0, opening.kept);
         // What starts with an inline command may be something else: the first reply tells.
@@ -288,7 +288,7 @@ impl Parser for Redis {
     #[inline(always)]
     fn resume(&mut self, _role: Role, connection: &mut Connection) {
         self.reset(1);
-        self.queue.reset();
+        self.pipeline.reset();
         connection.details.redis_mut().state = State::Session as u8;
     }
 

@@ -20,7 +20,7 @@ use crate::stream::bytes::{Bytes, hide_field, pass};
 use crate::stream::carry::Carry;
 use crate::stream::lookups::{Found, LookupCounters, Lookups};
 use crate::stream::names::Keys;
-use crate::stream::queue::{ELEMENTS, KEYS, REPLIES};
+use crate::stream::pipeline::{ELEMENTS, KEYS, REPLIES};
 use crate::stream::text::find_in_two;
 
 /// What the next bytes are.
@@ -250,13 +250,13 @@ impl Redis {
         let who = if self.replies.outer > 0 { ELEMENTS } else { REPLIES };
         let mut run = None;
         if self.replies.left == 0 {
-            run = self.queue.next(who, connection.id, source);
+            run = self.pipeline.next(who, connection.id, source);
             if let Some(run) = run
                 && (run.has(KEYS) || (who == ELEMENTS && is_refused_inside(run.code)))
             {
                 // Keys of a command whose reply was none, or a command that a transaction does not take: nothing
                 // comes to them.
-                self.queue.leave(who, &run);
+                self.pipeline.leave(who, &run);
                 self.replies.again = 1;
                 return Ok(());
             }

@@ -7,7 +7,7 @@ use crate::layout::names::CROWDED;
 use crate::protocols::memcached::Memcached;
 use crate::stream::bytes::{Host, hide_field};
 use crate::stream::lookups::Found;
-use crate::stream::queue::{KEYS, MIXED, REPLIES, Run};
+use crate::stream::pipeline::{KEYS, MIXED, REPLIES, Run};
 
 /// [`Replies::in_keys`](super::Replies), of keys that were kept, and of some that were not.
 const KEPT: u8 = 1;
@@ -25,7 +25,7 @@ impl Memcached {
     /// The reply to a command of several keys begins.
     #[inline(always)]
     pub(super) fn begin_keys<S: Host>(&mut self, source: &mut S, connection: &mut Connection) {
-        let is_kept = self.queue.next(REPLIES, connection.id, source).is_some_and(|next| next.has(KEYS));
+        let is_kept = self.pipeline.next(REPLIES, connection.id, source).is_some_and(|next| next.has(KEYS));
         self.replies.in_keys = if is_kept { KEPT } else { NOT_KEPT };
         if !is_kept {
             let counters = counters(connection);
@@ -33,7 +33,7 @@ impl Memcached {
         }
     }
 
-    /// A line of such a reply. `keys` is the next run in the queue, if that is one of keys.
+    /// A line of such a reply. `keys` is the next run in the pipeline, if that is one of keys.
     #[inline(always)]
     pub(super) fn take_keys(&mut self, has_keys: bool, keys: &Run) -> Result<Taken, Desync> {
         let kind = hide_field(&self.replies.kind);
@@ -52,8 +52,8 @@ impl Memcached {
         }
         let is_found = is_value && may_be_of(keys, self.replies.number);
         // What was not told of before another key, or the end, was not found; or an error ended it.
-        let count = if is_found { 1 } else { self.queue.left(REPLIES, keys) };
-        self.queue.advance(REPLIES, count);
+        let count = if is_found { 1 } else { self.pipeline.left(REPLIES, keys) };
+        self.pipeline.advance(REPLIES, count);
         let (hits, misses) = if is_found { (1, 0) } else { (0, count) };
         let found = if is_error { Found::NONE } else { Found { prefix: keys.prefix, hits, misses } };
         Ok(Taken { again: !is_found, timed: 0, found })

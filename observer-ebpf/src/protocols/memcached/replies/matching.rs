@@ -9,7 +9,7 @@ use crate::protocols::memcached::layout::Command;
 use crate::stream::bytes::hide_field;
 use crate::stream::lookups::Found;
 use crate::stream::names::Keys;
-use crate::stream::queue::{ALONE, KEYS, REPLIES, Run, UNKNOWN};
+use crate::stream::pipeline::{ALONE, KEYS, REPLIES, Run, UNKNOWN};
 
 /// What `mg` is answered with where the key was found, and where not.
 const FOUND: Kinds = Kinds::of(&[Kind::Hd, Kind::Va]);
@@ -57,7 +57,7 @@ impl Memcached {
     ) -> Result<(), Desync> {
         // It goes through memory: of an `Option` the compiler may leave words unset, which the verifier refuses to have
         // copied.
-        let is_there = match self.queue.next(REPLIES, connection.id, source) {
+        let is_there = match self.pipeline.next(REPLIES, connection.id, source) {
             Some(next) => {
                 self.replies.next = next;
                 true
@@ -74,7 +74,7 @@ impl Memcached {
             self.replies.run = run;
             if run.has(KEYS) {
                 // Of a command whose reply was an error.
-                self.queue.leave(REPLIES, &run);
+                self.pipeline.leave(REPLIES, &run);
                 Taken::AGAIN
             } else if run.has(MAY_BE_SILENT) {
                 self.take_line_behind_quiet(&run)?
@@ -94,7 +94,7 @@ impl Memcached {
     /// Commands of the next run are answered.
     #[inline(always)]
     fn answer(&mut self, count: u32) {
-        self.queue.advance(REPLIES, count);
+        self.pipeline.advance(REPLIES, count);
         self.answered = self.answered.wrapping_add(count);
     }
 
@@ -167,7 +167,7 @@ impl Memcached {
         }
         let is_answered = if is_lookup { FOUND.has(kind) } else { FAILED.has(kind) };
         // If not, it answers another command: these had nothing to say.
-        let count = if is_answered { 1 } else { self.queue.left(REPLIES, run) };
+        let count = if is_answered { 1 } else { self.pipeline.left(REPLIES, run) };
         self.answer(count);
         let mut taken = Taken { again: !is_answered, ..Taken::LINE };
         if is_lookup {

@@ -12,8 +12,8 @@ use crate::protocols::redis::layout::{Command, SIZE_BOUNDS, TTL_BOUNDS};
 use crate::protocols::redis::text;
 use crate::stream::bytes::{Host, hide_field, low_bytes};
 use crate::stream::names::Keys;
+use crate::stream::pipeline::{KEYS, Run, SUMMED};
 use crate::stream::prefix::{KEY_MAX, UNDECIDED};
-use crate::stream::queue::{KEYS, Run, SUMMED};
 use crate::stream::text::{number, words};
 
 impl Redis {
@@ -127,7 +127,7 @@ impl Redis {
         let prefix = self.commands.number as u16;
         let flags = if code == Command::Exists as u8 { KEYS | SUMMED } else { KEYS };
         let run = Run { start_ns: source.now_ns(), end: 0, prefix, code, flags };
-        if !self.queue.push(units, run, connection.id, source) {
+        if !self.pipeline.push(units, run, connection.id, source) {
             self.commands.keyless = 1;
         }
     }
@@ -267,7 +267,7 @@ impl Redis {
     ) {
         let prefix = self.commands.number as u16;
         let run = Run { start_ns: source.now_ns(), end: 0, prefix, code, flags };
-        let is_kept = self.queue.push(units, run, connection.id, source);
+        let is_kept = self.pipeline.push(units, run, connection.id, source);
         let counters = connection.details.redis_mut();
         counters.asked = counters.asked.wrapping_add(units);
         self.commands.keyless = u8::from(!is_kept);

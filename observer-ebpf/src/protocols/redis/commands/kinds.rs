@@ -6,7 +6,7 @@
 use super::Unit;
 use crate::protocols::redis::layout::{COMMANDS, Command};
 use crate::protocols::redis::{BLOCKING, TURNS};
-use crate::stream::queue::ALONE;
+use crate::stream::pipeline::ALONE;
 
 /// As many entries as a code's low seven bits can tell apart, so that no index is out of bounds.
 const ENTRIES: usize = 128;
@@ -124,7 +124,7 @@ pub(super) fn unit_of(code: u8) -> u8 {
 const FINDS_ONE: u8 = 1 << 0;
 /// The reply tells that of several keys, which are all arguments.
 const FINDS_MANY: u8 = 1 << 1;
-/// The command goes into the queue with an argument rather than with its name.
+/// The command goes into the pipeline with an argument rather than with its name.
 const WAITS: u8 = 1 << 2;
 /// The reply says no more than whether a key was found, and how long the command took.
 const PLAINLY_ANSWERED: u8 = 1 << 3;
@@ -202,7 +202,7 @@ const fn depends_on_words(code: u8) -> bool {
     code == Command::Client as u8 || code == Command::Replconf as u8 || may_block(code)
 }
 
-/// By [`Command`]: flags of the [`Run`](crate::stream::queue::Run)s of a command.
+/// By [`Command`]: flags of the [`Run`](crate::stream::pipeline::Run)s of a command.
 static RUN_FLAGS: [u8; ENTRIES] = by_command!(run_flags_of);
 
 const fn run_flags_of(code: u8) -> u8 {
@@ -269,7 +269,7 @@ impl Kind {
         self.0 & FINDS_MANY != 0
     }
 
-    /// Whether a command goes into the queue with an argument rather than with its name.
+    /// Whether a command goes into the pipeline with an argument rather than with its name.
     #[inline(always)]
     pub(super) const fn waits(self) -> bool {
         self.0 & WAITS != 0

@@ -9,7 +9,7 @@ use crate::protocols::redis::layout::{Command, State};
 use crate::protocols::redis::{BLOCKING, Redis, TURNS};
 use crate::stream::bytes::{Host, hide_field};
 use crate::stream::lookups::Found;
-use crate::stream::queue::{ELEMENTS, KEYS, REPLIES, Run, TIMELESS, Transaction, UNKNOWN};
+use crate::stream::pipeline::{ELEMENTS, KEYS, REPLIES, Run, TIMELESS, Transaction, UNKNOWN};
 use crate::stream::text::number;
 
 /// Whether a transaction does not take the command: it is answered, with an error, at once.
@@ -26,7 +26,7 @@ impl Redis {
         source: &mut S,
         connection: &Connection,
     ) -> bool {
-        self.queue.next(REPLIES, connection.id, source).is_some_and(|run| run.has(TURNS))
+        self.pipeline.next(REPLIES, connection.id, source).is_some_and(|run| run.has(TURNS))
     }
 
     /// A value, which may be a reply, an element, or neither. `run` is of the command that it may answer.
@@ -69,8 +69,8 @@ impl Redis {
             if run.code == Command::Exec as u8 {
                 return Ok(Found::NONE);
             }
-            let units = if answers_subscription { self.queue.left(ELEMENTS, &run) } else { 1 };
-            self.queue.advance(ELEMENTS, units);
+            let units = if answers_subscription { self.pipeline.left(ELEMENTS, &run) } else { 1 };
+            self.pipeline.advance(ELEMENTS, units);
             if is_error || run.has(UNKNOWN) {
                 return Ok(Found::NONE);
             }
@@ -85,8 +85,8 @@ impl Redis {
             }
             return self.take_keys(line, &run, ELEMENTS, source, connection);
         }
-        if self.queue.is_in(Transaction::Executed) {
-            self.queue.go_to(Transaction::None);
+        if self.pipeline.is_in(Transaction::Executed) {
+            self.pipeline.go_to(Transaction::None);
         }
         let subscribed = connection.details.redis().state == State::Subscribed as u8;
         let Some(run) = run else {
@@ -120,10 +120,10 @@ impl Redis {
         if kind == Elements::Keys as u8 || kind == Elements::KeysOfElement as u8 {
             let who = if kind == Elements::Keys as u8 { REPLIES } else { ELEMENTS };
             let found = line.kind == b'$' && !line.is_nil();
-            if let Some(run) = self.queue.next(who, connection.id, source)
+            if let Some(run) = self.pipeline.next(who, connection.id, source)
                 && run.has(KEYS)
             {
-                self.queue.advance(who, 1);
+                self.pipeline.advance(who, 1);
                 return Found::one(run.prefix, found);
             }
         } else if kind == Elements::Published as u8 || kind == Elements::Pushed as u8 {
@@ -156,12 +156,12 @@ impl Redis {
         let code = run.code;
         let queued = line.is_queued();
         if queued {
-            self.queue.begin_transaction();
+            self.pipeline.begin_transaction();
         }
         // One error answers all channels, and so does one word that they wait for `EXEC`.
         let is_one = !(is_error || queued) || !is_subscription(code);
-        let units = if is_one { 1 } else { self.queue.left(REPLIES, run) };
-        self.queue.advance(REPLIES, units);
+        let units = if is_one { 1 } else { self.pipeline.left(REPLIES, run) };
+        self.pipeline.advance(REPLIES, units);
         let counters = connection.details.redis_mut();
         counters.answered = counters.answered.wrapping_add(units);
         counters.waits_answered = counters.waits_answered.wrapping_add(u16::from(run.has(BLOCKING)));
@@ -171,17 +171,17 @@ impl Redis {
         if queued {
             return false;
         }
-        let in_transaction = self.queue.is_in(Transaction::Queued);
+        let in_transaction = self.pipeline.is_in(Transaction::Queued);
         if in_transaction {
             if code == Command::Exec as u8 && line.kind == b'*' && line.count > 0 {
-                self.queue.go_to(Transaction::Executed);
+                self.pipeline.go_to(Transaction::Executed);
                 self.replies.outer = line.count as u32;
                 self.replies.left = 0;
                 return false;
             }
             // Commands that are refused are not queued; any other reply ends it.
             if !is_error || code == Command::Exec as u8 {
-                self.queue.go_to(Transaction::None);
+                self.pipeline.go_to(Transaction::None);
             }
         }
         let counters = connection.details.redis_mut();
@@ -232,7 +232,8 @@ impl Redis {
             if line.kind != if many { b'*' } else { b':' } {
                 return Err(Desync::Header);
             }
-            let Some(keys) = self.queue.next(who, connection.id, source).filter(|run| run.has(KEYS)) else {
+            let Some(keys) = self.pipeline.next(who, connection.id, source).filter(|run| run.has(KEYS))
+            else {
                 let counters = connection.details.redis_mut();
                 counters.unmatched = counters.unmatched.wrapping_add(1);
                 return Ok(Found::NONE);
@@ -242,8 +243,8 @@ impl Redis {
                 self.replies.elements = elements as u8;
                 return Ok(Found::NONE);
             }
-            let all = self.queue.left(who, &keys);
-            self.queue.advance(who, all);
+            let all = self.pipeline.left(who, &keys);
+            self.pipeline.advance(who, all);
             let digits = line.length.saturating_sub(3);
             let found = number(line.lo >> 8 | line.hi << 56, line.hi >> 8, digits);
             let hits = match found {

@@ -7,7 +7,7 @@ use crate::protocols::redis::layout::{Command, State};
 use crate::protocols::redis::{BLOCKING, Header, LENGTH_MAX, Redis};
 use crate::stream::lookups::Found;
 use crate::stream::names::Keys;
-use crate::stream::queue::{ALONE, KEYS, REPLIES, TIMELESS, Transaction, UNKNOWN};
+use crate::stream::pipeline::{ALONE, KEYS, REPLIES, TIMELESS, Transaction, UNKNOWN};
 use crate::stream::text::find_in_two;
 
 /// The line that most writes are answered with.
@@ -26,10 +26,11 @@ impl Redis {
         at: u32,
         available: u32,
     ) -> bool {
-        if !self.queue.is_in(Transaction::None) || connection.details.redis().state != State::Session as u8 {
+        if !self.pipeline.is_in(Transaction::None) || connection.details.redis().state != State::Session as u8
+        {
             return false;
         }
-        let Some(run) = self.queue.next(REPLIES, connection.id, source) else { return false };
+        let Some(run) = self.pipeline.next(REPLIES, connection.id, source) else { return false };
         let code = run.code;
         let command = Kind::of(code);
         if run.flags & (KEYS | UNKNOWN | TIMELESS | ALONE | BLOCKING) != 0 || !command.is_plainly_answered() {
@@ -63,7 +64,7 @@ impl Redis {
         } else {
             return false;
         }
-        self.queue.advance(REPLIES, 1);
+        self.pipeline.advance(REPLIES, 1);
         let counters = connection.details.redis_mut();
         counters.answered = counters.answered.wrapping_add(1);
         if code == Command::Get as u8 || code == Command::Set as u8 {

@@ -26,7 +26,7 @@ impl Redis {
             return true;
         }
         // Some of them are answered, and it is not known which: those that come are waited for.
-        self.queue.clear();
+        self.pipeline.clear();
         counters.answered = counters.asked;
         counters.waits_answered = counters.waits_asked;
         false

@@ -7,7 +7,7 @@ use crate::protocols::redis::commands::is_subscription;
 use crate::protocols::redis::layout::{Command, State};
 use crate::protocols::redis::{Redis, text};
 use crate::stream::bytes::{Host, hide_field, low_of_two};
-use crate::stream::queue::REPLIES;
+use crate::stream::pipeline::REPLIES;
 use crate::stream::text::{find_in_two, words};
 
 impl Redis {
@@ -86,10 +86,10 @@ impl Redis {
         } else if (lo, hi) != PONG || pushed {
             return;
         }
-        if let Some(run) = self.queue.next(REPLIES, connection.id, source)
+        if let Some(run) = self.pipeline.next(REPLIES, connection.id, source)
             && run.code == code
         {
-            self.queue.advance(REPLIES, 1);
+            self.pipeline.advance(REPLIES, 1);
             let counters = connection.details.redis_mut();
             counters.answered = counters.answered.wrapping_add(1);
         }

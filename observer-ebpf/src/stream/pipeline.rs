@@ -9,8 +9,8 @@
 //! ```
 //!
 //! A unit is a reply, or a key of a command that looks up several. Like commands that follow on one another are one run.
-//! A queue has room for a few runs, which is enough but for deep pipelines of unlike commands. What comes when it is full
-//! goes to a [`Backlog`], outside of the connection's state, until all of it has been answered (`queue/beyond.rs`).
+//! a pipeline has room for a few runs, which is enough but for deep pipelines of unlike commands. What comes when it is full
+//! goes to a [`Backlog`], outside of the connection's state, until all of it has been answered (`pipeline/beyond.rs`).
 //!
 //! When there is no room there either, a command joins the last run if it is the same, whose prefix is then another one,
 //! and whose latencies are not told if it was sent later. Others go into a run of unknown ones, of which only their number
@@ -20,17 +20,17 @@ mod beyond;
 
 use super::bytes::hide_field;
 
-/// Runs that a queue has room for.
+/// Runs that a pipeline has room for.
 pub(crate) const RUNS: u32 = 64;
 
-/// Where runs are kept for which a queue has no room, by the connection's id and their number. Beyond the most entries
+/// Where runs are kept for which a pipeline has no room, by the connection's id and their number. Beyond the most entries
 /// that it has, which all connections share, the oldest are forgotten.
 pub trait Backlog {
-    /// [`Queue::push_beyond`]: in the kernel a function of its own.
-    fn push_beyond(&mut self, queue: &mut Queue, id: u64) -> bool;
+    /// [`Pipeline::push_beyond`]: in the kernel a function of its own.
+    fn push_beyond(&mut self, pipeline: &mut Pipeline, id: u64) -> bool;
 
-    /// [`Queue::fetch`]: in the kernel a function of its own.
-    fn fetch(&mut self, queue: &mut Queue, id: u64, who: u32) -> bool;
+    /// [`Pipeline::fetch`]: in the kernel a function of its own.
+    fn fetch(&mut self, pipeline: &mut Pipeline, id: u64, who: u32) -> bool;
 
     /// Keeps a run, in place of one of the same number. False if that cannot be.
     fn keep(&mut self, id: u64, number: u32, run: [u64; 2]) -> bool;
@@ -120,7 +120,7 @@ pub(crate) const ELEMENTS: u32 = 1;
 /// The runs.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub struct Queue {
+pub struct Pipeline {
     runs: [Run; RUNS as usize],
     /// Runs so far. Written by the client's direction, as is `sent`.
     tail: u32,
@@ -152,7 +152,7 @@ pub struct Queue {
 /// That there is a number in the lower half.
 const IS_ONE: u64 = 1 << 32;
 
-impl Queue {
+impl Pipeline {
     pub(crate) const START: Self = Self {
         runs: [Run::BLANK; RUNS as usize],
         tail: 0,
@@ -184,7 +184,7 @@ impl Queue {
         self.before = 0;
     }
 
-    /// Has all runs stay in the queue, or not.
+    /// Has all runs stay in the pipeline, or not.
     #[inline(always)]
     pub(crate) fn pin(&mut self, is_pinned: bool) {
         self.is_pinned = u8::from(is_pinned);
@@ -252,7 +252,7 @@ impl Queue {
         Some(self.runs[(run & (RUNS - 1)) as usize])
     }
 
-    /// A run by its number, from 0 on, while none of them is answered and all are in the queue.
+    /// A run by its number, from 0 on, while none of them is answered and all are in the pipeline.
     #[inline(always)]
     pub(crate) fn run_mut(&mut self, number: u32) -> Option<&mut Run> {
         if number < hide_field(&self.tail) {

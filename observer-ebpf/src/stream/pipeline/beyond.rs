@@ -1,16 +1,16 @@
-//! Runs for which a queue has no room of its own.
+//! Runs for which a pipeline has no room of its own.
 //!
 //! ```text
 //!   numbers   … 70 71 │ 72 73 … 1071 1072 │ 1073 …
-//!             queue   │ backlog           │ queue, once the readers have come as far
+//!             pipeline│ backlog           │ pipeline, once the readers have come as far
 //! ```
 //!
-//! Once the queue is full, runs go to the backlog, and go on to do so until the oldest that is needed is the last one of
+//! Once the pipeline is full, runs go to the backlog, and go on to do so until the oldest that is needed is the last one of
 //! them. Where another stretch begins while a reader still stands there, that one is in the backlog, too: no more than two
 //! stretches are needed at a time, and of the earlier one only its last run.
 
 use super::{
-    Backlog, IS_ONE, KEYS, MIXED, Queue, REPLIES, RUNS, Run, SUMMED, TIMELESS, Transaction, UNKNOWN,
+    Backlog, IS_ONE, KEYS, MIXED, Pipeline, REPLIES, RUNS, Run, SUMMED, TIMELESS, Transaction, UNKNOWN,
 };
 use crate::layout::names::OTHER;
 use crate::stream::bytes::hide_field;
@@ -87,7 +87,7 @@ impl Run {
     }
 }
 
-impl Queue {
+impl Pipeline {
     /// Whether the run of a number is in the backlog.
     #[inline(always)]
     pub(super) fn is_beyond(&self, number: u32) -> bool {
@@ -97,7 +97,7 @@ impl Queue {
             || hide_field(&self.before) == u64::from(number) | IS_ONE
     }
 
-    /// Takes the run that was handed over, where the queue is full or runs are in the backlog. Tells whether its commands
+    /// Takes the run that was handed over, where the pipeline is full or runs are in the backlog. Tells whether its commands
     /// can be matched.
     #[inline(always)]
     pub fn push_beyond<B: Backlog>(&mut self, id: u64, backlog: &mut B) -> bool {
@@ -162,7 +162,7 @@ impl Queue {
         is_kept && matches!(place, Place::Own | Place::Last)
     }
 
-    /// Puts commands into the queue's own runs.
+    /// Puts commands into the pipeline's own runs.
     #[inline(always)]
     fn put_here(&mut self, place: Place, last: Run, run: Run, end: u32) -> bool {
         match place {

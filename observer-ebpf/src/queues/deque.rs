@@ -1,0 +1,437 @@
+//! When each message of a queue was put in, by its order.
+//!
+//! ```text
+//!    head                                            tail
+//!     ▼                                               ▼
+//!     17 │ 18   19   20   21   22   23   24   25   26 │ 27       ordinals of messages
+//!          ──────────────────────────────────────────          level 0: a time for each, of the last 256
+//!               20             24                               level 1: for each fourth, of the last 1,024
+//!                                                               …
+//! ```
+//!
+//! A message that is put in gets the next ordinal, and its time goes to each level in which the ordinal has a place. When
+//! the message is taken out, its time is looked up in the finest level that still has it. So the times of the last 256
+//! messages are all there. Of a message that is deeper, two times are there between which it was put in, of messages that
+//! are no further apart than a 64th of the messages behind them; its own is taken to lie between those as its ordinal does.
+//!
+//! Nothing here is certain but what the server says: how long the list is after a push, or when it is asked. Where that is
+//! not what was thought, messages were put in or taken out unseen, as by a script; or replies come in another order than
+//! that in which commands were executed, and the difference is gone as soon as the rest of them has come. So it must last
+//! a while to be taken for real. Then the length is set right, and of what is there no age is known any more.
+
+use super::End;
+use crate::stream::bytes::{Bytes, hide_field};
+
+/// Levels of times.
+pub const LEVELS: usize = 8;
+/// Times in each level. One level has a time for each fourth message of those that the one before has them for.
+pub const TIMES: usize = 256;
+/// Times of messages that were put in where messages are taken out.
+pub const FRONT: usize = 64;
+
+/// Times are in units of so many bits of nanoseconds: some 1.05 ms. They wrap around after 52 days.
+pub const TICK_BITS: u32 = 20;
+/// How long a difference must last to be taken for real: some 100 ms.
+pub const LASTING: u32 = 96;
+/// The same where the queue is so busy that a difference never lasts: the least one in so long, of so many, is real.
+const WINDOW: u32 = 1024;
+const WINDOW_SAMPLES: u32 = 16;
+
+/// The ordinal of the first message: what was there before it comes to be known has lower ones.
+const FIRST_ORDINAL: u64 = 1 << 40;
+
+/// The time in ticks.
+#[inline(always)]
+pub const fn ticks(now_ns: u64) -> u32 {
+    (now_ns >> TICK_BITS) as u32
+}
+
+/// A queue's messages, as far as they are known.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Deque {
+    /// 1 while a processor is at work on it.
+    pub busy: u64,
+    /// Messages that were put in, and taken out, while another processor was at work on it: the next one adds them.
+    pub contended: [u64; 2],
+    /// The ordinal of the message at the end at which none are put in, as a rule, and the one behind the last.
+    pub head: u64,
+    /// See `head`.
+    pub tail: u64,
+    /// The highest `tail` since the list was empty: times are as of then.
+    high: u64,
+    /// From which ordinal on times are known.
+    first: u64,
+    /// The queue's number; 0 while the place is nobody's.
+    pub number: u32,
+    /// The number of the process and server that its length is told of, as in
+    /// [`ServiceKey`](crate::layout::names::ServiceKey)'s map: that which took a message first, or until then put one in.
+    pub service: u32,
+    /// The database that it is known to be in, less one; 0 while that is not known.
+    pub db: u32,
+    /// When it was last used, in ticks.
+    pub used: u32,
+    /// When the server last told its length.
+    pub told: u32,
+    /// What lies before `first` was put in before this.
+    since: u32,
+    /// How much longer the list seems to be than it was thought to be, and since when.
+    drift: i32,
+    drift_since: u32,
+    /// The sum of all differences that have been set right.
+    corrected: u32,
+    /// The differences nearest to zero on either side since the window began, how many there were, and when that was.
+    window: [i32; 2],
+    window_samples: u32,
+    window_since: u32,
+    /// How many messages at the head were put in there: their times are in `front`, the first to go last.
+    front_count: u32,
+    /// The end at which messages are put in, as a rule: an [`End`].
+    put_end: u8,
+    /// 1 once the server has told the length.
+    pub is_told: u8,
+    /// 1 once a message has been taken out.
+    pub is_taken: u8,
+    /// 1 if messages are taken out where they are put in.
+    is_stack: u8,
+    /// Where the loop over times stands.
+    step: u32,
+    reserved: u32,
+    front: [u32; FRONT],
+    times: [[u32; TIMES]; LEVELS],
+}
+
+const _: () = assert!(size_of::<Deque>().is_multiple_of(8) && align_of::<Deque>() == 8);
+
+// SAFETY: of integers only, without padding.
+unsafe impl crate::layout::Zeroes for Deque {}
+
+/// Whether a time is not before another one.
+#[inline(always)]
+const fn since_ticks(now: u32, then: u32) -> u32 {
+    let passed = now.wrapping_sub(then);
+    // Another processor's clock may be a little behind.
+    if passed > u32::MAX / 2 { 0 } else { passed }
+}
+
+impl Deque {
+    /// Begins as the queue of a number.
+    #[inline(always)]
+    pub fn start(&mut self, number: u32, service: u32, db: u32, now: u32) {
+        self.contended = [0; 2];
+        self.head = FIRST_ORDINAL;
+        self.tail = FIRST_ORDINAL;
+        self.high = FIRST_ORDINAL;
+        self.first = FIRST_ORDINAL;
+        self.service = service;
+        self.db = db;
+        self.used = now;
+        self.told = now;
+        self.since = now;
+        self.drift = 0;
+        self.corrected = 0;
+        self.window = [i32::MIN, i32::MAX];
+        self.window_samples = 0;
+        self.window_since = now;
+        self.front_count = 0;
+        self.put_end = End::Any as u8;
+        self.is_told = 0;
+        self.is_taken = 0;
+        self.is_stack = 0;
+        // Last: whoever finds it is at work on a queue that has begun.
+        // SAFETY: a field.
+        unsafe { (&raw mut self.number).write_volatile(number) };
+    }
+
+    /// How many messages there are, as far as is known now.
+    #[inline(always)]
+    pub fn length(&self) -> u64 {
+        self.tail.wrapping_sub(self.head)
+    }
+
+    /// The same, with a difference that has lasted. To be asked by who only looks.
+    pub fn length_at(&self, now: u32) -> u64 {
+        let drift = if self.is_drift_real(now) { i64::from(self.drift) } else { 0 };
+        self.length().saturating_add_signed(drift)
+    }
+
+    /// The age in ticks of the message that goes next, and whether it is known to be no more than that. None if there is no
+    /// message.
+    pub fn oldest(&self, now: u32) -> Option<(u32, bool)> {
+        if self.length_at(now) == 0 || self.length() == 0 {
+            return None;
+        }
+        let age = if self.is_drift_real(now) {
+            None
+        } else if self.is_stack != 0 {
+            self.age_of(self.tail.wrapping_sub(1), now)
+        } else if self.front_count > 0 {
+            Some(since_ticks(now, self.front[(self.front_count as usize - 1) % FRONT]))
+        } else {
+            self.age_of(self.head, now)
+        };
+        Some(age.map_or((since_ticks(now, self.since), false), |age| (age, true)))
+    }
+
+    #[inline(always)]
+    fn is_drift_real(&self, now: u32) -> bool {
+        self.drift != 0 && since_ticks(now, self.drift_since) >= LASTING
+    }
+
+    /// Takes note that of what is there no age is known.
+    #[inline(always)]
+    fn forget(&mut self, now: u32) {
+        self.first = self.tail;
+        self.since = now;
+        self.front_count = 0;
+    }
+
+    /// Sets the length right by a difference.
+    #[inline(always)]
+    fn correct(&mut self, drift: i32) {
+        let length = self.length();
+        if drift > 0 {
+            self.head = self.head.wrapping_sub(drift as u64);
+        } else {
+            let fewer = drift.unsigned_abs() as u64;
+            self.head = self.head.wrapping_add(if fewer < length { fewer } else { length });
+        }
+        self.corrected = self.corrected.wrapping_add(drift as u32);
+        self.drift = 0;
+        self.window = [i32::MIN, i32::MAX];
+        self.window_samples = 0;
+    }
+
+    /// To be called before anything else: adds what happened while another processor was at work, and takes a difference that
+    /// has lasted for real.
+    #[inline(always)]
+    pub fn settle(&mut self, contended: [u64; 2], now: u32) {
+        let [put, taken] = contended;
+        if put | taken != 0 {
+            self.tail = self.tail.wrapping_add(put);
+            if self.tail > self.high {
+                self.high = self.tail;
+            }
+            let length = self.length();
+            self.head = self.head.wrapping_add(if taken < length { taken } else { length });
+            self.forget(now);
+        }
+        if self.is_drift_real(now) {
+            let drift = hide_field(&self.drift);
+            self.correct(drift);
+            self.forget(now);
+        }
+        self.used = now;
+    }
+
+    /// Messages are put in at an end. Tells what [`Deque::compare`] is to be told with the server's reply.
+    #[inline(always)]
+    pub fn put<S: Bytes>(&mut self, end: End, count: u32, now: u32) -> u32 {
+        if self.put_end == End::Any as u8 {
+            self.put_end = end as u8;
+        }
+        let at_front = end as u8 != self.put_end && end as u8 != End::Any as u8;
+        if at_front && self.front_count.wrapping_add(count) <= FRONT as u32 {
+            self.step = 0;
+            let _ = S::repeat(count, || {
+                let step = hide_field(&self.step);
+                self.step = step.wrapping_add(1);
+                let place = hide_field(&self.front_count);
+                self.front[place as usize % FRONT] = now;
+                self.front_count = place.wrapping_add(1);
+                step.wrapping_add(1) < count
+            });
+            self.head = self.head.wrapping_sub(u64::from(count));
+        } else {
+            if at_front {
+                // It is rather the other way round.
+                self.put_end = end as u8;
+                self.forget(now);
+            }
+            self.keep_times::<S>(count, now);
+            self.tail = self.tail.wrapping_add(u64::from(count));
+            if self.tail > self.high {
+                self.high = self.tail;
+            }
+        }
+        (self.length() as u32).wrapping_sub(self.corrected)
+    }
+
+    /// Keeps the time of the next `count` messages.
+    #[inline(always)]
+    fn keep_times<S: Bytes>(&mut self, count: u32, now: u32) {
+        let first = hide_field(&self.tail);
+        if count == 1 {
+            let mut level = 0;
+            while level < LEVELS {
+                let place = first >> (2 * level);
+                if place << (2 * level) != first {
+                    return;
+                }
+                self.times[level][place as usize % TIMES] = now;
+                level += 1;
+            }
+            return;
+        }
+        // No more of them than a level has times, at each level in turn, from the last message on.
+        let most = if count < TIMES as u32 { count } else { TIMES as u32 };
+        let last = first.wrapping_add(u64::from(count)).wrapping_sub(1);
+        self.step = 0;
+        let _ = S::repeat(most.wrapping_mul(LEVELS as u32), || {
+            let step = hide_field(&self.step);
+            self.step = step.wrapping_add(1);
+            let level = step as usize % LEVELS;
+            let bits = 2 * level as u32;
+            let place = (last >> bits).wrapping_sub(u64::from(step / LEVELS as u32));
+            if place << bits >= first {
+                self.times[level][place as usize % TIMES] = now;
+            }
+            step.wrapping_add(1) < most.wrapping_mul(LEVELS as u32)
+        });
+    }
+
+    /// The server has not taken messages.
+    #[inline(always)]
+    pub fn refuse(&mut self, end: End, count: u32) {
+        let length = self.length();
+        let count = if u64::from(count) < length { u64::from(count) } else { length };
+        if end as u8 == self.put_end {
+            self.tail = self.tail.wrapping_sub(count);
+        } else {
+            self.head = self.head.wrapping_add(count);
+            self.front_count = self.front_count.saturating_sub(count as u32);
+        }
+    }
+
+    /// The server says how long the list is, where `expected` is what [`Deque::put`] told when the command came.
+    #[inline(always)]
+    pub fn compare(&mut self, expected: u32, length: u32, now: u32) {
+        let thought = expected.wrapping_add(self.corrected);
+        let drift = length.wrapping_sub(thought) as i32;
+        self.told = now;
+        if self.is_told == 0 {
+            self.is_told = 1;
+            if drift > 0 {
+                // What was there before the first message that was seen.
+                self.correct(drift);
+                return;
+            }
+        }
+        if drift == 0 {
+            self.drift = 0;
+            self.window = [i32::MIN, i32::MAX];
+            self.window_samples = 0;
+            return;
+        }
+        let is_same_way = (drift ^ self.drift) >= 0 && self.drift != 0;
+        if is_same_way {
+            let is_nearer = drift.unsigned_abs() < self.drift.unsigned_abs();
+            self.drift = if is_nearer { drift } else { self.drift };
+        } else {
+            self.drift = drift;
+            self.drift_since = now;
+        }
+        self.note(drift, now);
+    }
+
+    /// Takes note of a difference, and of whether all lately have been of one kind.
+    #[inline(always)]
+    fn note(&mut self, drift: i32, now: u32) {
+        let samples = self.window_samples;
+        if samples == 0 {
+            self.window_since = now;
+        }
+        self.window_samples = samples.wrapping_add(1);
+        if drift < 0 {
+            self.window[0] = if drift > self.window[0] { drift } else { self.window[0] };
+        } else {
+            self.window[1] = if drift < self.window[1] { drift } else { self.window[1] };
+        }
+        if samples < WINDOW_SAMPLES || since_ticks(now, self.window_since) < WINDOW {
+            return;
+        }
+        let [below, above] = hide_field(&self.window);
+        if above == i32::MAX {
+            self.correct(below);
+            self.forget(now);
+        } else if below == i32::MIN {
+            self.correct(above);
+            self.forget(now);
+        } else {
+            self.window = [i32::MIN, i32::MAX];
+            self.window_samples = 0;
+        }
+    }
+
+    /// A message is taken out at an end: tells its age in ticks, if that is known.
+    #[inline(always)]
+    pub fn take(&mut self, end: End, now: u32) -> Option<u32> {
+        self.is_taken = 1;
+        if self.put_end == End::Any as u8 && end as u8 != End::Any as u8 {
+            // Most likely they are put in at the other one.
+            self.put_end = if end as u8 == End::Left as u8 { End::Right as u8 } else { End::Left as u8 };
+        }
+        if self.drift < 0 {
+            // It may be this one that was missing.
+            self.drift += 1;
+        }
+        let length = self.length();
+        if length == 0 {
+            return None;
+        }
+        let is_stack = end as u8 == self.put_end && end as u8 != End::Any as u8;
+        self.is_stack = u8::from(is_stack);
+        let ordinal;
+        if is_stack {
+            if length <= u64::from(self.front_count) {
+                self.forget(now);
+            }
+            self.tail = self.tail.wrapping_sub(1);
+            ordinal = self.tail;
+        } else {
+            ordinal = self.head;
+            self.head = self.head.wrapping_add(1);
+            let front = hide_field(&self.front_count);
+            if front > 0 {
+                self.front_count = front - 1;
+                let time = hide_field(&self.front[(front - 1) as usize % FRONT]);
+                return Some(since_ticks(now, time));
+            }
+        }
+        let age = self.age_of(ordinal, now);
+        if self.head == self.tail {
+            self.high = self.tail;
+        }
+        age
+    }
+
+    /// The age of the message of an ordinal.
+    #[inline(always)]
+    fn age_of(&self, ordinal: u64, now: u32) -> Option<u32> {
+        let first = hide_field(&self.first);
+        if ordinal < first {
+            return None;
+        }
+        let depth = hide_field(&self.high).wrapping_sub(ordinal);
+        // The level, as the number of those that are too fine: without branches, which the verifier would follow one by
+        // one.
+        let mut level = 0;
+        let mut at = 0;
+        while at < LEVELS {
+            level += ((TIMES as u64) << (2 * at)).wrapping_sub(depth) >> 63;
+            at += 1;
+        }
+        if level >= LEVELS as u64 {
+            return None;
+        }
+        let bits = (2 * level) as u32;
+        let place = ordinal >> bits;
+        let lower = place << bits;
+        let upper = lower + (1 << bits);
+        let times = &self.times[core::hint::black_box(level) as usize % LEVELS];
+        let from = if lower < first { self.since } else { hide_field(&times[place as usize % TIMES]) };
+        let to = if upper < self.tail { hide_field(&times[(place + 1) as usize % TIMES]) } else { now };
+        let between = u64::from(since_ticks(to, from)) * (ordinal - lower) >> bits;
+        Some(since_ticks(now, from.wrapping_add(between as u32)))
+    }
+}

@@ -1,0 +1,84 @@
+//! What both halves know of message queues: which they are, and what is counted of them.
+
+use core::ops::AddAssign;
+
+pub use super::deque::Deque;
+
+/// How many queues have a place at a time.
+pub const PLACES: u32 = 128;
+
+/// How many of those places are for lists of which nothing has been taken yet: they may be no queues, and there may be
+/// any number of them.
+pub const TRIAL_PLACES: u32 = 32;
+
+/// The longest key of a list that is told apart, in bytes.
+pub const KEY_MAX: u32 = 64;
+
+/// [`QueueKey::db`] where it is not known which database a connection has selected.
+pub const ANY_DB: u32 = u32::MAX;
+
+/// A queue: a key of the `QUEUES` map, whose values are numbers. A number tells the queue's place: see [`place_of`].
+///
+/// What a server's end sees of a queue, and what clients on this host see of it, are two: other clients may be elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(C)]
+pub struct QueueKey {
+    /// Of a server's end, when its process started and its thread-group id; of clients' ends, the server's address, or a
+    /// checksum of a UNIX socket's path.
+    pub server: [u64; 2],
+    /// The server's port, host byte order; 0 of a server's end.
+    pub port: u32,
+    /// The network namespace, where the address is one of this host alone; else 0.
+    pub netns: u32,
+    /// The number of the database, or [`ANY_DB`].
+    pub db: u32,
+    /// Bytes used of `bytes`.
+    pub length: u32,
+    /// The list's key, zeroes behind.
+    pub bytes: [u8; KEY_MAX as usize],
+}
+
+const _: () = assert!(size_of::<QueueKey>() == 32 + KEY_MAX as usize && align_of::<QueueKey>() == 8);
+
+/// The place of the queue that has a number: an index of `DEQUES`. When a place goes to another queue, its number changes
+/// by [`PLACES`], so that what is still on its way for the one before does not count for the next.
+#[inline(always)]
+pub const fn place_of(number: u32) -> u32 {
+    number & (PLACES - 1)
+}
+
+const _: () = assert!(PLACES.is_power_of_two());
+
+/// Upper bounds, inclusive, in nanoseconds, of the buckets of ages; the last bucket is what lies above.
+pub static AGE_BOUNDS: [u64; 7] =
+    [100_000_000, 500_000_000, 1_000_000_000, 5_000_000_000, 10_000_000_000, 30_000_000_000, 60_000_000_000];
+/// Buckets of ages.
+pub const AGE_BUCKETS: usize = 8;
+
+/// What a process has done with a queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct QueueCounts {
+    /// Messages put into it.
+    pub put: u64,
+    /// Messages taken out of it.
+    pub taken: u64,
+    /// Of these, those whose age is not known.
+    pub unknown: u64,
+    /// Nanoseconds of all in [`QueueCounts::ages`].
+    pub age_ns: u64,
+    /// Messages taken out, by bucket of [`AGE_BOUNDS`] of their age.
+    pub ages: [u64; AGE_BUCKETS],
+}
+
+impl AddAssign for QueueCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.put += other.put;
+        self.taken += other.taken;
+        self.unknown += other.unknown;
+        self.age_ns += other.age_ns;
+        for (count, more) in self.ages.iter_mut().zip(other.ages) {
+            *count += more;
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Message queues: lists of Redis that are pushed at one end and popped at the other.
+//!
+//! ```text
+//!   RPUSH q m5 ──►  m4 m3 m2 m1  ──► LPOP q        the n-th out is the n-th in
+//!   :5              └─ 5 ─┘          $2 m1         age of m1: now less when it was pushed
+//! ```
+//!
+//! No message tells when it was sent, and none needs to: of a [`Deque`](deque::Deque) it is kept when each message was
+//! put in, by its order. A push's reply tells how long the list is then, by which what was not seen, as a script's pops,
+//! is found out.
+//!
+//! A push counts from when the server receives it, which it does in the order in which it executes commands, and a pop
+//! from its reply, which alone tells whether there was anything to pop.
+
+pub mod deque;
+pub mod layout;
+
+use crate::layout::connection::Connection;
+use crate::stream::bytes::Host;
+use crate::stream::prefix::Text;
+
+/// An end of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum End {
+    /// Not said: the one at which messages are taken.
+    Any = 0,
+    /// `L`, the list's head.
+    Left = 1,
+    /// `R`, its tail.
+    Right = 2,
+}
+
+impl End {
+    /// The end stored as `value`; anything unknown is [`End::Any`].
+    #[inline(always)]
+    pub const fn from_u8(value: u8) -> Self {
+        match value {
+            1 => Self::Left,
+            2 => Self::Right,
+            _ => Self::Any,
+        }
+    }
+}
+
+/// Where queues are told apart and followed.
+pub trait Queues: Host {
+    /// The number of the queue that the first `length` bytes of a text name, in database `db` of a connection's server.
+    /// Where it has none it gets one, if messages are taken out of it, or if there is a place left for lists that may be
+    /// queues. [`CROWDED`](crate::layout::names::CROWDED) if there is none.
+    fn queue(&mut self, connection: &mut Connection, key: &Text, length: u32, db: u32, takes: bool) -> u32;
+
+    /// `count` messages are put in at an end. Tells how many there are then, as far as is known.
+    fn put(&mut self, queue: u32, end: End, count: u32) -> u32;
+
+    /// The server has not taken them.
+    fn refuse(&mut self, queue: u32, end: End, count: u32);
+
+    /// The server has taken `count` messages of a connection's.
+    fn count_put(&mut self, connection: &mut Connection, queue: u32, count: u32);
+
+    /// The server says that there are `length` messages, where `expected` were thought to be.
+    fn compare(&mut self, queue: u32, expected: u32, length: u32);
+
+    /// `count` messages have been taken out at an end.
+    fn take(&mut self, connection: &mut Connection, queue: u32, end: End, count: u32);
+}
