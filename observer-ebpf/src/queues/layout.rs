@@ -17,6 +17,35 @@ pub const KEY_MAX: u32 = 64;
 /// [`QueueKey::db`] where it is not known which database a connection has selected.
 pub const ANY_DB: u32 = u32::MAX;
 
+/// What a queue is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum System {
+    /// A list of Redis, which has a [`Deque`].
+    RedisList = 1,
+    /// A stream of Redis, and a consumer group of it, if there is one.
+    RedisStream = 2,
+}
+
+impl System {
+    /// The system stored as `value`, if there is one.
+    pub const fn from_u32(value: u32) -> Option<Self> {
+        match value {
+            1 => Some(Self::RedisList),
+            2 => Some(Self::RedisStream),
+            _ => None,
+        }
+    }
+
+    /// A label's value for it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::RedisList => "redis_list",
+            Self::RedisStream => "redis_stream",
+        }
+    }
+}
+
 /// A queue: a key of the `QUEUES` map, whose values are numbers. A number tells the queue's place: see [`place_of`].
 ///
 /// What a server's end sees of a queue, and what clients on this host see of it, are two: other clients may be elsewhere.
@@ -32,13 +61,17 @@ pub struct QueueKey {
     pub netns: u32,
     /// The number of the database, or [`ANY_DB`].
     pub db: u32,
-    /// Bytes used of `bytes`.
+    /// A [`System`].
+    pub system: u32,
+    /// Bytes of the list's or the stream's key, and of the consumer group behind it.
     pub length: u32,
-    /// The list's key, zeroes behind.
+    /// See `length`.
+    pub group_length: u32,
+    /// The key, then the group, zeroes behind.
     pub bytes: [u8; KEY_MAX as usize],
 }
 
-const _: () = assert!(size_of::<QueueKey>() == 32 + KEY_MAX as usize && align_of::<QueueKey>() == 8);
+const _: () = assert!(size_of::<QueueKey>() == 40 + KEY_MAX as usize && align_of::<QueueKey>() == 8);
 
 /// The place of the queue that has a number: an index of `DEQUES`. When a place goes to another queue, its number changes
 /// by [`PLACES`], so that what is still on its way for the one before does not count for the next.
@@ -69,6 +102,12 @@ pub struct QueueCounts {
     pub age_ns: u64,
     /// Messages taken out, by bucket of [`AGE_BOUNDS`] of their age.
     pub ages: [u64; AGE_BUCKETS],
+    /// Messages acknowledged.
+    pub acknowledged: u64,
+    /// Nanoseconds of all in [`QueueCounts::latencies`].
+    pub latency_ns: u64,
+    /// Messages acknowledged, by bucket of [`AGE_BOUNDS`] of their age then.
+    pub latencies: [u64; AGE_BUCKETS],
 }
 
 impl AddAssign for QueueCounts {
@@ -77,7 +116,11 @@ impl AddAssign for QueueCounts {
         self.taken += other.taken;
         self.unknown += other.unknown;
         self.age_ns += other.age_ns;
-        for (count, more) in self.ages.iter_mut().zip(other.ages) {
+        self.acknowledged += other.acknowledged;
+        self.latency_ns += other.latency_ns;
+        let (ages, latencies) =
+            (self.ages.iter_mut().zip(other.ages), self.latencies.iter_mut().zip(other.latencies));
+        for (count, more) in ages.chain(latencies) {
             *count += more;
         }
     }
