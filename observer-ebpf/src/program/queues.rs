@@ -7,7 +7,7 @@ use aya_ebpf::macros::btf_map;
 use observer_ebpf::layout::Role;
 use observer_ebpf::layout::connection::{AF_INET, AF_UNIX, Connection};
 use observer_ebpf::layout::names::{CROWDED, CountKey, FIRST, OTHER};
-use observer_ebpf::queues::deque::{Deque, TICK_BITS, ticks};
+use observer_ebpf::queues::deque::{Deque, Expected, TICK_BITS, ticks};
 use observer_ebpf::queues::layout::{
     AGE_BOUNDS, ANY_DB, KEY_MAX, PLACES, QueueCounts, QueueKey, System, place_of,
 };
@@ -230,7 +230,8 @@ fn unlock(deque: &mut Deque) {
     unsafe { (&raw mut deque.busy).write_volatile(0) };
 }
 
-/// [`Queues::put`]. `count` has the end in its upper half, as the number returned has 1 there if it is one.
+/// [`Queues::put`]. `count` has the end in its upper half. What is returned has the length in its lower half, what was
+/// taken out above it, and [`IS_EXPECTED`] if there is anything to expect.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn queue_put(buffers: *mut Buffers, queue: u32, count: u64) -> u64 {
@@ -245,8 +246,10 @@ pub extern "C" fn queue_put(buffers: *mut Buffers, queue: u32, count: u64) -> u6
     }
     let expected = deque.put::<Buffers>(End::from_u8((count >> 32) as u8), count as u32, now);
     unlock(deque);
-    pair(expected, 1)
+    pair(expected.length, expected.taken | IS_EXPECTED)
 }
+
+const IS_EXPECTED: u32 = 1 << 31;
 
 /// [`Queues::refuse`], likewise.
 #[unsafe(no_mangle)]
@@ -263,16 +266,17 @@ pub extern "C" fn queue_refuse(buffers: *mut Buffers, queue: u32, count: u64) ->
     0
 }
 
-/// [`Queues::compare`]. `lengths` has what the server says in its upper half.
+/// [`Queues::compare`]. `expected` has what was taken out in its upper half.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn queue_compare(buffers: *mut Buffers, queue: u32, lengths: u64) -> u32 {
+pub extern "C" fn queue_compare(buffers: *mut Buffers, queue: u32, expected: u64, length: u32) -> u32 {
     // SAFETY: null, or this processor's entry for this program.
     let Some(buffers) = (unsafe { buffers.as_mut() }) else { return 0 };
     let now = ticks(buffers.now_ns());
     let Some(deque) = deque_of(queue) else { return 0 };
     if lock(deque, now) {
-        deque.compare(lengths as u32, (lengths >> 32) as u32, now);
+        let expected = Expected { length: expected as u32, taken: (expected >> 32) as u32 };
+        deque.compare(expected, length, now);
         unlock(deque);
     }
     0
@@ -397,9 +401,10 @@ impl Queues for Buffers {
     }
 
     #[inline(always)]
-    fn put(&mut self, queue: u32, end: End, count: u32) -> Option<u32> {
-        let expected = queue_put(self, queue, pair(count, end as u32));
-        if expected >> 32 != 0 { Some(expected as u32) } else { None }
+    fn put(&mut self, queue: u32, end: End, count: u32) -> Option<Expected> {
+        let told = queue_put(self, queue, pair(count, end as u32));
+        let (length, upper) = (told as u32, (told >> 32) as u32);
+        if upper & IS_EXPECTED == 0 { None } else { Some(Expected { length, taken: upper & !IS_EXPECTED }) }
     }
 
     #[inline(always)]
@@ -413,8 +418,8 @@ impl Queues for Buffers {
     }
 
     #[inline(always)]
-    fn compare(&mut self, queue: u32, expected: u32, length: u32) {
-        queue_compare(self, queue, pair(expected, length));
+    fn compare(&mut self, queue: u32, expected: Expected, length: u32) {
+        queue_compare(self, queue, pair(expected.length, expected.taken), length);
     }
 
     #[inline(always)]

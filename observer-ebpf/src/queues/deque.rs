@@ -12,7 +12,7 @@
 //! A message that is put in gets the next ordinal, and its time goes to each level in which the ordinal has a place. When
 //! the message is taken out, its time is looked up in the finest level that still has it. So the times of the last 256
 //! messages are all there. Of a message that is deeper, two times are there between which it was put in, of messages that
-//! are no further apart than a 64th of the messages behind them; its own is taken to lie between those as its ordinal does.
+//! are no further apart than a 63rd of the messages behind them; its own is taken to lie between those as its ordinal does.
 //!
 //! Nothing here is certain but what the server says: how long the list is after a push, or when it is asked. Where that is
 //! not what was thought, messages were put in or taken out unseen, as by a script; or replies come in another order than
@@ -37,6 +37,9 @@ pub const LASTING: u32 = 96;
 const WINDOW: u32 = 1024;
 const WINDOW_SAMPLES: u32 = 16;
 
+/// The most messages that a list is taken to have: with more, numbers of 32 bits would not tell lengths apart.
+const LENGTH_MAX: u32 = 1 << 30;
+
 /// The ordinal of the first message: what was there before it comes to be known has lower ones.
 const FIRST_ORDINAL: u64 = 1 << 40;
 
@@ -44,6 +47,21 @@ const FIRST_ORDINAL: u64 = 1 << 40;
 #[inline(always)]
 pub const fn ticks(now_ns: u64) -> u32 {
     (now_ns >> TICK_BITS) as u32
+}
+
+/// What a command's reply is to be compared with: as it was when the command came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// How many messages there are with it, less what has been set right so far.
+    pub length: u32,
+    /// How many had been taken out, as far as [`Expected::TAKEN`] goes.
+    pub taken: u32,
+}
+
+impl Expected {
+    /// The bits of `taken` that are kept: more messages than that are not taken out while a command is in flight, most
+    /// likely.
+    pub const TAKEN: u32 = (1 << 11) - 1;
 }
 
 /// A queue's messages, as far as they are known.
@@ -96,7 +114,8 @@ pub struct Deque {
     is_stack: u8,
     /// Where the loop over times stands.
     step: u32,
-    reserved: u32,
+    /// How many messages have been taken out.
+    taken: u32,
     front: [u32; FRONT],
     times: [[u32; TIMES]; LEVELS],
 }
@@ -138,7 +157,7 @@ impl Deque {
         is_taken: 0,
         is_stack: 0,
         step: 0,
-        reserved: 0,
+        taken: 0,
         front: [0; FRONT],
         times: [[0; TIMES]; LEVELS],
     };
@@ -155,6 +174,7 @@ impl Deque {
         self.db = db;
         self.used = now;
         self.told = now;
+        self.taken = 0;
         self.since = now;
         self.drift = 0;
         self.corrected = 0;
@@ -257,6 +277,7 @@ impl Deque {
             }
             let length = self.length();
             self.head = self.head.wrapping_add(if taken < length { taken } else { length });
+            self.taken = self.taken.wrapping_add(taken as u32);
             self.forget(now);
         }
         if self.is_drift_real(now) {
@@ -269,9 +290,13 @@ impl Deque {
 
     /// Messages are put in at an end. Tells what [`Deque::compare`] is to be told with the server's reply.
     #[inline(always)]
-    pub fn put<S: Bytes>(&mut self, end: End, count: u32, now: u32) -> u32 {
+    pub fn put<S: Bytes>(&mut self, end: End, count: u32, now: u32) -> Expected {
         if self.put_end == End::Any as u8 {
             self.put_end = end as u8;
+        }
+        if self.length() > u64::from(LENGTH_MAX) {
+            self.head = self.tail;
+            self.forget(now);
         }
         let at_front = end as u8 != self.put_end && end as u8 != End::Any as u8;
         if count == 0 {
@@ -297,7 +322,8 @@ impl Deque {
                 self.high = self.tail;
             }
         }
-        (self.length() as u32).wrapping_sub(self.corrected)
+        let length = (self.length() as u32).wrapping_sub(self.corrected);
+        Expected { length, taken: self.taken & Expected::TAKEN }
     }
 
     /// Keeps the time of the next `count` messages.
@@ -347,10 +373,23 @@ impl Deque {
     }
 
     /// The server says how long the list is, where `expected` is what [`Deque::put`] told when the command came.
+    ///
+    /// Messages that have been taken out since then may have been there when the command was executed, or not: replies of
+    /// other connections come in any order.
     #[inline(always)]
-    pub fn compare(&mut self, expected: u32, length: u32, now: u32) {
-        let thought = expected.wrapping_add(self.corrected);
-        let drift = length.wrapping_sub(thought) as i32;
+    pub fn compare(&mut self, expected: Expected, length: u32, now: u32) {
+        let length = if length < LENGTH_MAX { length } else { LENGTH_MAX };
+        let thought = expected.length.wrapping_add(self.corrected);
+        let taken = self.taken.wrapping_sub(expected.taken) & Expected::TAKEN;
+        let difference = length.wrapping_sub(thought) as i32;
+        let with_taken = difference.saturating_add(taken as i32);
+        let drift = if difference > 0 {
+            difference
+        } else if with_taken < 0 {
+            with_taken
+        } else {
+            0
+        };
         self.told = now;
         if self.is_told == 0 {
             self.is_told = 1;
@@ -410,6 +449,7 @@ impl Deque {
     #[inline(always)]
     pub fn take(&mut self, end: End, now: u32) -> Option<u32> {
         self.is_taken = 1;
+        self.taken = self.taken.wrapping_add(1);
         if self.put_end == End::Any as u8 && end as u8 != End::Any as u8 {
             // Most likely they are put in at the other one.
             self.put_end = if end as u8 == End::Left as u8 { End::Right as u8 } else { End::Left as u8 };
@@ -461,7 +501,8 @@ impl Deque {
         let mut level = 0;
         let mut at = 0;
         while at < LEVELS {
-            level += ((TIMES as u64) << (2 * at)).wrapping_sub(depth) >> 63;
+            // One time fewer than there are, as the one looked for may be up to a step before the message.
+            level += (((TIMES as u64 - 1) << (2 * at)) + 1).wrapping_sub(depth) >> 63;
             at += 1;
         }
         if level >= LEVELS as u64 {

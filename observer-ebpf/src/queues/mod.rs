@@ -15,6 +15,7 @@
 pub mod deque;
 pub mod layout;
 
+use self::deque::Expected;
 use crate::layout::connection::Connection;
 use crate::stream::bytes::Host;
 use crate::stream::prefix::Text;
@@ -51,7 +52,7 @@ pub trait Queues: Host {
     fn queue(&mut self, connection: &mut Connection, key: &Text, length: u32, db: u32, takes: bool) -> u32;
 
     /// `count` messages are put in at an end. Tells what [`Queues::compare`] is to be told with the reply, if it is to be.
-    fn put(&mut self, queue: u32, end: End, count: u32) -> Option<u32>;
+    fn put(&mut self, queue: u32, end: End, count: u32) -> Option<Expected>;
 
     /// The server has not taken them.
     fn refuse(&mut self, queue: u32, end: End, count: u32);
@@ -60,7 +61,7 @@ pub trait Queues: Host {
     fn count_put(&mut self, connection: &mut Connection, queue: u32, count: u32);
 
     /// The server says that there are `length` messages, where `expected` is what [`Queues::put`] told.
-    fn compare(&mut self, queue: u32, expected: u32, length: u32);
+    fn compare(&mut self, queue: u32, expected: Expected, length: u32);
 
     /// `count` messages have been taken out at an end.
     fn take(&mut self, connection: &mut Connection, queue: u32, end: End, count: u32);

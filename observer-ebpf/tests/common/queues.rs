@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use observer_ebpf::layout::connection::Connection;
 use observer_ebpf::layout::names::{FIRST, OTHER};
-use observer_ebpf::queues::deque::{Deque, ticks};
+use observer_ebpf::queues::deque::{Deque, Expected, ticks};
 use observer_ebpf::queues::layout::ANY_DB;
 use observer_ebpf::queues::{End, Queues as _};
 use observer_ebpf::stream::bytes::Host as _;
@@ -89,7 +89,7 @@ impl observer_ebpf::queues::Queues for Buffers<'_> {
         self.queues.number(key, db)
     }
 
-    fn put(&mut self, queue: u32, end: End, count: u32) -> Option<u32> {
+    fn put(&mut self, queue: u32, end: End, count: u32) -> Option<Expected> {
         let now = ticks(self.now_ns());
         let deque = self.queues.deque(queue)?;
         deque.settle([0; 2], now);
@@ -106,7 +106,7 @@ impl observer_ebpf::queues::Queues for Buffers<'_> {
         self.queues.counts.entry(queue).or_default().put += u64::from(count);
     }
 
-    fn compare(&mut self, queue: u32, expected: u32, length: u32) {
+    fn compare(&mut self, queue: u32, expected: Expected, length: u32) {
         let now = ticks(self.now_ns());
         if let Some(deque) = self.queues.deque(queue) {
             deque.settle([0; 2], now);

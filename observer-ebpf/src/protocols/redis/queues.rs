@@ -13,55 +13,64 @@ use super::Redis;
 use super::commands::QueueUse;
 use crate::layout::connection::Connection;
 use crate::queues::Queues;
+use crate::queues::deque::Expected;
 
-/// Of the messages in a run's commands: the length in the reply is not to be compared with anything.
+/// Of what a run has: the length in the reply is not to be compared with anything.
 const NOT_COMPARED: u32 = 1 << 31;
+/// How many bits the number of messages has.
+const MESSAGES: u32 = 20;
+const _: () = assert!(Expected::TAKEN.count_ones() + MESSAGES < 32);
 
 /// The most messages of one command that are counted.
-pub(super) const MESSAGES_MAX: u32 = 1 << 20;
+pub(super) const MESSAGES_MAX: u32 = (1 << MESSAGES) - 1;
 
 /// What a run has of a command that puts messages in or asks for the length: how many messages, and what
 /// [`Queues::put`] told, less those of all units up to its own.
 #[derive(Clone, Copy)]
 pub(super) struct Put {
-    messages: u32,
+    /// How many messages; how many had been taken out, as [`Expected`] has it; and [`NOT_COMPARED`].
+    bits: u32,
     base: u32,
 }
 
 impl Put {
     /// Of the unit that ends at `end`.
     #[inline(always)]
-    fn new(messages: u32, expected: Option<u32>, end: u32) -> Self {
+    fn new(messages: u32, expected: Option<Expected>, end: u32) -> Self {
         match expected {
-            Some(expected) => Self { messages, base: expected.wrapping_sub(messages.wrapping_mul(end)) },
-            None => Self { messages: messages | NOT_COMPARED, base: 0 },
+            Some(Expected { length, taken }) => Self {
+                bits: messages | taken << MESSAGES,
+                base: length.wrapping_sub(messages.wrapping_mul(end)),
+            },
+            None => Self { bits: messages | NOT_COMPARED, base: 0 },
         }
     }
 
     /// As a run has it.
     #[inline(always)]
     const fn code(self) -> u64 {
-        (self.messages as u64) << 32 | self.base as u64
+        (self.bits as u64) << 32 | self.base as u64
     }
 
     /// What [`Put::code`] made a number of.
     #[inline(always)]
     pub(super) const fn from_code(code: u64) -> Self {
-        Self { messages: (code >> 32) as u32, base: code as u32 }
+        Self { bits: (code >> 32) as u32, base: code as u32 }
     }
 
     #[inline(always)]
     pub(super) const fn messages(self) -> u32 {
-        self.messages & !NOT_COMPARED
+        self.bits & MESSAGES_MAX
     }
 
     /// What was expected of the unit that ends at `end`.
     #[inline(always)]
-    pub(super) const fn expected(self, end: u32) -> Option<u32> {
-        if self.messages & NOT_COMPARED != 0 {
+    pub(super) const fn expected(self, end: u32) -> Option<Expected> {
+        if self.bits & NOT_COMPARED != 0 {
             return None;
         }
-        Some(self.base.wrapping_add(self.messages.wrapping_mul(end)))
+        let length = self.base.wrapping_add(self.messages().wrapping_mul(end));
+        Some(Expected { length, taken: (self.bits >> MESSAGES) & Expected::TAKEN })
     }
 }
 
