@@ -116,8 +116,8 @@ pub struct Flags {
     /// Seconds after which an open response of HTTP without length is a stream, and no slow request [default: 10]
     #[arg(long, value_name = "SECONDS")]
     pub http_stream_after: Option<u64>,
-    /// Patterns of keys, with * and ?, of lists and streams of Redis that are queues even before anything has been taken
-    /// out of them [default: none]
+    /// Patterns of keys, with * and ?, of lists of Redis that are queues even before anything has been taken out of them;
+    /// may be given several times [default: none]
     #[arg(long, value_name = "PATTERN,…", value_delimiter = ',')]
     pub queues: Vec<String>,
     /// The protocol of a port, for connections that were open before the agent [default: postgres=5432,redis=6379]
