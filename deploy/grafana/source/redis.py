@@ -104,7 +104,7 @@ QUEUES = row(
           [query(f"observer:queue_producer_rate:sum{{{QUEUES_OF}}}", f"{QUEUE} put in"),
            query(f"observer:queue_consumer_rate:sum{{{QUEUES_OF}}}", f"{QUEUE} taken out")],
           "cps", 8, mirrored="taken out$"),
-    lines("By process", "Messages a second, by what processes do with them.",
+    lines("Messages by process", "A second, by what processes do with them.",
           [query(f"sum by (process, role, queue, operation) (rate(observer_queue_messages_total{{{OF}}}[$__rate_interval]))",
                  "{{process}} ({{role}}) {{operation}} {{queue}}")],
           "cps", 8),
