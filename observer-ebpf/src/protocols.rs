@@ -22,6 +22,7 @@ use self::websocket::WebSocket;
 use self::websocket::frames::Frames;
 use crate::layout::connection::Connection;
 use crate::layout::{Direction, Side};
+use crate::queues::Queues;
 use crate::stream::names::Keys;
 use crate::stream::parser::{Adopts, Parser, Recognise};
 use crate::stream::proxy::Header;

@@ -21,6 +21,7 @@ mod losses;
 mod maps;
 mod names;
 mod owners;
+mod queues;
 mod requests;
 mod slots;
 mod sockets;

@@ -179,6 +179,7 @@ subprograms! {
     redis_reply = Reply;
     redis_line = Line;
     redis_value = Value;
+    redis_queue_reply = QueueReply;
 }
 
 subprograms! {

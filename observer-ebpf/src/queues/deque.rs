@@ -103,9 +103,6 @@ pub struct Deque {
 
 const _: () = assert!(size_of::<Deque>().is_multiple_of(8) && align_of::<Deque>() == 8);
 
-// SAFETY: of integers only, without padding.
-unsafe impl crate::layout::Zeroes for Deque {}
-
 /// Whether a time is not before another one.
 #[inline(always)]
 const fn since_ticks(now: u32, then: u32) -> u32 {
@@ -115,6 +112,37 @@ const fn since_ticks(now: u32, then: u32) -> u32 {
 }
 
 impl Deque {
+    /// Nobody's.
+    pub const NONE: Self = Self {
+        busy: 0,
+        contended: [0; 2],
+        head: 0,
+        tail: 0,
+        high: 0,
+        first: 0,
+        number: 0,
+        service: 0,
+        db: 0,
+        used: 0,
+        told: 0,
+        since: 0,
+        drift: 0,
+        drift_since: 0,
+        corrected: 0,
+        window: [0; 2],
+        window_samples: 0,
+        window_since: 0,
+        front_count: 0,
+        put_end: End::Any as u8,
+        is_told: 0,
+        is_taken: 0,
+        is_stack: 0,
+        step: 0,
+        reserved: 0,
+        front: [0; FRONT],
+        times: [[0; TIMES]; LEVELS],
+    };
+
     /// Begins as the queue of a number.
     #[inline(always)]
     pub fn start(&mut self, number: u32, service: u32, db: u32, now: u32) {
@@ -171,6 +199,21 @@ impl Deque {
             self.age_of(self.head, now)
         };
         Some(age.map_or((since_ticks(now, self.since), false), |age| (age, true)))
+    }
+
+    /// A loop over messages begins: what it carries is kept here, for in a register or on the stack the verifier would
+    /// follow it from one to the next.
+    #[inline(always)]
+    pub fn begin(&mut self) {
+        self.step = 0;
+    }
+
+    /// One message is done: whether more of `count` are to come.
+    #[inline(always)]
+    pub fn goes_on(&mut self, count: u32) -> bool {
+        let step = hide_field(&self.step).wrapping_add(1);
+        self.step = step;
+        step < count
     }
 
     #[inline(always)]
@@ -231,15 +274,15 @@ impl Deque {
             self.put_end = end as u8;
         }
         let at_front = end as u8 != self.put_end && end as u8 != End::Any as u8;
-        if at_front && self.front_count.wrapping_add(count) <= FRONT as u32 {
-            self.step = 0;
+        if count == 0 {
+            // It is only asked for the length.
+        } else if at_front && self.front_count.wrapping_add(count) <= FRONT as u32 {
+            self.begin();
             let _ = S::repeat(count, || {
-                let step = hide_field(&self.step);
-                self.step = step.wrapping_add(1);
                 let place = hide_field(&self.front_count);
                 self.front[place as usize % FRONT] = now;
                 self.front_count = place.wrapping_add(1);
-                step.wrapping_add(1) < count
+                self.goes_on(count)
             });
             self.head = self.head.wrapping_sub(u64::from(count));
         } else {
@@ -276,17 +319,17 @@ impl Deque {
         // No more of them than a level has times, at each level in turn, from the last message on.
         let most = if count < TIMES as u32 { count } else { TIMES as u32 };
         let last = first.wrapping_add(u64::from(count)).wrapping_sub(1);
-        self.step = 0;
-        let _ = S::repeat(most.wrapping_mul(LEVELS as u32), || {
+        let steps = most.wrapping_mul(LEVELS as u32);
+        self.begin();
+        let _ = S::repeat(steps, || {
             let step = hide_field(&self.step);
-            self.step = step.wrapping_add(1);
             let level = step as usize % LEVELS;
             let bits = 2 * level as u32;
             let place = (last >> bits).wrapping_sub(u64::from(step / LEVELS as u32));
             if place << bits >= first {
                 self.times[level][place as usize % TIMES] = now;
             }
-            step.wrapping_add(1) < most.wrapping_mul(LEVELS as u32)
+            self.goes_on(steps)
         });
     }
 

@@ -50,8 +50,8 @@ pub trait Queues: Host {
     /// queues. [`CROWDED`](crate::layout::names::CROWDED) if there is none.
     fn queue(&mut self, connection: &mut Connection, key: &Text, length: u32, db: u32, takes: bool) -> u32;
 
-    /// `count` messages are put in at an end. Tells how many there are then, as far as is known.
-    fn put(&mut self, queue: u32, end: End, count: u32) -> u32;
+    /// `count` messages are put in at an end. Tells what [`Queues::compare`] is to be told with the reply, if it is to be.
+    fn put(&mut self, queue: u32, end: End, count: u32) -> Option<u32>;
 
     /// The server has not taken them.
     fn refuse(&mut self, queue: u32, end: End, count: u32);
@@ -59,7 +59,7 @@ pub trait Queues: Host {
     /// The server has taken `count` messages of a connection's.
     fn count_put(&mut self, connection: &mut Connection, queue: u32, count: u32);
 
-    /// The server says that there are `length` messages, where `expected` were thought to be.
+    /// The server says that there are `length` messages, where `expected` is what [`Queues::put`] told.
     fn compare(&mut self, queue: u32, expected: u32, length: u32);
 
     /// `count` messages have been taken out at an end.

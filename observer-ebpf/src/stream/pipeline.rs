@@ -262,6 +262,18 @@ impl Pipeline {
         }
     }
 
+    /// Units that have been sent.
+    #[inline(always)]
+    pub(crate) fn sent(&self) -> u32 {
+        hide_field(&self.sent)
+    }
+
+    /// Units that a reader has read.
+    #[inline(always)]
+    pub(crate) fn done(&self, who: u32) -> u32 {
+        hide_field(&self.readers[who as usize & 1].done)
+    }
+
     /// Units left in `run`, where the reader stands.
     #[inline(always)]
     pub(crate) fn left(&self, who: u32, run: &Run) -> u32 {

@@ -8,6 +8,7 @@ use observer_ebpf::protocols::websocket::layout::StreamCounters;
 use observer_ebpf::stream::bytes::ITERATIONS_MAX;
 use observer_ebpf::stream::session::Session;
 
+use super::queues::Queues;
 use super::{Buffers, Extension, Handshake, Keys, Labels};
 
 /// A connection as seen from one end.
@@ -34,6 +35,7 @@ pub(crate) struct Observed {
     pub(crate) wall_ns: u64,
     pub(crate) keys: Keys,
     pub(crate) labels: Labels,
+    pub(crate) queues: Queues,
     /// Looks at bytes so far.
     pub(crate) looks: u32,
 }
@@ -91,6 +93,7 @@ impl Observed {
             wall_ns: 0,
             keys: Keys::default(),
             labels: Labels::default(),
+            queues: Queues::default(),
             looks: 0,
         }
     }
@@ -130,10 +133,12 @@ impl Observed {
         source.wall_ns = self.wall_ns;
         core::mem::swap(&mut source.keys, &mut self.keys);
         core::mem::swap(&mut source.labels, &mut self.labels);
+        core::mem::swap(&mut source.queues, &mut self.queues);
         let desync = self.session.feed(direction, &mut source, &mut self.connection);
         self.desyncs.extend(desync);
         core::mem::swap(&mut source.keys, &mut self.keys);
         core::mem::swap(&mut source.labels, &mut self.labels);
+        core::mem::swap(&mut source.queues, &mut self.queues);
         self.oversized[direction as usize].append(&mut source.oversized);
         self.looks += source.looks;
         // One look at each byte for a head, or two for frames that are tried first, and a few to begin with.
@@ -154,8 +159,10 @@ impl Observed {
             let mut source = Buffers::new(&[], 1);
             source.now_ns = self.now_ns;
             core::mem::swap(&mut source.labels, &mut self.labels);
+            core::mem::swap(&mut source.queues, &mut self.queues);
             self.session.settle(direction, &mut source, &mut self.connection);
             core::mem::swap(&mut source.labels, &mut self.labels);
+            core::mem::swap(&mut source.queues, &mut self.queues);
         }
     }
 

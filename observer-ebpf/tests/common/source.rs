@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::labels::Labels;
+use super::queues::Queues;
 use observer_ebpf::layout::Side;
 use observer_ebpf::layout::connection::Connection;
 use observer_ebpf::layout::control::Thresholds;
@@ -125,6 +126,7 @@ pub(crate) struct Buffers<'a> {
     pub(crate) wall_ns: u64,
     pub(crate) keys: Keys,
     pub(crate) labels: Labels,
+    pub(crate) queues: Queues,
     scratch: Scratch,
     work: Work,
 }
@@ -145,6 +147,7 @@ impl<'a> Buffers<'a> {
             wall_ns: 0,
             keys: Keys::default(),
             labels: Labels::default(),
+            queues: Queues::default(),
             scratch: Scratch::default(),
             work: Work::default(),
         }

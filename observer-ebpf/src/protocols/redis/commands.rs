@@ -5,13 +5,14 @@ mod inline;
 mod kinds;
 mod plain;
 
-pub(super) use self::kinds::{Kind, finds_one, is_subscription};
+pub(super) use self::kinds::{Kind, QueueUse, finds_one, is_subscription};
 use super::{COUNT_MAX, Header, LENGTH_MAX, Redis, Subprogram};
 use crate::layout::Zeroes;
 use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
 
-use crate::stream::bytes::{Bytes, ITERATIONS_MAX, is_done, low_bytes, pass};
+use crate::queues::layout;
+use crate::stream::bytes::{Bytes, ITERATIONS_MAX, hide_field, is_done, low_bytes, pass};
 use crate::stream::carry::Carry;
 use crate::stream::names::Keys;
 use crate::stream::prefix::{LastPrefix, Text};
@@ -108,8 +109,14 @@ pub(super) struct Commands {
     client_reply: u8,
     /// [`BLOCKING`](super::BLOCKING) if an option of the command makes it one that waits; 1 behind its options.
     blocks: u8,
-    reserved: [u8; 4],
+    /// The database that the session has selected, or [`ANY_DB`].
+    db: u16,
+    /// The number of the queue that messages are put into.
+    queue: u16,
 }
+
+/// [`Commands::db`] where it is not known.
+const ANY_DB: u16 = u16::MAX;
 
 // SAFETY: of integers only, without padding.
 unsafe impl Zeroes for Commands {}
@@ -136,8 +143,31 @@ impl Commands {
         replies: Wanted::All as u8,
         client_reply: 0,
         blocks: 0,
-        reserved: [0; 4],
+        db: 0,
+        queue: 0,
     };
+
+    /// Nothing of a command has been seen, and the database that the session has selected is not known.
+    #[inline(always)]
+    pub(super) fn resume(&mut self) {
+        self.clear();
+        self.db = ANY_DB;
+    }
+
+    /// Forgets the command in progress.
+    #[inline(always)]
+    pub(super) fn lose(&mut self) {
+        let db = self.db;
+        self.clear();
+        self.db = db;
+    }
+
+    /// The database that the session has selected, as [`QueueKey`](crate::queues::layout::QueueKey) has it.
+    #[inline(always)]
+    pub(super) fn database(&self) -> u32 {
+        let db = hide_field(&self.db);
+        if db == ANY_DB { layout::ANY_DB } else { u32::from(db) }
+    }
 
     #[inline(always)]
     const fn is(&self, field: CommandField) -> bool {
@@ -262,6 +292,7 @@ impl Commands {
         self.keyless = 0;
         self.client_reply = 0;
         self.blocks = 0;
+        self.queue = 0;
     }
 
     /// Starts to look at `wanted` bytes.

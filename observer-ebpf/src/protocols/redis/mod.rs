@@ -17,6 +17,7 @@
 mod commands;
 mod detect;
 pub mod layout;
+mod queues;
 mod replies;
 mod text;
 
@@ -28,6 +29,7 @@ use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
 use crate::layout::{Direction, Role, Side, Zeroes as _};
 use crate::protocols::Protocol;
+use crate::queues::Queues;
 use crate::stream::bytes::{Bytes, ITERATIONS_MAX, is_done, pass};
 use crate::stream::names::Keys;
 use crate::stream::parser::{Opening, Outcome, Parse, Parser, StreamId};
@@ -89,7 +91,11 @@ impl Redis {
 
     #[inline(always)]
     fn reset(&mut self, lost: u8) {
-        self.commands.clear();
+        if lost == 0 {
+            self.commands.clear();
+        } else {
+            self.commands.resume();
+        }
         self.replies.clear();
         self.lost = [lost; 2];
         self.unmatched = 0;
@@ -108,7 +114,7 @@ impl Redis {
 
     /// Runs through the bytes of a call of the client's, or of the server's.
     #[inline(always)]
-    fn run_call<const SERVER: bool, S: Runs<Self> + Looks<Self> + Keys>(
+    fn run_call<const SERVER: bool, S: Runs<Self> + Looks<Self> + Keys + Queues>(
         &mut self,
         stream: StreamId,
         source: &mut S,
@@ -182,22 +188,22 @@ impl Redis {
         } else {
             [Subprogram::PlainCommand, Subprogram::Command, Subprogram::Argument, Subprogram::Inline]
         };
+        let last = Subprogram::QueueReply;
         let mut code = source.run(plain, self, stream, connection);
         if code == any.asked() {
             code = source.run(any, self, stream, connection);
         }
         if code == one.asked() {
-            source.run(one, self, stream, connection)
+            code = source.run(one, self, stream, connection);
         } else if code == other.asked() {
-            source.run(other, self, stream, connection)
-        } else {
-            code
+            code = source.run(other, self, stream, connection);
         }
+        if SERVER && code == last.asked() { source.run(last, self, stream, connection) } else { code }
     }
 
     /// Runs a subprogram.
     #[inline(always)]
-    pub fn run_subprogram<S: Runs<Self> + Looks<Self> + Keys>(
+    pub fn run_subprogram<S: Runs<Self> + Looks<Self> + Keys + Queues>(
         &mut self,
         subprogram: Subprogram,
         stream: StreamId,
@@ -219,9 +225,22 @@ impl Redis {
             Subprogram::Inline => self.read_inline(source, connection),
             Subprogram::PlainReply => return self.plain_reply(source, connection),
             Subprogram::Reply => return self.reply(source),
-            Subprogram::Line => self.take_line(source, connection).map(|()| self.end_line(source)),
+            Subprogram::Line => {
+                let outcome = self.take_line(source, connection).map(|()| self.end_line(source));
+                if outcome.is_ok() && self.replies.has_queue() {
+                    return Subprogram::QueueReply.asked();
+                }
+                outcome
+            }
             Subprogram::Value => {
                 self.read_value(source, connection);
+                if self.replies.has_queue() {
+                    return Subprogram::QueueReply.asked();
+                }
+                Ok(())
+            }
+            Subprogram::QueueReply => {
+                self.take_queue(source, connection);
                 Ok(())
             }
         };
@@ -255,6 +274,8 @@ pub enum Subprogram {
     Line,
     /// Bytes of a value that is looked at.
     Value,
+    /// What a line or a value tells of a queue.
+    QueueReply,
 }
 
 impl Subprogram {
@@ -334,7 +355,7 @@ impl Parser for Redis {
         match side {
             Side::Server => self.replies.clear(),
             Side::Client => {
-                self.commands.clear();
+                self.commands.lose();
                 self.unmatched = 1;
             }
         }
@@ -364,7 +385,7 @@ impl Parser for Redis {
     const GOES_ON_FROM: Option<Protocol> = Some(Protocol::Memcached);
 }
 
-impl<S: Runs<Self> + Looks<Self> + Keys> Parse<S> for Redis {
+impl<S: Runs<Self> + Looks<Self> + Keys + Queues> Parse<S> for Redis {
     #[inline(always)]
     fn run(&mut self, stream: StreamId, source: &mut S, connection: &mut Connection) -> Outcome {
         let call = match stream.side {

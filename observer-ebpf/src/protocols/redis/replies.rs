@@ -3,12 +3,14 @@
 mod line;
 mod matching;
 mod plain;
+mod queues;
 mod resync;
 mod values;
 
 pub(in crate::protocols) use self::line::is_type;
 use self::line::{Line, is_bulk};
 use self::matching::is_refused_inside;
+use self::queues::QueueStep;
 pub(super) use self::resync::is_whole;
 use super::layout::{Command, Counters, LATENCY_BOUNDS};
 use super::{Redis, Subprogram, text};
@@ -20,7 +22,8 @@ use crate::stream::bytes::{Bytes, hide_field, pass};
 use crate::stream::carry::Carry;
 use crate::stream::lookups::{Found, LookupCounters, Lookups};
 use crate::stream::names::Keys;
-use crate::stream::pipeline::{ELEMENTS, KEYS, REPLIES};
+use crate::stream::pipeline::{ELEMENTS, KEYS, REPLIES, Run};
+use crate::stream::prefix::Text;
 use crate::stream::text::find_in_two;
 
 /// What the next bytes are.
@@ -44,6 +47,8 @@ enum ReplyField {
     InfoLine = 7,
     /// In a number, too.
     InfoLimit = 8,
+    /// The name of a queue that a message was taken out of.
+    Queue = 9,
 }
 
 /// What the elements of the aggregate in progress are.
@@ -62,6 +67,11 @@ enum Elements {
     /// The answer to the end of a subscription: how many are left comes last, of channels and patterns or of shards'.
     Unsubscribed = 5,
     ShardUnsubscribed = 6,
+    /// The name of a queue, and one message that was taken out of it; or several, whose number comes behind the name.
+    Queue = 7,
+    QueueOfSeveral = 8,
+    /// How many messages were taken.
+    Messages = 9,
 }
 
 /// The server's stream.
@@ -70,7 +80,7 @@ enum Elements {
 pub(super) struct Replies {
     carry: Carry,
     /// The first bytes of a value that is looked at.
-    text: [u64; 2],
+    text: Text,
     /// Elements still to come in the reply, however deep.
     left: u64,
     /// The number in an `INFO` that is being read.
@@ -79,6 +89,9 @@ pub(super) struct Replies {
     skip: u32,
     /// Elements of `EXEC`'s reply that have not begun.
     outer: u32,
+    /// The run that a reply may answer. What is read of it here is always there, whereas of a run that there is none of the
+    /// compiler may leave registers unset, and the verifier refuses to have them looked at.
+    run: Run,
     /// Keys found and not found, not counted yet.
     lookups: Lookups,
     carried: u8,
@@ -89,7 +102,14 @@ pub(super) struct Replies {
     elements: u8,
     /// 1 if the line is to be looked at again.
     again: u8,
-    padding: [u8; 3],
+    /// At which [`End`](crate::queues::End) messages were taken.
+    end: u8,
+    /// The number of the queue that several were taken out of.
+    queue: u16,
+    /// What is to be done for a queue: a [`QueueStep`](queues::QueueStep); and for which reader.
+    queue_step: u8,
+    who: u8,
+    padding: [u8; 6],
     line: Line,
 }
 
@@ -100,18 +120,23 @@ impl Replies {
     /// All zeroes.
     pub(super) const START: Self = Self {
         carry: Carry::EMPTY,
-        text: [0; 2],
+        text: Text::NONE,
         left: 0,
         number: 0,
         skip: 0,
         outer: 0,
+        run: Run::BLANK,
         lookups: Lookups::NONE,
         carried: 0,
         text_length: 0,
         look: ReplyField::Over as u8,
         elements: Elements::Any as u8,
         again: 0,
-        padding: [0; 3],
+        end: 0,
+        queue: 0,
+        queue_step: QueueStep::None as u8,
+        who: 0,
+        padding: [0; 6],
         line: Line::NONE,
     };
 
@@ -144,21 +169,16 @@ impl Replies {
     /// Adds a byte to the text, if there is room.
     #[inline(always)]
     fn add(&mut self, byte: u8) {
-        let length = self.text_length;
-        let bits = 8 * u32::from(length & 7);
-        if length < 8 {
-            self.text[0] |= u64::from(byte) << bits;
-        } else if length < 16 {
-            self.text[1] |= u64::from(byte) << bits;
-        } else {
-            return;
+        let length = u32::from(self.text_length);
+        if let Some(word) = self.text.words.get_mut((length >> 3) as usize) {
+            *word |= u64::from(byte) << (8 * (length & 7));
+            self.text_length += 1;
         }
-        self.text_length = length + 1;
     }
 
     #[inline(always)]
     fn look_at(&mut self, field: ReplyField) {
-        self.text = [0; 2];
+        self.text = Text::NONE;
         self.text_length = 0;
         self.look = field as u8;
     }
@@ -248,18 +268,19 @@ impl Redis {
     ) -> Result<(), Desync> {
         let line = hide_field(&self.replies.line);
         let who = if self.replies.outer > 0 { ELEMENTS } else { REPLIES };
-        let mut run = None;
-        if self.replies.left == 0 {
-            run = self.pipeline.next(who, connection.id, source);
-            if let Some(run) = run
-                && (run.has(KEYS) || (who == ELEMENTS && is_refused_inside(run.code)))
-            {
+        let mut is_awaited = false;
+        if self.replies.left == 0
+            && let Some(run) = self.pipeline.next(who, connection.id, source)
+        {
+            if run.has(KEYS) || (who == ELEMENTS && is_refused_inside(run.code)) {
                 // Keys of a command whose reply was none, or a command that a transaction does not take: nothing
                 // comes to them.
                 self.pipeline.leave(who, &run);
                 self.replies.again = 1;
                 return Ok(());
             }
+            self.replies.run = run;
+            is_awaited = true;
         }
         if line.complete == 0 {
             self.replies.look = ReplyField::Line as u8;
@@ -267,7 +288,7 @@ impl Redis {
         if is_bulk(line.kind) && !line.is_nil() {
             self.replies.skip = line.count as u32 + 2;
         }
-        let found = self.take_value(&line, run, source, connection)?;
+        let found = self.take_value(&line, is_awaited, source, connection)?;
         self.count(found, source, connection);
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What is made of a command's arguments.
 
-use super::kinds::{Argument, Kind, argument, is_subscription, run_flags, unit_of};
-use super::{CommandField, SCAN_MAX, Unit, WORD_MAX, Wanted};
+use super::kinds::{Argument, Kind, QueueUse, argument, is_subscription, run_flags, unit_of};
+use super::{ANY_DB, CommandField, SCAN_MAX, Unit, WORD_MAX, Wanted};
 use crate::layout::Side;
 use crate::layout::buckets::{add, bucket};
 use crate::layout::connection::Connection;
@@ -10,6 +10,7 @@ use crate::protocols::redis::BLOCKING;
 use crate::protocols::redis::Redis;
 use crate::protocols::redis::layout::{Command, SIZE_BOUNDS, TTL_BOUNDS};
 use crate::protocols::redis::text;
+use crate::queues::Queues;
 use crate::stream::bytes::{Host, hide_field, low_bytes};
 use crate::stream::names::Keys;
 use crate::stream::pipeline::{KEYS, Run, SUMMED};
@@ -52,7 +53,7 @@ impl Redis {
 
     /// All of an argument has been seen that is looked at.
     #[inline(always)]
-    pub(in crate::protocols::redis) fn end_look<S: Keys>(
+    pub(in crate::protocols::redis) fn end_look<S: Keys + Queues>(
         &mut self,
         source: &mut S,
         connection: &mut Connection,
@@ -70,7 +71,7 @@ impl Redis {
             commands.command =
                 if named { text::command(first, second, length) } else { Command::Other as u8 };
         } else if look == CommandField::Key as u8 || look == CommandField::Scan as u8 {
-            if !self.end_key(look, source) {
+            if !self.end_key(look, source, connection) {
                 return;
             }
             is_key = true;
@@ -82,8 +83,14 @@ impl Redis {
         commands.args = commands.args.saturating_sub(1);
         let code = hide_field(&commands.command);
         let (args, last) = (commands.args, commands.args == 0);
+        // How many messages are put into a queue is known with the last of them.
+        let is_key = is_key && !(QueueUse::of(code).puts() && !last);
         if commands.pushed == 0 && (last || is_key || (is_name && !Kind::of(code).waits())) {
-            self.push(code, args, source, connection);
+            if Kind::of(code).has_queue() {
+                self.push_queue_use(code, source, connection);
+            } else {
+                self.push(code, args, source, connection);
+            }
         } else if is_key {
             self.push_keys(code, 1, source, connection);
         }
@@ -94,8 +101,25 @@ impl Redis {
 
     /// A key, or its start, is in the text. False if more of it has to be looked at.
     #[inline(always)]
-    fn end_key<S: Keys>(&mut self, look: u8, source: &mut S) -> bool {
+    fn end_key<S: Keys + Queues>(&mut self, look: u8, source: &mut S, connection: &mut Connection) -> bool {
         let commands = &mut self.commands;
+        let code = hide_field(&commands.command);
+        if Kind::of(code).has_queue() {
+            let length = u32::from(commands.text_length);
+            let is_whole = commands.skip <= 2;
+            let takes = QueueUse::of(code).takes();
+            // Where messages are moved to, they are put.
+            let takes = takes && commands.index == 1;
+            let number = if is_whole && length > 0 {
+                let db = commands.database();
+                source.queue(connection, &self.commands.text, length, db, takes)
+            } else {
+                OTHER
+            };
+            self.commands.number = number;
+            self.commands.queue = number as u16;
+            return true;
+        }
         let number = if look == CommandField::Scan as u8 {
             if commands.wanted != 0 { OTHER } else { NONE }
         } else {
@@ -198,6 +222,13 @@ impl Redis {
             }
             return;
         }
+        if code == Command::Select as u8 {
+            commands.db = match number(lo, hi, length) {
+                Some(db) if db < u64::from(ANY_DB) => db as u16,
+                _ => ANY_DB,
+            };
+            return;
+        }
         let unit = if commands.index == 2 { unit_of(code) } else { hide_field(&commands.unit) };
         commands.unit = Unit::None as u8;
         if unit != Unit::None as u8 {
@@ -237,22 +268,59 @@ impl Redis {
     #[inline(always)]
     pub(super) fn push<S: Host>(&mut self, code: u8, args: u32, source: &mut S, connection: &mut Connection) {
         count_command(code, connection);
+        let is_answered = self.is_answered();
+        if code == Command::Reset as u8 {
+            self.commands.db = 0;
+        }
+        if !is_answered {
+            return;
+        }
+        // One reply for each channel.
+        let units = if is_subscription(code) && args > 0 { args } else { 1 };
+        let flags = run_flags(code) | (self.commands.blocks & BLOCKING);
+        self.await_reply(code, units, flags, source, connection);
+    }
+
+    /// The same of a command that uses a queue, as soon as it is known how.
+    #[inline(always)]
+    pub(super) fn push_queue_use<S: Queues>(
+        &mut self,
+        code: u8,
+        source: &mut S,
+        connection: &mut Connection,
+    ) {
+        count_command(code, connection);
+        let is_answered = self.is_answered();
+        let queue_use = QueueUse::of(code);
+        let mut start_ns = source.now_ns();
+        if queue_use.puts() || queue_use.asks_length() {
+            let commands = &mut self.commands;
+            let values = if queue_use.puts() { commands.index.saturating_sub(2) } else { 0 };
+            let queue = u32::from(hide_field(&commands.queue));
+            commands.number = queue;
+            start_ns = self.put_messages(queue, queue_use, values, is_answered, source, connection);
+        }
+        if is_answered {
+            self.await_reply_to(start_ns, code, 1, run_flags(code), source, connection);
+        }
+    }
+
+    /// Whether the command that is complete has a reply.
+    #[inline(always)]
+    fn is_answered(&mut self) -> bool {
         let commands = &mut self.commands;
         commands.pushed = 1;
         let said = commands.client_reply == 2;
         if !said && commands.replies == Wanted::NotNext as u8 {
             commands.replies = Wanted::All as u8;
             commands.keyless = 1;
-            return;
+            return false;
         }
         if said || commands.replies == Wanted::None as u8 {
             commands.keyless = 1;
-            return;
+            return false;
         }
-        // One reply for each channel.
-        let units = if is_subscription(code) && args > 0 { args } else { 1 };
-        let flags = run_flags(code) | (commands.blocks & BLOCKING);
-        self.await_reply(code, units, flags, source, connection);
+        true
     }
 
     /// Waits for the reply to a command, or for one to each of its channels.
@@ -265,8 +333,23 @@ impl Redis {
         source: &mut S,
         connection: &mut Connection,
     ) {
+        let start_ns = source.now_ns();
+        self.await_reply_to(start_ns, code, units, flags, source, connection);
+    }
+
+    /// The same, where a run has something else than when its commands were sent.
+    #[inline(always)]
+    pub(super) fn await_reply_to<S: Host>(
+        &mut self,
+        start_ns: u64,
+        code: u8,
+        units: u32,
+        flags: u8,
+        source: &mut S,
+        connection: &mut Connection,
+    ) {
         let prefix = self.commands.number as u16;
-        let run = Run { start_ns: source.now_ns(), end: 0, prefix, code, flags };
+        let run = Run { start_ns, end: 0, prefix, code, flags };
         let is_kept = self.pipeline.push(units, run, connection.id, source);
         let counters = connection.details.redis_mut();
         counters.asked = counters.asked.wrapping_add(units);

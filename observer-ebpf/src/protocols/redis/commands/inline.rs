@@ -3,7 +3,7 @@
 //! What stands in quotes is taken for words as well, whose prefixes are `other` and whose sizes are not counted.
 
 use super::arguments::count_value;
-use super::kinds::{Argument, Kind, argument};
+use super::kinds::{Argument, Kind, QueueUse, argument};
 use super::{CommandField, WORD_MAX};
 use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
@@ -11,6 +11,7 @@ use crate::layout::names::{NONE, OTHER};
 use crate::protocols::redis::Redis;
 use crate::protocols::redis::layout::Command;
 use crate::protocols::redis::text;
+use crate::queues::Queues;
 use crate::stream::bytes::hide_field;
 use crate::stream::carry::Carry;
 use crate::stream::names::Keys;
@@ -35,7 +36,7 @@ impl Redis {
 
     /// Bytes of an inline command.
     #[inline(always)]
-    pub(in crate::protocols::redis) fn read_inline<S: Keys>(
+    pub(in crate::protocols::redis) fn read_inline<S: Keys + Queues>(
         &mut self,
         source: &mut S,
         connection: &mut Connection,
@@ -56,7 +57,7 @@ impl Redis {
     }
 
     #[inline(always)]
-    fn read_inline_byte<S: Keys>(
+    fn read_inline_byte<S: Keys + Queues>(
         &mut self,
         byte: u8,
         source: &mut S,
@@ -119,14 +120,25 @@ impl Redis {
 
     /// An argument that is looked at is over.
     #[inline(always)]
-    fn end_inline_word<S: Keys>(&mut self, source: &mut S, connection: &mut Connection) {
+    fn end_inline_word<S: Keys + Queues>(&mut self, source: &mut S, connection: &mut Connection) {
         let commands = &mut self.commands;
         let (code, index) = (hide_field(&commands.command), hide_field(&commands.index));
         let length = commands.skip;
         commands.skip = 0;
         let quoted = matches!(commands.text.words[0] as u8, b'"' | b'\'');
         let argument = argument(code, index);
-        if argument == Argument::Key {
+        if argument == Argument::Key && Kind::of(code).has_queue() {
+            let seen = u32::from(commands.text_length);
+            let is_told = !quoted && seen == length && commands.index == 1;
+            let db = commands.database();
+            let takes = QueueUse::of(code).takes();
+            if is_told {
+                let number = source.queue(connection, &self.commands.text, seen, db, takes);
+                self.commands.queue = number as u16;
+            } else if index == 1 {
+                self.commands.queue = OTHER as u16;
+            }
+        } else if argument == Argument::Key {
             let seen = u32::from(commands.text_length);
             let number = source.prefix(&commands.text, &mut commands.last, seen, seen == length);
             let undecided = if commands.wanted != 0 { OTHER } else { NONE };
@@ -150,7 +162,7 @@ impl Redis {
 
     /// An inline command is complete.
     #[inline(always)]
-    fn end_inline<S: Keys>(&mut self, source: &mut S, connection: &mut Connection) {
+    fn end_inline<S: Keys + Queues>(&mut self, source: &mut S, connection: &mut Connection) {
         let commands = &mut self.commands;
         commands.look = CommandField::Over as u8;
         commands.skip = 0;
@@ -160,7 +172,12 @@ impl Redis {
         commands.index = args.wrapping_add(1);
         if commands.pushed == 0 {
             commands.number = NONE;
-            self.push(code, args, source, connection);
+            if Kind::of(code).has_queue() {
+                self.commands.number = u32::from(hide_field(&self.commands.queue));
+                self.push_queue_use(code, source, connection);
+            } else {
+                self.push(code, args, source, connection);
+            }
         }
         self.end_command(connection);
     }

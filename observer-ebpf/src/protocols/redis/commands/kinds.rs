@@ -6,6 +6,7 @@
 use super::Unit;
 use crate::protocols::redis::layout::{COMMANDS, Command};
 use crate::protocols::redis::{BLOCKING, TURNS};
+use crate::queues::End;
 use crate::stream::pipeline::ALONE;
 
 /// As many entries as a code's low seven bits can tell apart, so that no index is out of bounds.
@@ -71,7 +72,7 @@ const fn arguments_of(code: u8) -> u16 {
 }
 
 const fn argument_of(code: u8, index: u32) -> Argument {
-    if is_many(code) || (finds_one(code) && index == 1) {
+    if is_many(code) || (finds_one(code) && index == 1) || names_queue(code, index) {
         Argument::Key
     } else if is_value(code, index) {
         Argument::Value
@@ -93,6 +94,7 @@ const fn is_word(code: u8, index: u32) -> bool {
         || (code == Command::Client as u8 && index <= 2)
         || (code == Command::Replconf as u8 && index == 1)
         || may_block(code)
+        || (code == Command::Select as u8 && index == 1)
         || (index == 2 && second_argument(code) != Unit::None as u8)
 }
 
@@ -132,6 +134,8 @@ const PLAINLY_ANSWERED: u8 = 1 << 3;
 const SETS_MANY: u8 = 1 << 4;
 /// The command writes one value, and may do so without a time to live.
 const SETS_ONE: u8 = 1 << 5;
+/// The command puts messages into a queue, takes some out of one, or asks how many there are: see [`queue_use`].
+const HAS_QUEUE: u8 = 1 << 6;
 
 /// By [`Command`]: the flags above.
 static FLAGS: [u8; ENTRIES] = by_command!(flags_of);
@@ -144,11 +148,14 @@ const fn flags_of(code: u8) -> u8 {
     if is_many(code) {
         flags |= FINDS_MANY;
     }
-    if depends_on_words(code) {
+    if depends_on_words(code) || names_queue(code, 1) {
         flags |= WAITS;
     }
+    if queue_use_of(code) != 0 {
+        flags |= HAS_QUEUE;
+    }
     let special = code == Command::Exec as u8 || code == Command::Reset as u8 || code == Command::Info as u8;
-    if !special && run_flags_of(code) == 0 {
+    if !special && run_flags_of(code) == 0 && queue_use_of(code) == 0 {
         flags |= PLAINLY_ANSWERED;
     }
     if sets_many(code) {
@@ -195,6 +202,11 @@ const fn blocks(code: u8) -> bool {
 /// Whether it is such a one with the option `BLOCK`.
 const fn may_block(code: u8) -> bool {
     code == Command::Xread as u8 || code == Command::Xreadgroup as u8
+}
+
+/// Whether it changes which database the session has selected.
+const fn selects(code: u8) -> bool {
+    code == Command::Select as u8 || code == Command::Reset as u8
 }
 
 /// Whether its words tell what becomes of its reply.
@@ -246,6 +258,104 @@ const fn sets_many(code: u8) -> bool {
     code == Command::Mset as u8 || code == Command::Msetnx as u8
 }
 
+/// Of a use of a queue, in two bits: at which [`End`] that is.
+const END: u8 = 3;
+/// The command puts messages in, as many as it has values.
+const PUTS: u8 = 1 << 2;
+/// It asks how many messages there are.
+const ASKS_LENGTH: u8 = 1 << 3;
+/// It takes messages out.
+const TAKES: u8 = 1 << 4;
+/// The reply names the queue that they are taken out of: the command may name several.
+const REPLY_NAMES: u8 = 1 << 5;
+/// What is taken out is put into another queue.
+const MOVES: u8 = 1 << 6;
+
+const fn queue_use_of(code: u8) -> u8 {
+    let (left, right) = (End::Left as u8, End::Right as u8);
+    if code == Command::Lpush as u8 {
+        PUTS | left
+    } else if code == Command::Rpush as u8 {
+        PUTS | right
+    } else if code == Command::Llen as u8 {
+        ASKS_LENGTH
+    } else if code == Command::Lpop as u8 {
+        TAKES | left
+    } else if code == Command::Rpop as u8 {
+        TAKES | right
+    } else if code == Command::Blpop as u8 {
+        TAKES | REPLY_NAMES | left
+    } else if code == Command::Brpop as u8 {
+        TAKES | REPLY_NAMES | right
+    } else if code == Command::Lmpop as u8 || code == Command::Blmpop as u8 {
+        TAKES | REPLY_NAMES
+    } else if code == Command::Rpoplpush as u8 || code == Command::Brpoplpush as u8 {
+        TAKES | MOVES | right
+    } else if code == Command::Lmove as u8 || code == Command::Blmove as u8 {
+        TAKES | MOVES
+    } else {
+        0
+    }
+}
+
+/// Whether an argument of a command names a queue.
+const fn names_queue(code: u8, index: u32) -> bool {
+    let queue_use = queue_use_of(code);
+    let is_named = queue_use != 0 && queue_use & REPLY_NAMES == 0;
+    is_named && (index == 1 || (index == 2 && queue_use & MOVES != 0))
+}
+
+/// By [`Command`]: how it uses a queue.
+static QUEUE_USES: [u8; ENTRIES] = by_command!(queue_use_of);
+
+/// How a command uses a queue, if it does.
+#[derive(Clone, Copy)]
+pub(in crate::protocols::redis) struct QueueUse(u8);
+
+impl QueueUse {
+    /// That of the command with this code.
+    #[inline(always)]
+    pub(in crate::protocols::redis) fn of(code: u8) -> Self {
+        Self(QUEUE_USES[usize::from(code) % ENTRIES])
+    }
+
+    /// Whether it puts messages in, as many as it has values.
+    #[inline(always)]
+    pub(in crate::protocols::redis) const fn puts(self) -> bool {
+        self.0 & PUTS != 0
+    }
+
+    /// Whether it asks how many messages there are.
+    #[inline(always)]
+    pub(in crate::protocols::redis) const fn asks_length(self) -> bool {
+        self.0 & ASKS_LENGTH != 0
+    }
+
+    /// Whether it takes messages out.
+    #[inline(always)]
+    pub(in crate::protocols::redis) const fn takes(self) -> bool {
+        self.0 & TAKES != 0
+    }
+
+    /// Whether the reply names the queue, and not the command.
+    #[inline(always)]
+    pub(in crate::protocols::redis) const fn reply_names(self) -> bool {
+        self.0 & REPLY_NAMES != 0
+    }
+
+    /// Whether what is taken out is put into another queue.
+    #[inline(always)]
+    pub(in crate::protocols::redis) const fn moves(self) -> bool {
+        self.0 & MOVES != 0
+    }
+
+    /// At which end that is.
+    #[inline(always)]
+    pub(in crate::protocols::redis) const fn end(self) -> End {
+        End::from_u8(self.0 & END)
+    }
+}
+
 /// The flags of a command.
 #[derive(Clone, Copy)]
 pub(in crate::protocols::redis) struct Kind(u8);
@@ -281,6 +391,12 @@ impl Kind {
         self.0 & PLAINLY_ANSWERED != 0
     }
 
+    /// Whether a command uses a queue: see [`QueueUse`].
+    #[inline(always)]
+    pub(in crate::protocols::redis) const fn has_queue(self) -> bool {
+        self.0 & HAS_QUEUE != 0
+    }
+
     /// Whether a command writes as many values as it has keys.
     #[inline(always)]
     pub(super) const fn sets_many(self) -> bool {
@@ -301,6 +417,8 @@ static PLAIN_WORDS: [u8; ENTRIES] = by_command!(plain_words_of);
 const fn plain_words_of(code: u8) -> u8 {
     let special = run_flags_of(code) != 0
         || sets_many(code)
+        || queue_use_of(code) != 0
+        || selects(code)
         || second_argument(code) != Unit::None as u8
         || depends_on_words(code);
     if special {

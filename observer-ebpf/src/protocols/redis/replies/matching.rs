@@ -1,12 +1,14 @@
 //! Which command a value answers, and what that tells.
 
 use super::line::{Line, is_bulk};
+use super::queues::QueueStep;
 use super::{Elements, ReplyField, count_latency};
 use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
-use crate::protocols::redis::commands::{finds_one, is_subscription};
+use crate::protocols::redis::commands::{Kind, finds_one, is_subscription};
 use crate::protocols::redis::layout::{Command, State};
 use crate::protocols::redis::{BLOCKING, Redis, TURNS};
+use crate::queues::layout::KEY_MAX;
 use crate::stream::bytes::{Host, hide_field};
 use crate::stream::lookups::Found;
 use crate::stream::pipeline::{ELEMENTS, KEYS, REPLIES, Run, TIMELESS, Transaction, UNKNOWN};
@@ -29,12 +31,13 @@ impl Redis {
         self.pipeline.next(REPLIES, connection.id, source).is_some_and(|run| run.has(TURNS))
     }
 
-    /// A value, which may be a reply, an element, or neither. `run` is of the command that it may answer.
+    /// A value, which may be a reply, an element, or neither. Whether there is a command that it may answer
+    /// is said; its run is in memory.
     #[inline(always)]
     pub(super) fn take_value<S: Host>(
         &mut self,
         line: &Line,
-        run: Option<Run>,
+        is_awaited: bool,
         source: &mut S,
         connection: &mut Connection,
     ) -> Result<Found, Desync> {
@@ -53,8 +56,8 @@ impl Redis {
         replies.elements = Elements::Any as u8;
         replies.left = elements;
         let is_error = line.kind == b'-' || line.kind == b'!';
-        // Through memory: else the code of a run that is not there is looked at ("R5 !read_ok").
-        let code = hide_field(&run.map_or(Command::Other as u8, |run| run.code));
+        let code = hide_field(&replies.run.code);
+        let code = if is_awaited { code } else { Command::Other as u8 };
         let answers_subscription = is_subscription(code);
         if line.kind == b'>' && !(replies.outer > 0 && answers_subscription) {
             replies.elements = Elements::Pushed as u8;
@@ -65,12 +68,18 @@ impl Redis {
             if is_error {
                 self.take_error(line, connection);
             }
-            let Some(run) = run else { return Ok(Found::NONE) };
+            if !is_awaited {
+                return Ok(Found::NONE);
+            }
+            let run = hide_field(&self.replies.run);
             if run.code == Command::Exec as u8 {
                 return Ok(Found::NONE);
             }
             let units = if answers_subscription { self.pipeline.left(ELEMENTS, &run) } else { 1 };
             self.pipeline.advance(ELEMENTS, units);
+            if is_error {
+                self.replies.ask(QueueStep::Refused, ELEMENTS);
+            }
             if is_error || run.has(UNKNOWN) {
                 return Ok(Found::NONE);
             }
@@ -89,7 +98,7 @@ impl Redis {
             self.pipeline.go_to(Transaction::None);
         }
         let subscribed = connection.details.redis().state == State::Subscribed as u8;
-        let Some(run) = run else {
+        if !is_awaited {
             if subscribed {
                 self.replies.elements = Elements::Published as u8;
                 return Ok(Found::NONE);
@@ -100,7 +109,8 @@ impl Redis {
                 return Ok(Found::NONE);
             }
             return Err(Desync::Header);
-        };
+        }
+        let run = hide_field(&self.replies.run);
         if line.kind == b'*' && (subscribed || answers_subscription) {
             // What it is, and which command it answers if any, is told by its first element.
             self.replies.elements = Elements::Published as u8;
@@ -117,6 +127,15 @@ impl Redis {
     fn take_element<S: Host>(&mut self, line: &Line, source: &mut S, connection: &mut Connection) -> Found {
         let replies = &mut self.replies;
         let kind = hide_field(&replies.elements);
+        if kind >= Elements::Queue as u8 {
+            let is_name = kind != Elements::Messages as u8 && line.kind == b'$';
+            if is_name && line.count > 0 && line.count <= u64::from(KEY_MAX) {
+                replies.look_at(ReplyField::Queue);
+            } else {
+                replies.ask(QueueStep::Element, REPLIES);
+            }
+            return Found::NONE;
+        }
         if kind == Elements::Keys as u8 || kind == Elements::KeysOfElement as u8 {
             let who = if kind == Elements::Keys as u8 { REPLIES } else { ELEMENTS };
             let found = line.kind == b'$' && !line.is_nil();
@@ -167,6 +186,7 @@ impl Redis {
         counters.waits_answered = counters.waits_answered.wrapping_add(u16::from(run.has(BLOCKING)));
         if is_error {
             self.take_error(line, connection);
+            self.replies.ask(QueueStep::Refused, REPLIES);
         }
         if queued {
             return false;
@@ -220,6 +240,10 @@ impl Redis {
         connection: &mut Connection,
     ) -> Result<Found, Desync> {
         let code = run.code;
+        if Kind::of(hide_field(&self.replies.run.code)).has_queue() {
+            self.replies.ask(QueueStep::Reply, who);
+            return Ok(Found::NONE);
+        }
         if finds_one(code) {
             if !(line.is_nil() || line.kind == b'$') {
                 return Err(Desync::Header);

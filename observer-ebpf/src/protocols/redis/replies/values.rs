@@ -1,6 +1,7 @@
 //! The values that are looked at: what a push or an error starts with, and `INFO`'s text.
 
 use super::line::Line;
+use super::queues::QueueStep;
 use super::{Elements, ReplyField, count_error};
 use crate::layout::connection::Connection;
 use crate::protocols::redis::commands::is_subscription;
@@ -36,7 +37,7 @@ impl Redis {
             }
         } else if replies.is(ReplyField::Word) {
             if replies.text_length == 0 && reach >= wanted {
-                (replies.text[0], replies.text[1]) = low_of_two(lo, hi, wanted);
+                (replies.text.words[0], replies.text.words[1]) = low_of_two(lo, hi, wanted);
                 replies.text_length = wanted as u8;
                 taken = wanted;
                 over = true;
@@ -44,6 +45,20 @@ impl Redis {
                 replies.add(lo as u8);
                 over = rest <= 1 || replies.text_length >= 16;
             }
+        } else if replies.is(ReplyField::Queue) {
+            let length = u32::from(replies.text_length);
+            let most = if reach < rest { reach } else { rest };
+            if length.is_multiple_of(16) {
+                let (lo, hi) = low_of_two(lo, hi, most);
+                let place = (core::hint::black_box(length) >> 3) as usize & 6;
+                replies.text.words[place] = lo;
+                replies.text.words[place + 1] = hi;
+                replies.text_length = (length + most) as u8;
+                taken = most;
+            } else {
+                replies.add(lo as u8);
+            }
+            over = rest <= taken;
         } else {
             self.read_info(lo as u8, rest <= 1, source, connection);
         }
@@ -60,7 +75,11 @@ impl Redis {
     fn end_value<S: Host>(&mut self, source: &mut S, connection: &mut Connection) {
         const PONG: (u64, u64) = words("pong");
         let kind = hide_field(&self.replies.elements);
-        let [lo, hi] = self.replies.text;
+        let [lo, hi, ..] = self.replies.text.words;
+        if kind >= Elements::Queue as u8 {
+            self.replies.ask(QueueStep::Name, REPLIES);
+            return;
+        }
         if kind != Elements::Published as u8 && kind != Elements::Pushed as u8 {
             count_error(lo, hi, connection);
             return;
@@ -114,7 +133,7 @@ impl Redis {
             replies.add(byte);
         } else if look == ReplyField::InfoName as u8 {
             if byte == b':' {
-                let name = (replies.text[0], replies.text[1]);
+                let name = (replies.text.words[0], replies.text.words[1]);
                 replies.number = 0;
                 next = if name == MEMORY {
                     ReplyField::InfoMemory
@@ -152,7 +171,8 @@ impl Redis {
             next = ReplyField::Info as u8;
         }
         if next == ReplyField::Info as u8 {
-            replies.text = [0; 2];
+            replies.text.words[0] = 0;
+            replies.text.words[1] = 0;
             replies.text_length = 0;
         }
         replies.look = if last { ReplyField::Over as u8 } else { next };
