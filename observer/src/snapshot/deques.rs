@@ -1,7 +1,6 @@
 //! The `DEQUES` map: what is in each queue, while the program goes on putting in and taking out.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -52,8 +51,7 @@ unsafe fn copy(at: *const Deque) -> Option<Deque> {
         unsafe { (word(&raw const (*at).busy), word(&raw const (*at).head), word(&raw const (*at).tail)) };
     for _ in 0..TRIES {
         if busy.load(Ordering::Acquire) == 0 {
-            // SAFETY: integers only, of which all may be zero.
-            let mut deque: Deque = unsafe { MaybeUninit::zeroed().assume_init() };
+            let mut deque = Deque::NONE;
             let to = ptr::from_mut(&mut deque).cast::<u64>();
             for place in 0..size_of::<Deque>() / 8 {
                 // SAFETY: within both. They are of integers only: whatever the program is writing, the copy is valid.
@@ -72,14 +70,11 @@ unsafe fn copy(at: *const Deque) -> Option<Deque> {
 
 #[cfg(test)]
 mod tests {
-    use std::mem::MaybeUninit;
-
     use observer_ebpf::queues::deque::Deque;
 
     #[test]
     fn a_copy_is_whole_or_none() {
-        // SAFETY: integers only, of which all may be zero.
-        let mut deque: Deque = unsafe { MaybeUninit::zeroed().assume_init() };
+        let mut deque = Deque::NONE;
         deque.start(200, 7, 1, 1000);
         deque.tail += 3;
         // SAFETY: it is there.

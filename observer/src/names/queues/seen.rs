@@ -83,8 +83,6 @@ fn nanoseconds(ticks: u32) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::mem::MaybeUninit;
-
     use observer_ebpf::layout::Role;
     use observer_ebpf::queues::deque::{Deque, LASTING, ticks};
 
@@ -93,8 +91,7 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn deque(now_ns: u64) -> Deque {
-        // SAFETY: integers only, of which all may be zero.
-        let mut deque: Deque = unsafe { MaybeUninit::zeroed().assume_init() };
+        let mut deque = Deque::NONE;
         deque.start(200, 7, 0, ticks(now_ns));
         deque
     }
