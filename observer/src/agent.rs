@@ -1,6 +1,7 @@
 //! The agent: collects from the maps, and answers from what it has collected.
 
 mod bury;
+mod names;
 mod shown;
 
 pub use shown::Status;
@@ -117,11 +118,9 @@ impl Agent {
         let looks_at_names = self.last_names.elapsed() >= NAMES_EVERY;
         self.collect_with(looks_at_names)?;
         if looks_at_names {
-            self.last_names = Instant::now();
-            if let Err(error) = self.probes.names.free_places(events::monotonic_now_ns()) {
-                log::warn!("cannot give places of names to others: {error}");
-            }
+            self.free_names();
         }
+        self.tick_queues();
         self.ownerless_left = if looked { self.ownerless } else { self.ownerless_left.min(self.ownerless) };
         self.sample()?;
         self.bury();
@@ -183,13 +182,6 @@ impl Agent {
         self.collects[bucket] += 1;
         self.collect_seconds += seconds;
         Ok(())
-    }
-
-    /// Reads what is counted by name. It stays what it was where that fails.
-    fn collect_names(&mut self) {
-        if let Err(error) = self.probes.names.collect(&mut self.ledger) {
-            log::warn!("cannot read what is counted by name: {error}");
-        }
     }
 
     /// Takes note of what a server of `--redis-info` answered, by its place among them.

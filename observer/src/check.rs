@@ -75,6 +75,7 @@ pub fn check() -> Report {
         http_max_routes: 1,
         http_stream_after_ns: 1,
         http_routes: Tree::default(),
+        queues: Vec::new(),
     });
     let (reason, probes) = match loaded {
         Ok(probes) => {

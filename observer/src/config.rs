@@ -19,6 +19,7 @@ use crate::ledger::lives::Retention;
 use crate::metrics::family::SECOND_NS;
 use crate::names::templates::{Template, Tree};
 use crate::protocols::redis::ask::Server;
+use crate::queues::Pattern;
 
 /// Where HTTP is served, and an agent looked for, if nothing else is said.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9941);
@@ -115,6 +116,10 @@ pub struct Flags {
     /// Seconds after which an open response of HTTP without length is a stream, and no slow request [default: 10]
     #[arg(long, value_name = "SECONDS")]
     pub http_stream_after: Option<u64>,
+    /// Patterns of keys, with * and ?, of lists of Redis that are queues even before anything has been taken out of them;
+    /// may be given several times [default: none]
+    #[arg(long, value_name = "PATTERN,…", value_delimiter = ',')]
+    pub queues: Vec<String>,
     /// The protocol of a port, for connections that were open before the agent [default: postgres=5432,redis=6379]
     #[arg(long, value_name = "PROTOCOL=PORT,…")]
     #[serde(with = "as_text", default)]
@@ -175,6 +180,8 @@ pub struct Config {
     pub http_routes: Tree,
     /// Redis servers to ask for their memory and evictions.
     pub redis_info: Vec<Server>,
+    /// Names of lists that are queues in any case.
+    pub queues: Vec<Pattern>,
     /// What is spoken on a port.
     pub protocol_ports: Hints,
     /// When a user is one of a high rate, and when the node has a spike.
@@ -211,6 +218,9 @@ pub enum Error {
     /// A template of routes that is none.
     #[error("--http-routes: {0}")]
     HttpRoutes(String),
+    /// A pattern of queues that is none.
+    #[error("--queues: {0}")]
+    Queues(String),
 }
 
 impl Config {
@@ -220,6 +230,7 @@ impl Config {
         let listen = [flags.listen, file.listen].into_iter().find(|addresses| !addresses.is_empty());
         let redis_info = [flags.redis_info, file.redis_info].into_iter().find(|urls| !urls.is_empty());
         let http_routes = [flags.http_routes, file.http_routes].into_iter().find(|all| !all.is_empty());
+        let queues = [flags.queues, file.queues].into_iter().find(|all| !all.is_empty());
         let hints = || Hints(default_ports().collect());
         let max_series = flags.max_series.or(file.max_series).unwrap_or(1_000);
         let seconds = flags.series_retention.or(file.series_retention).unwrap_or(3_600);
@@ -251,6 +262,7 @@ impl Config {
                 .unwrap_or(10)
                 .saturating_mul(SECOND_NS),
             http_routes: routes(&http_routes.unwrap_or_default())?,
+            queues: patterns(&queues.unwrap_or_default())?,
             redis_info: servers(&redis_info.unwrap_or_default())?,
             protocol_ports: flags.protocol_ports.or(file.protocol_ports).map_or_else(hints, |ports| ports.0),
             limits: Limits {
@@ -271,6 +283,11 @@ fn routes(texts: &[String]) -> Result<Tree, Error> {
     let templates: Result<Vec<Template>, String> = texts.iter().map(|text| text.parse()).collect();
     Tree::of(&templates.map_err(Error::HttpRoutes)?)
         .ok_or_else(|| Error::HttpRoutes("there are too many of them".to_owned()))
+}
+
+/// The patterns of queues.
+fn patterns(texts: &[String]) -> Result<Vec<Pattern>, Error> {
+    texts.iter().map(|text| text.parse().map_err(Error::Queues)).collect()
 }
 
 /// The servers to ask. Each is named once: what is known of it has its name for a label.
@@ -387,6 +404,30 @@ mod tests {
             let error = from_file(wrong, Flags::default()).expect_err(wrong).to_string();
             assert!(!error.contains("secret") && error.lines().count() == 1, "{error}");
         }
+    }
+
+    #[test]
+    fn queues_are_a_list_in_the_flag_and_in_the_file() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            flags: Flags,
+        }
+        let line = ["observer", "--queues", "celery,rq:*", "--queues", "jobs"];
+        let flags = <Line as clap::Parser>::parse_from(line).flags;
+        let config = Config::resolve(flags.clone()).expect("it is right");
+        let matched = |config: &Config, name: &str| {
+            config.queues.iter().any(|pattern| pattern.matches(name.as_bytes()))
+        };
+        assert_eq!(
+            ["celery", "rq:a", "jobs", "job"].map(|name| matched(&config, name)),
+            [true, true, true, false]
+        );
+        let config = from_file("queues = ['a?', 'b']", Flags::default()).expect("it is right");
+        assert_eq!(["ax", "b", "celery"].map(|name| matched(&config, name)), [true, true, false]);
+        assert!(!matched(&from_file("queues = ['a?', 'b']", flags).expect("it is right"), "ax"));
+        let error = from_file("queues = ['']", Flags::default()).expect_err("it is wrong").to_string();
+        assert!(error.contains("--queues"), "{error}");
     }
 
     #[test]

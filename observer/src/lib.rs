@@ -31,6 +31,7 @@ pub mod probes;
 pub mod process;
 pub mod processes;
 pub mod protocols;
+pub mod queues;
 pub mod rates;
 pub mod recent;
 pub mod routes;

@@ -12,6 +12,7 @@
 pub mod namespace;
 pub mod numbers;
 pub mod places;
+pub mod queues;
 pub mod requests;
 pub mod services;
 pub mod templates;
@@ -23,6 +24,7 @@ use std::rc::Rc;
 use observer_ebpf::layout::names::{FIRST, KeyCounts};
 
 use self::namespace::{Counts, Namespace};
+use self::queues::Queues;
 use self::requests::Requests;
 use self::services::{Place, Services};
 use crate::events;
@@ -53,6 +55,8 @@ pub struct Names {
     pub prefixes: Namespace<KeyCounts>,
     /// Requests of HTTP, by route and authority.
     pub requests: Requests,
+    /// Message queues.
+    pub queues: Queues,
 }
 
 impl Names {
@@ -60,8 +64,14 @@ impl Names {
     pub fn collect(&mut self, ledger: &mut Ledger) -> io::Result<()> {
         self.prefixes.collect(&mut self.services, ledger)?;
         self.requests.collect(&mut self.services, ledger)?;
-        self.requests.keep_look(&self.services, events::monotonic_now_ns());
-        Ok(())
+        let now_ns = events::monotonic_now_ns();
+        self.requests.keep_look(&self.services, now_ns);
+        self.queues.collect(&mut self.services, ledger, now_ns)
+    }
+
+    /// Looks at message queues. To be called once a second.
+    pub fn tick(&mut self, ledger: &mut Ledger, now_ns: u64) -> io::Result<()> {
+        self.queues.tick(&mut self.services, ledger, now_ns)
     }
 
     /// Has names that have not been used for long give up their places where others find none. To be called now and
@@ -85,6 +95,7 @@ impl Names {
         self.collect(ledger)?;
         self.prefixes.retire(&numbers, &self.services)?;
         self.requests.retire(&numbers, &self.services)?;
+        self.queues.retire(&numbers, &self.services)?;
         self.services.remove(&numbers)
     }
 
@@ -93,6 +104,7 @@ impl Names {
         let is_kept = |place: &Place| lives.has(&(place.group.clone(), Rc::clone(&place.server)));
         self.prefixes.retain_gone(is_kept);
         self.requests.retain_gone(is_kept);
+        self.queues.retain_gone(is_kept);
     }
 
     /// Tells keys that processes have looked up, and whether they were found.
@@ -125,6 +137,7 @@ impl Names {
             let books = &mut view.groups.entry(place.group.clone()).or_default().books;
             books.http.entry(Rc::clone(&place.server)).or_default().add_requests(row, counts);
         });
+        self.queues.fill(&self.services, view);
     }
 }
 

@@ -26,10 +26,12 @@ use crate::kernel::pod::pod;
 use crate::kernel::{preemption, privileges};
 use crate::names::Names;
 use crate::names::namespace::{self, NameKey, Namespace};
+use crate::names::queues::{self, Queues};
 use crate::names::requests::{self, Requests};
 use crate::names::services::Services;
 use crate::names::templates::Tree;
-use crate::snapshot::{Arena, Control, Epochs};
+use crate::queues::Pattern;
+use crate::snapshot::{Arena, Control, Deques, Epochs};
 
 /// The program, as `cargo xtask build` made it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/observer-program.o"));
@@ -80,6 +82,8 @@ pub struct Settings {
     pub http_stream_after_ns: u64,
     /// Routes that come first.
     pub http_routes: Tree,
+    /// Names of lists that are queues in any case.
+    pub queues: Vec<Pattern>,
 }
 
 /// Why nothing can be observed here.
@@ -267,12 +271,21 @@ fn names(ebpf: &mut Ebpf, control: Rc<Control>, settings: &Settings) -> Result<N
         counts: clone_of(ebpf, "REQUEST_COUNTS")?,
         spare_counts: clone_of(ebpf, "SPARE_COUNTS")?,
     };
+    let queues = queues::Maps {
+        queues: clone_of(ebpf, "QUEUES")?,
+        free: typed(ebpf, "FREE_QUEUES")?,
+        free_trial: typed(ebpf, "FREE_TRIAL_QUEUES")?,
+        counts: clone_of(ebpf, "QUEUE_COUNTS")?,
+        deques: Deques::new(clone_of(ebpf, "DEQUES")?)
+            .map_err(|error| Error::Maps(format!("cannot map DEQUES into memory: {error}")))?,
+    };
     let now_ns = events::monotonic_now_ns();
     let epochs = [Epochs::of::<Routes>(Rc::clone(&control)), Epochs::of::<Authorities>(Rc::clone(&control))];
     Ok(Names {
         services: Services::new(clone_of(ebpf, "SERVICES")?).map_err(wrong)?,
         prefixes: Namespace::new(maps, Epochs::of::<Prefixes>(control)).map_err(wrong)?,
         requests: Requests::new(requests, epochs, stream_after_ns, max_routes, now_ns).map_err(wrong)?,
+        queues: Queues::new(queues, settings.queues.clone(), now_ns).map_err(wrong)?,
     })
 }
 

@@ -118,6 +118,7 @@ impl Observing {
             http_max_routes: config.http_max_routes,
             http_stream_after_ns: config.http_stream_after_ns,
             http_routes: config.http_routes.clone(),
+            queues: config.queues.clone(),
         };
         let mut loaded = probes::load(&settings)?;
         let program_log = start_program_log(&mut loaded);

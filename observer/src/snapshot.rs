@@ -1,5 +1,9 @@
 //! The program's maps as plain data: read straight from memory, while the program goes on writing.
 
+mod deques;
+
+pub use deques::Deques;
+
 use std::cell::RefCell;
 use std::io;
 use std::mem::{MaybeUninit, offset_of};

@@ -100,6 +100,7 @@ impl Scene {
         let (mut filled, penetrated) = (cache()?, cache()?);
         let wrong = filled.puppet()?.ask("run(0, [['SET', 'kept', 'x'], ['LPUSH', 'kept', '1']])")?;
         ensure!(wrong.to_string().contains("WRONGTYPE"), "{wrong}");
+        filled.puppet()?.run("sessions[0].rpush('jobs', 1); sessions[0].lpop('jobs')")?;
 
         let talk = |name: &str, size: u32| -> anyhow::Result<Talk> {
             let mut talk = Talk::open([&format!("{name}-client"), &format!("{name}-server")])?;
@@ -135,6 +136,8 @@ impl Scene {
         let cache = self.filled.puppet()?;
         cache.run("[sessions[0].set(f'page:{n}', 'x' * 10_000, ex=3600) for n in range(2000)][0]")?;
         cache.run("sessions[0].info()['used_memory']")?;
+        // More jobs than anybody does.
+        cache.run("[sessions[0].rpush('jobs', n) for n in range(200)][0]")?;
 
         let alert = |name, severity, whose: &str, at_once| Expected {
             name,
@@ -147,6 +150,9 @@ impl Scene {
             alert("DatabaseConnectionAcquisitionSlow", "WARNING", &self.slow.process, false),
             alert("RedisLowCacheHitRate", "WARNING", &self.penetrated.process, false),
             alert("RedisMemoryNearLimit", "WARNING", &self.redis.target().label(), false),
+            alert("MessageQueueBacklogAccumulating", "WARNING", &self.redis.target().label(), false),
+            alert("QueueProcessingSlowing", "WARNING", &self.redis.target().label(), false),
+            alert("QueueLengthHigh", "WARNING", &self.redis.target().label(), false),
             alert("OversizedMessageDetected", "WARNING", "over-server", true),
             alert("MessageSizeBurstDetected", "CRITICAL", "huge-server", false),
             alert("GlobalMessageRateBurst", "WARNING", instance, false),
@@ -206,7 +212,9 @@ impl Scene {
             self.worker.puppet()?.ask(&statements.map(|one| format!("run(0, '{one}')")).join(" + "))?;
         ensure!(told == serde_json::json!(["22012"]), "{told}");
         self.shop.work(self.worker.puppet()?)?;
-        self.filled.puppet()?.run("sessions[0].set('user:0', 'x', ex=900) and sessions[0].get('user:0')")
+        let cache = self.filled.puppet()?;
+        cache.run("sessions[0].rpush('jobs', 1, 2); sessions[0].lpop('jobs')")?;
+        cache.run("sessions[0].set('user:0', 'x', ex=900) and sessions[0].get('user:0')")
     }
 
     /// Ends what does not end by itself.
@@ -214,6 +222,7 @@ impl Scene {
         ensure!(self.postgres.cancel_all()? == 20, "not all sessions were active");
         self.shop.calm()?;
         let cache = self.filled.puppet()?;
+        cache.run("while sessions[0].lpop('jobs'): pass")?;
         cache.run("sessions[0].config_set('maxmemory', '256mb'); sessions[0].info()['used_memory']")
     }
 }

@@ -1,4 +1,4 @@
-"""Redis: whether the cache hits, how fast it answers, and what fills its memory."""
+"""Redis: whether the cache hits, how fast it answers, what fills its memory, and how long messages wait in queues."""
 
 from .panels import GREEN, ORANGE, RED, YELLOW, bars, colored, dashboard, heat, lines, quantiles, query, row, stat
 
@@ -85,7 +85,33 @@ MEMORY = row(
     heat("Times to live", "Given with writes, or with EXPIRE and its kin.", f"redis_ttl_seconds_bucket{{{OF}}}", "s", 4),
 )
 
+# A queue is one at a server, whoever uses it.
+QUEUE = "{{queue}} {{group}} ({{role}}) → {{server}}"
+QUEUES_OF = f'{SERVER}, role=~"$role"'
+
+QUEUES = row(
+    "Queues: how long messages wait, whoever puts them in and takes them out",
+    lines("Oldest message", "How long the one that goes next has waited, or at least has. It grows while nothing is taken. "
+          "MessageQueueBacklogAccumulating is above 10 s.",
+          [query(f"observer:queue_oldest_message_seconds:max{{{QUEUES_OF}}}", QUEUE)], "s", 8, thresholds=[(10, RED)]),
+    lines("Age when taken", "How long messages had waited when they were taken, over 5 minutes. 60 s means 60 s or more.",
+          quantiles(f"observer:message_age_in_queue_seconds:{{q}}{{{{{QUEUES_OF}}}}}", QUEUE), "s", 8,
+          thresholds=[(10, RED)]),
+    heat("Age when taken, all", "How many messages had waited how long.", f"message_age_in_queue_seconds_bucket{{{OF}}}", "s"),
+    lines("Messages waiting", "Lists only. QueueLengthHigh is above 100.",
+          [query(f"observer:queue_lag_messages:sum{{{QUEUES_OF}}}", QUEUE)], "short", 8, thresholds=[(100, RED)]),
+    lines("Put in and taken out", "Messages a second, over 10 s; those taken out go downwards.",
+          [query(f"observer:queue_producer_rate:sum{{{QUEUES_OF}}}", f"{QUEUE} put in"),
+           query(f"observer:queue_consumer_rate:sum{{{QUEUES_OF}}}", f"{QUEUE} taken out")],
+          "cps", 8, mirrored="taken out$"),
+    lines("Messages by process", "A second, by what processes do with them.",
+          [query(f"sum by (process, role, queue, operation) (rate(observer_queue_messages_total{{{OF}}}[$__rate_interval]))",
+                 "{{process}} ({{role}}) {{operation}} {{queue}}")],
+          "cps", 8),
+)
+
 DASHBOARD = dashboard(
-    "observer-redis", "Redis", "Whether the cache hits, how fast it answers, and what fills its memory.", "redis",
-    [NOW, HITS, TIMES, WORK, MEMORY], process="redis_connections_idle", server="redis_connections_idle",
+    "observer-redis", "Redis",
+    "Whether the cache hits, how fast it answers, what fills its memory, and how long messages wait in queues.",
+    "redis|queue", [NOW, HITS, TIMES, WORK, MEMORY, QUEUES], process="redis_connections_idle", server="redis_connections_idle",
 )

@@ -15,6 +15,7 @@ use crate::protocols::Seen;
 use crate::protocols::redis::info::Info;
 use crate::protocols::websocket::minute::Rate;
 use crate::protocols::websocket::{MessageSizes, messages_of};
+use crate::queues::{self, Row};
 
 /// Everything at one moment.
 #[derive(Debug, Default)]
@@ -27,6 +28,8 @@ pub struct View {
     pub message_sizes: BTreeMap<Member, [MessageSizes; 2]>,
     /// What Redis servers said of themselves, where any connection to them was told.
     pub redis_info: BTreeMap<ServerKey, Info>,
+    /// Message queues.
+    pub queues: BTreeMap<ServerKey, BTreeMap<Row, queues::Totals>>,
     /// Open connections by protocol, and by whether they are encrypted.
     pub open: BTreeMap<(Group, Protocol, bool), u64>,
     /// Open connections out of sync with their parser, by protocol.

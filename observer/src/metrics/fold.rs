@@ -20,7 +20,7 @@ const PROCESS_LABELS: [&str; 4] = ["process", "pid", "container", "server"];
 
 /// Labels whose values are made up by clients: where folded rows have any, it is [`OTHER`]. With them apart there would be
 /// about as many rows of others as there are rows that make way.
-const NAME_LABELS: [&str; 3] = ["authority", "prefix", "route"];
+const NAME_LABELS: [&str; 5] = ["authority", "cache_key_prefix", "group", "queue", "route"];
 
 /// What is known of a row.
 #[derive(Debug, Default)]

@@ -9,6 +9,7 @@ pub mod connections;
 pub mod flows;
 pub mod fold;
 mod openmetrics;
+pub mod queues;
 pub mod rates;
 pub mod web;
 
@@ -52,7 +53,14 @@ pub struct Everything<'a> {
 /// The descriptions of all families, but for those of any process (`process_*`).
 pub fn descriptions() -> Vec<&'static [Description]> {
     let mut lists = protocols::FAMILIES.to_vec();
-    lists.extend([rates::FAMILIES, connections::FAMILIES, flows::FAMILIES, agent::FAMILIES, web::FAMILIES]);
+    lists.extend([
+        queues::FAMILIES,
+        rates::FAMILIES,
+        connections::FAMILIES,
+        flows::FAMILIES,
+        agent::FAMILIES,
+        web::FAMILIES,
+    ]);
     lists
 }
 
@@ -62,6 +70,7 @@ pub fn families(everything: &Everything<'_>, folder: &mut Folder) -> Vec<Family>
     let mut families = Families::new(&descriptions());
     protocols::fill(&mut families, view);
     redis::families::fill_polls(&mut families, redis_polls);
+    queues::fill(&mut families, view);
     rates::fill(&mut families, view, node);
     connections::fill(&mut families, view);
     families.fold(folder, &lives.by_labels(), *now);

@@ -212,8 +212,11 @@ fn levels_are_those_of_now_and_histograms_add_up_like_counters() {
 
 #[test]
 fn names_that_clients_make_up_are_added_up_too() {
-    const NAMED: Description =
-        Description::counter("x_total", &["process", "authority", "route", "prefix", "status"], "X.");
+    const NAMED: Description = Description::counter(
+        "x_total",
+        &["process", "authority", "route", "cache_key_prefix", "status"],
+        "X.",
+    );
     let mut family = Family::new(NAMED);
     for number in 0..100 {
         let labels = ["web", "", &format!("/{number}"), &format!("p{number}"), "200"];

@@ -1,0 +1,195 @@
+//! Families of message queues: how long messages wait, how many do, and how fast they come and go.
+
+use observer_ebpf::layout::Role;
+use observer_ebpf::queues::layout::{AGE_BOUNDS, System};
+
+use super::family::{Families, SECOND_NS, Value, bounds, seconds};
+use crate::ledger::View;
+use crate::queues::Totals;
+
+const BOUNDS: [f64; 7] = bounds(&AGE_BOUNDS, SECOND_NS);
+
+const LABELS: &[&str] = &["process", "container", "role", "server", "system", "queue", "group"];
+const OPERATION_LABELS: &[&str] =
+    &["process", "container", "role", "server", "system", "queue", "group", "operation"];
+
+families! {
+    /// Families of message queues.
+    FAMILIES:
+    AGE = histogram(
+        "message_age_in_queue_seconds",
+        &BOUNDS,
+        LABELS,
+        "How long messages had been in the queue when they were taken out of it.",
+    );
+    OLDEST = gauge(
+        "observer_queue_oldest_message_seconds",
+        LABELS,
+        "How long the message that goes next has been in the queue, or at least has; 0 if there is none.",
+    );
+    LAG = gauge("queue_processing_lag_messages", LABELS, "Messages in the queue now.");
+    CONSUMER_RATE = gauge(
+        "queue_consumer_rate_per_second",
+        LABELS,
+        "Messages taken out of the queue a second, over the last 10 seconds.",
+    );
+    PRODUCER_RATE = gauge(
+        "observer_queue_producer_rate_per_second",
+        LABELS,
+        "Messages put into the queue a second, over the last 10 seconds.",
+    );
+    MESSAGES = counter(
+        "observer_queue_messages_total",
+        OPERATION_LABELS,
+        "Messages put into the queue, taken out of it, and acknowledged.",
+    );
+    LATENCY = histogram(
+        "message_queue_processing_latency_seconds",
+        &BOUNDS,
+        LABELS,
+        "Time from when messages were put into a stream until they were acknowledged.",
+    );
+    UNKNOWN_AGE = counter(
+        "observer_queue_unknown_age_total",
+        LABELS,
+        "Messages taken out of the queue of which it is not known when they were put in.",
+    );
+}
+
+/// Adds the rows of a view.
+pub fn fill(families: &mut Families, view: &View) {
+    for ((group, server), queues) in &view.queues {
+        let [process, container, role] = group.labels();
+        for (row, totals) in queues {
+            let system = row.system.label();
+            let labels = [process, container, role, server, system, &row.queue, &row.group];
+            fill_row(families, labels, group.role, totals);
+            if row.system == System::RedisStream {
+                let counts = &totals.counts;
+                families.of(&LATENCY).observe(labels, &counts.latencies, seconds(counts.latency_ns));
+            }
+        }
+    }
+}
+
+fn fill_row(families: &mut Families, labels: [&str; 7], role: Role, totals: &Totals) {
+    let Totals { counts, rates: [put, taken], level } = totals;
+    families.of(&AGE).observe(labels, &counts.ages, seconds(counts.age_ns));
+    families.of(&UNKNOWN_AGE).count(labels, counts.unknown);
+    let [process, container, end, server, system, queue, group] = labels;
+    let operations = [("put", counts.put), ("take", counts.taken), ("ack", counts.acknowledged)];
+    for (operation, count) in operations {
+        let labels = [process, container, end, server, system, queue, group, operation];
+        families.of(&MESSAGES).count(labels, count);
+    }
+    // Of a server's end from 0 on, as all that is done passes there. A client that only puts messages in is no consumer
+    // that does nothing.
+    let is_server = role == Role::Server;
+    if is_server || counts.taken > 0 {
+        families.of(&CONSUMER_RATE).push(labels, Value::Gauge(*taken));
+    }
+    if is_server || counts.put > 0 {
+        families.of(&PRODUCER_RATE).push(labels, Value::Gauge(*put));
+    }
+    if let Some(level) = level {
+        families.of(&LAG).push(labels, Value::Gauge(level.messages as f64));
+        families.of(&OLDEST).push(labels, Value::Gauge(seconds(level.oldest_ns)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use observer_ebpf::layout::Role;
+    use observer_ebpf::queues::layout::{QueueCounts, System};
+
+    use crate::labels::Group;
+    use crate::ledger::View;
+    use crate::metrics::encode;
+    use crate::metrics::family::Families;
+    use crate::queues::{Level, Row, Totals};
+
+    fn row(system: System, queue: &str, group: &str) -> Row {
+        Row { system, queue: queue.into(), group: group.into() }
+    }
+
+    /// The lines of a view of one process.
+    fn shown(role: Role, queues: BTreeMap<Row, Totals>) -> Vec<String> {
+        let group = Group { process: "app".to_owned(), container: String::new(), role };
+        let server: std::rc::Rc<str> = "10.0.0.7:6379".into();
+        let view = View { queues: BTreeMap::from([((group, server), queues)]), ..View::default() };
+        let mut families = Families::new(&[super::FAMILIES]);
+        super::fill(&mut families, &view);
+        let text =
+            encode::encode(encode::Format::Text, &families.into_vec(), &[]).expect("it can be encoded");
+        let text = String::from_utf8(text).expect("it is text");
+        text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_worker_reads_as_the_contract_says() {
+        let mut counts =
+            QueueCounts { put: 1, taken: 4, unknown: 1, age_ns: 72_050_000_000, ..QueueCounts::default() };
+        (counts.ages[0], counts.ages[5], counts.ages[7]) = (1, 1, 1);
+        let level = Some(Level { messages: 7, oldest_ns: 2_500_000_000 });
+        let celery = Totals { counts, rates: [0.1, 0.4], level };
+        let mut counts =
+            QueueCounts { taken: 2, acknowledged: 2, latency_ns: 3_000_000_000, ..QueueCounts::default() };
+        (counts.ages[0], counts.latencies[3]) = (2, 2);
+        let orders = Totals { counts, ..Totals::default() };
+        let lines = shown(
+            Role::Client,
+            BTreeMap::from([
+                (row(System::RedisList, "celery", ""), celery),
+                (row(System::RedisStream, "orders", "billing"), orders),
+            ]),
+        );
+        for line in [
+            "message_age_in_queue_seconds_bucket{L,le=\"0.1\"} 1",
+            "message_age_in_queue_seconds_bucket{L,le=\"10\"} 1",
+            "message_age_in_queue_seconds_bucket{L,le=\"30\"} 2",
+            "message_age_in_queue_seconds_bucket{L,le=\"60\"} 2",
+            "message_age_in_queue_seconds_bucket{L,le=\"+Inf\"} 3",
+            "message_age_in_queue_seconds_sum{L} 72.05",
+            "observer_queue_unknown_age_total{L} 1",
+            "observer_queue_messages_total{L,operation=\"put\"} 1",
+            "observer_queue_messages_total{L,operation=\"take\"} 4",
+            "observer_queue_messages_total{S,operation=\"ack\"} 2",
+            "observer_queue_producer_rate_per_second{L} 0.1",
+            "queue_consumer_rate_per_second{L} 0.4",
+            "queue_consumer_rate_per_second{S} 0",
+            "queue_processing_lag_messages{L} 7",
+            "observer_queue_oldest_message_seconds{L} 2.5",
+            "message_queue_processing_latency_seconds_bucket{S,le=\"1\"} 0",
+            "message_queue_processing_latency_seconds_bucket{S,le=\"5\"} 2",
+            "message_queue_processing_latency_seconds_sum{S} 3",
+        ] {
+            let end = "process=\"app\",container=\"\",role=\"client\",server=\"10.0.0.7:6379\"";
+            let list = format!("{{{end},system=\"redis_list\",queue=\"celery\",group=\"\"");
+            let stream = format!("{{{end},system=\"redis_stream\",queue=\"orders\",group=\"billing\"");
+            let line = line.replace("{L", &list).replace("{S", &stream);
+            assert!(lines.contains(&line), "{line} is not in:\n{}", lines.join("\n"));
+        }
+        let has = |family: &str, queue: &str| {
+            lines.iter().any(|line| line.starts_with(family) && line.contains(&format!("queue=\"{queue}\"")))
+        };
+        assert!(!has("message_queue_processing_latency_seconds", "celery"));
+        assert!(!has("observer_queue_producer_rate_per_second", "orders"));
+        assert!(!has("queue_processing_lag_messages", "orders"));
+    }
+
+    #[test]
+    fn a_server_has_both_rates_and_a_client_that_of_what_it_does() {
+        let counts = QueueCounts { put: 5, ..QueueCounts::default() };
+        let queues = || {
+            let totals = Totals { counts, ..Totals::default() };
+            BTreeMap::from([(row(System::RedisList, "jobs", ""), totals)])
+        };
+        let rates = |role| {
+            let lines = shown(role, queues());
+            lines.iter().filter(|line| line.contains("_rate_per_second")).count()
+        };
+        assert_eq!([rates(Role::Server), rates(Role::Client)], [2, 1]);
+    }
+}

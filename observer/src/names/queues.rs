@@ -1,0 +1,297 @@
+//! Message queues, which the kernel half tells apart by number, and counts for each process and server: its maps of them as
+//! plain data, and the names of its numbers. See [`observer_ebpf::queues`] for the other half.
+//!
+//! A list is shown once it is known to be a queue: a message was taken out of it, or somebody says so. Until then it is on
+//! trial, and what is counted of it is kept.
+
+mod places;
+mod rates;
+mod seen;
+mod tick;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+use std::rc::Rc;
+
+use aya::maps::{MapData, MapError, Stack};
+use observer_ebpf::layout::Role;
+use observer_ebpf::layout::names::{CountKey, FIRST, OTHER};
+use observer_ebpf::queues::layout::{QueueCounts, QueueKey, System};
+
+use self::places::{Free, Places};
+use self::rates::Rates;
+use self::seen::Seen;
+use super::services::{Place, Services};
+use crate::kernel::batch;
+use crate::kernel::pod::pod;
+use crate::ledger::{Ledger, View};
+use crate::queues::{self, Pattern, Row, Totals};
+use crate::snapshot::Deques;
+
+pod! {
+    /// [`QueueKey`] as a map's key.
+    Key(QueueKey);
+    /// [`CountKey`] as a map's key.
+    Count(CountKey);
+    /// [`QueueCounts`] as a map's value.
+    Value(QueueCounts);
+}
+
+/// The maps.
+pub struct Maps {
+    /// Numbers of queues.
+    pub queues: MapData,
+    /// Numbers that may be given to lists that messages are taken out of, and to streams.
+    pub free: Stack<MapData, u32>,
+    /// Numbers that may be given to other lists.
+    pub free_trial: Stack<MapData, u32>,
+    /// What is counted.
+    pub counts: MapData,
+    /// What is in lists.
+    pub deques: Deques,
+}
+
+impl std::fmt::Debug for Maps {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Maps").finish_non_exhaustive()
+    }
+}
+
+/// A queue that has a number.
+#[derive(Debug)]
+struct Queue {
+    row: Row,
+    /// Whether it is known to be one.
+    is_settled: bool,
+    /// What was last seen of a list.
+    seen: Option<Seen>,
+    /// What was counted of it, and when that last grew, or when it was first seen.
+    uses: u64,
+    used_ns: u64,
+    /// Whom its length is told of, by the number that they have or had.
+    teller: Option<(u32, Place)>,
+}
+
+/// All queues.
+#[derive(Debug)]
+pub struct Queues {
+    maps: Maps,
+    /// Entries that the maps of numbers and of counts have room for.
+    rooms: [usize; 2],
+    /// Names of lists that are queues in any case.
+    patterns: Vec<Pattern>,
+    places: Places,
+    known: HashMap<u32, Queue>,
+    /// What the map of counts holds.
+    counted: HashMap<CountKey, QueueCounts>,
+    /// What was counted under numbers for processes that are gone.
+    gone: HashMap<Place, BTreeMap<u32, QueueCounts>>,
+    /// What was counted under numbers that are other queues' now, of rows that are still there.
+    left: HashMap<Place, BTreeMap<Row, QueueCounts>>,
+    rates: Rates,
+    other: Row,
+}
+
+impl Queues {
+    /// Takes over the maps, and makes a number free for each place.
+    ///
+    /// # Errors
+    ///
+    /// If the maps cannot be looked at or written.
+    pub fn new(mut maps: Maps, patterns: Vec<Pattern>, now_ns: u64) -> Result<Self, MapError> {
+        let room = |map: &MapData| map.info().map(|info| info.max_entries() as usize);
+        let rooms = [room(&maps.queues)?, room(&maps.counts)?];
+        let places = Places::new();
+        for free in places.all() {
+            maps.push(free)?;
+        }
+        Ok(Self {
+            maps,
+            rooms,
+            patterns,
+            places,
+            known: HashMap::new(),
+            counted: HashMap::new(),
+            gone: HashMap::new(),
+            left: HashMap::new(),
+            rates: Rates::new(now_ns),
+            other: Row::other(),
+        })
+    }
+
+    /// Brings the counts up to date, and what is in lists.
+    pub(super) fn collect(
+        &mut self,
+        services: &mut Services,
+        ledger: &mut Ledger,
+        now_ns: u64,
+    ) -> io::Result<()> {
+        let entries: Vec<(Count, Value)> = batch::read(&self.maps.counts, self.rooms[1])?;
+        self.counted = entries.into_iter().map(|(Count(key), Value(counts))| (key, counts)).collect();
+        // Afterwards: whatever is counted under a number was given that number before.
+        let is_new = |key: &CountKey| self.places_has(key.name) && !self.known.contains_key(&key.name);
+        if self.counted.keys().any(is_new) {
+            let entries = self.read_queues()?;
+            self.learn(&entries, now_ns);
+        }
+        self.look_into(now_ns);
+        let told = self.known.values().filter_map(|queue| queue.seen.as_ref().map(|seen| seen.service));
+        services.learn(&self.counted.keys().map(|key| key.service).chain(told).collect(), ledger)?;
+        self.find_tellers(services);
+        // Counts that belong to nobody, or to a queue that has given up its place since they were counted.
+        let stray = |key: &CountKey| {
+            services.place(key.service).is_none() || (key.name >= FIRST && !self.places_has(key.name))
+        };
+        let stray: Vec<CountKey> = self.counted.keys().copied().filter(stray).collect();
+        self.take_out(&stray, services)
+    }
+
+    /// Whether a number is that of a queue now, or may be soon.
+    fn places_has(&self, number: u32) -> bool {
+        number >= FIRST && self.places.has(number)
+    }
+
+    /// All keys of queues, with their numbers.
+    fn read_queues(&self) -> io::Result<Vec<(QueueKey, u32)>> {
+        let entries: Vec<(Key, u64)> = batch::read(&self.maps.queues, self.rooms[0])?;
+        Ok(entries.into_iter().map(|(Key(key), number)| (key, number as u32)).collect())
+    }
+
+    /// Takes note of what numbers stand for.
+    fn learn(&mut self, entries: &[(QueueKey, u32)], now_ns: u64) {
+        for (key, number) in entries {
+            if !self.places_has(*number) || self.known.contains_key(number) {
+                continue;
+            }
+            let Some(row) = Row::of(key) else { continue };
+            let name = queues::name(key);
+            let is_settled = row.system == System::RedisStream
+                || self.patterns.iter().any(|pattern| pattern.matches(name));
+            let queue = Queue { row, is_settled, seen: None, uses: 0, used_ns: now_ns, teller: None };
+            self.known.insert(*number, queue);
+        }
+    }
+
+    /// Looks at what is in each list. Where it is written all the time, it is what it was.
+    fn look_into(&mut self, now_ns: u64) {
+        for (&number, queue) in &mut self.known {
+            if queue.row.system != System::RedisList {
+                continue;
+            }
+            let Some(deque) = self.maps.deques.read(number) else { continue };
+            let seen = Seen::of(&deque, queue.seen.as_ref(), now_ns);
+            queue.is_settled |= seen.is_taken;
+            queue.seen = Some(seen);
+        }
+    }
+
+    /// Takes note of whom the lengths of lists are told of, which stays known when that process has ended.
+    fn find_tellers(&mut self, services: &Services) {
+        for queue in self.known.values_mut() {
+            let Some(seen) = &queue.seen else { continue };
+            if queue.teller.as_ref().is_some_and(|(service, _)| *service == seen.service) {
+                continue;
+            }
+            if let Some(place) = services.place(seen.service) {
+                queue.teller = Some((seen.service, place.clone()));
+            }
+        }
+    }
+
+    /// Removes entries from the map of counts, and keeps what they counted for whoever they are of.
+    fn take_out(&mut self, keys: &[CountKey], services: &Services) -> io::Result<()> {
+        let pods: Vec<Count> = keys.iter().copied().map(Count).collect();
+        let (removed, outcome) = batch::remove(&self.maps.counts, &pods);
+        for key in &keys[..removed] {
+            let Some(counts) = self.counted.remove(key) else { continue };
+            let Some(place) = services.place(key.service) else { continue };
+            let number = if self.places_has(key.name) { key.name } else { OTHER };
+            *self.gone.entry(place.clone()).or_default().entry(number).or_default() += counts;
+        }
+        outcome
+    }
+
+    /// Takes note that nothing is counted any more for these services.
+    pub(super) fn retire(&mut self, numbers: &HashSet<u32>, services: &Services) -> io::Result<()> {
+        let theirs: Vec<CountKey> =
+            self.counted.keys().copied().filter(|key| numbers.contains(&key.service)).collect();
+        // What was in a server's lists is over with it; the next one begins anew.
+        for queue in self.known.values_mut() {
+            let is_over = |(service, place): &mut (u32, Place)| {
+                place.group.role == Role::Server && numbers.contains(service)
+            };
+            queue.teller.take_if(is_over);
+        }
+        self.take_out(&theirs, services)
+    }
+
+    /// Forgets what was counted for processes that are gone, but for these.
+    pub(super) fn retain_gone(&mut self, mut keep: impl FnMut(&Place) -> bool) {
+        self.gone.retain(|place, _| keep(place));
+        self.left.retain(|place, _| keep(place));
+        for queue in self.known.values_mut() {
+            queue.teller.take_if(|(_, place)| !keep(place));
+        }
+    }
+
+    /// The row of a number, if it is shown.
+    fn row(&self, number: u32) -> Option<&Row> {
+        if number < FIRST {
+            return Some(&self.other);
+        }
+        self.known.get(&number).filter(|queue| queue.is_settled).map(|queue| &queue.row)
+    }
+
+    /// All that is counted under numbers.
+    fn counts<'a>(&'a self, services: &'a Services) -> impl Iterator<Item = (&'a Place, u32, QueueCounts)> {
+        let gone = self
+            .gone
+            .iter()
+            .flat_map(|(place, counts)| counts.iter().map(move |(&number, &counts)| (place, number, counts)));
+        let counted = self
+            .counted
+            .iter()
+            .filter_map(|(key, &counts)| Some((services.place(key.service)?, key.name, counts)));
+        gone.chain(counted)
+    }
+
+    /// Adds all queues that are shown to a view.
+    pub(super) fn fill(&self, services: &Services, view: &mut View) {
+        for (place, number, counts) in self.counts(services) {
+            if let Some(row) = self.row(number) {
+                totals(view, place, row).counts += counts;
+            }
+        }
+        for (place, rows) in &self.left {
+            for (row, &counts) in rows {
+                totals(view, place, row).counts += counts;
+            }
+        }
+        self.rates.for_each(|place, number, rates| {
+            let Some(row) = self.row(number) else { return };
+            for (sum, rate) in totals(view, place, row).rates.iter_mut().zip(rates) {
+                *sum += rate;
+            }
+        });
+        for queue in self.known.values().filter(|queue| queue.is_settled) {
+            let (Some(seen), Some((_, place))) = (&queue.seen, &queue.teller) else { continue };
+            if let Some(level) = seen.level(place.group.role, view.now_ns) {
+                totals(view, place, &queue.row).level.get_or_insert_default().add(level);
+            }
+        }
+    }
+}
+
+impl Maps {
+    /// Makes a number free.
+    fn push(&mut self, free: Free) -> Result<(), MapError> {
+        let stack = if free.is_trial { &mut self.free_trial } else { &mut self.free };
+        stack.push(free.number, 0)
+    }
+}
+
+/// What a view has of a row.
+fn totals<'a>(view: &'a mut View, place: &Place, row: &Row) -> &'a mut Totals {
+    let server = (place.group.clone(), Rc::clone(&place.server));
+    view.queues.entry(server).or_default().entry(row.clone()).or_default()
+}

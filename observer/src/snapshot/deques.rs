@@ -1,0 +1,87 @@
+//! The `DEQUES` map: what is in each queue, while the program goes on putting in and taking out.
+
+use std::io;
+use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+use aya::maps::MapData;
+use memmap2::{MmapOptions, MmapRaw};
+use observer_ebpf::queues::deque::Deque;
+use observer_ebpf::queues::layout::{PLACES, place_of};
+
+use super::{AsRawFdOf as _, page_up};
+
+/// How often one is copied that is written meanwhile.
+const TRIES: u32 = 8;
+
+/// The `DEQUES` map, in this process's memory. Pages that no queue has had are not there.
+#[derive(Debug)]
+pub struct Deques {
+    memory: MmapRaw,
+    _map: MapData,
+}
+
+impl Deques {
+    /// Maps it.
+    pub fn new(map: MapData) -> io::Result<Self> {
+        let length = page_up(PLACES as usize * size_of::<Deque>());
+        let memory = MmapOptions::new().len(length).map_raw_read_only(map.fd().as_raw_fd_of())?;
+        Ok(Self { memory, _map: map })
+    }
+
+    /// What is in the queue of a number. None if its place is not its own yet, or if every copy was written meanwhile.
+    pub fn read(&self, number: u32) -> Option<Deque> {
+        let first: *const Deque = self.memory.as_ptr().cast();
+        // SAFETY: mapped as long as `self` lives, and there are as many as there are places.
+        let deque = unsafe { copy(first.add(place_of(number) as usize)) };
+        deque.filter(|deque| deque.number == number)
+    }
+}
+
+/// A copy that nobody has written to while it was made, if there is one.
+///
+/// # Safety
+///
+/// It must be readable; others may write it.
+unsafe fn copy(at: *const Deque) -> Option<Deque> {
+    // SAFETY: of the caller's promise; whole words, which the program writes at once.
+    let word = |field: *const u64| unsafe { AtomicU64::from_ptr(field.cast_mut()) };
+    // SAFETY: as above; the fields are not looked at.
+    let (busy, head, tail) =
+        unsafe { (word(&raw const (*at).busy), word(&raw const (*at).head), word(&raw const (*at).tail)) };
+    for _ in 0..TRIES {
+        if busy.load(Ordering::Acquire) == 0 {
+            let mut deque = Deque::NONE;
+            let to = ptr::from_mut(&mut deque).cast::<u64>();
+            for place in 0..size_of::<Deque>() / 8 {
+                // SAFETY: within both. They are of integers only: whatever the program is writing, the copy is valid.
+                unsafe { to.add(place).write(ptr::read_volatile(at.cast::<u64>().add(place))) };
+            }
+            fence(Ordering::Acquire);
+            let ends = [head.load(Ordering::Relaxed), tail.load(Ordering::Relaxed)];
+            if busy.load(Ordering::Relaxed) == 0 && ends == [deque.head, deque.tail] {
+                return Some(deque);
+            }
+        }
+        std::hint::spin_loop();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use observer_ebpf::queues::deque::Deque;
+
+    #[test]
+    fn a_copy_is_whole_or_none() {
+        let mut deque = Deque::NONE;
+        deque.start(200, 7, 1, 1000);
+        deque.tail += 3;
+        // SAFETY: it is there.
+        let copied = unsafe { super::copy(&raw const deque) }.expect("nobody writes it");
+        assert_eq!((copied.number, copied.service, copied.length()), (200, 7, 3));
+        deque.busy = 1;
+        // SAFETY: it is there.
+        assert!(unsafe { super::copy(&raw const deque) }.is_none());
+    }
+}
