@@ -15,11 +15,11 @@ use observer_ebpf::queues::{End, Queues};
 use observer_ebpf::stream::bytes::Host as _;
 use observer_ebpf::stream::prefix::Text;
 
-use crate::assembly;
 use crate::calls::buffers::Buffers;
 use crate::host::repeat;
 use crate::maps::UNIX_PATHS;
 use crate::names::{NO_EXIST, give, known, service_of};
+use crate::{assembly, losses};
 
 /// Numbers of queues. One may be there twice: in its database, and in [`ANY_DB`].
 #[btf_map]
@@ -114,8 +114,15 @@ fn add(key: &QueueKey, service: u32, takes: bool, now: u32) -> Option<u32> {
     let Ok(Some(number)) = free.pop() else { return None };
     let deque = DEQUES.get_ptr_mut(place_of(number))?;
     let db = if key.db == ANY_DB { 0 } else { key.db.wrapping_add(1) };
-    // SAFETY: a map's value, whose place is nobody's: the number was free.
-    unsafe { (*deque).start(number, service, db, now) };
+    // SAFETY: a map's value; what changes it meanwhile has it locked: a call may still be at work on the queue that had the
+    // place before.
+    let deque = unsafe { &mut *deque };
+    if !lock(deque, now) {
+        let _ = free.push(number, 0);
+        return None;
+    }
+    deque.start(number, service, db, now);
+    unlock(deque);
     // SAFETY: the map's own key.
     if unsafe { give((&raw const QUEUES).cast_mut().cast(), key, number) } {
         return Some(number);
@@ -345,7 +352,10 @@ pub extern "C" fn queue_take(
     let (Some(connection), Some(buffers)) = (connection, buffers) else { return 0 };
     let now = ticks(buffers.now_ns());
     let service = service_of(connection, buffers);
-    let Some(counts) = counts_of(service, queue) else { return 0 };
+    let Some(counts) = counts_of(service, queue) else {
+        losses::uncounted_messages(u64::from(amount as u32));
+        return 0;
+    };
     let (messages, end) = (amount as u32, End::from_u8((amount >> 32) as u8));
     count(&mut counts.taken, u64::from(messages));
     let Some(deque) = deque_of(queue) else {
@@ -388,8 +398,15 @@ pub extern "C" fn queue_count_put(
     // SAFETY: as above.
     let (connection, buffers) = unsafe { (connection.as_mut(), buffers.as_mut()) };
     let (Some(connection), Some(buffers)) = (connection, buffers) else { return 0 };
+    if queue == CROWDED {
+        // Most lists that are only ever put into are none that messages wait in: those that find a place tell.
+        return 0;
+    }
     let service = service_of(connection, buffers);
-    let Some(counts) = counts_of(service, queue) else { return 0 };
+    let Some(counts) = counts_of(service, queue) else {
+        losses::uncounted_messages(u64::from(messages));
+        return 0;
+    };
     count(&mut counts.put, u64::from(messages));
     0
 }

@@ -9,6 +9,7 @@ mod rates;
 mod seen;
 mod tick;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::rc::Rc;
@@ -61,6 +62,8 @@ impl std::fmt::Debug for Maps {
 #[derive(Debug)]
 struct Queue {
     row: Row,
+    /// The server, as its key has it.
+    server: [u64; 3],
     /// Whether it is known to be one.
     is_settled: bool,
     /// What was last seen of a list.
@@ -68,8 +71,10 @@ struct Queue {
     /// What was counted of it, and when that last grew, or when it was first seen.
     uses: u64,
     used_ns: u64,
-    /// Whom its length is told of, by the number that they have or had.
+    /// Whom its length is told of, by the number that they have or had; and whether a message had been taken out when that
+    /// was decided.
     teller: Option<(u32, Place)>,
+    is_told_by_taker: bool,
 }
 
 /// All queues.
@@ -167,7 +172,17 @@ impl Queues {
             let name = queues::name(key);
             let is_settled = row.system == System::RedisStream
                 || self.patterns.iter().any(|pattern| pattern.matches(name));
-            let queue = Queue { row, is_settled, seen: None, uses: 0, used_ns: now_ns, teller: None };
+            let server = [key.server[0], key.server[1], u64::from(key.port) | u64::from(key.netns) << 32];
+            let queue = Queue {
+                row,
+                server,
+                is_settled,
+                seen: None,
+                uses: 0,
+                used_ns: now_ns,
+                teller: None,
+                is_told_by_taker: false,
+            };
             self.known.insert(*number, queue);
         }
     }
@@ -183,17 +198,34 @@ impl Queues {
             queue.is_settled |= seen.is_taken;
             queue.seen = Some(seen);
         }
+        // The other lists of a queue, as those of its other priorities, are it as well.
+        let settled = self.known.values().filter(|queue| queue.is_settled && !queue.row.is_other());
+        let settled: HashSet<(Row, [u64; 3])> =
+            settled.map(|queue| (queue.row.clone(), queue.server)).collect();
+        for queue in self.known.values_mut().filter(|queue| !queue.is_settled) {
+            queue.is_settled = settled.contains(&(queue.row.clone(), queue.server));
+        }
     }
 
     /// Takes note of whom the lengths of lists are told of, which stays known when that process has ended.
     fn find_tellers(&mut self, services: &Services) {
-        for queue in self.known.values_mut() {
+        for (number, queue) in &mut self.known {
             let Some(seen) = &queue.seen else { continue };
-            if queue.teller.as_ref().is_some_and(|(service, _)| *service == seen.service) {
+            let is_there = |(service, _): &(u32, Place)| services.place(*service).is_some();
+            if queue.teller.as_ref().is_some_and(is_there) && seen.is_taken == queue.is_told_by_taker {
                 continue;
             }
-            if let Some(place) = services.place(seen.service) {
-                queue.teller = Some((seen.service, place.clone()));
+            // Once the first has ended, it is told of the one that has taken most.
+            let takers = self.counted.iter().filter(|(key, _)| key.name == *number);
+            let there = takers.filter(|(key, _)| services.place(key.service).is_some());
+            let next = there.max_by_key(|(key, counts)| (counts.taken, Reverse(key.service)));
+            let first = services.place(seen.service).map(|_| seen.service);
+            let service = first.or(next.map(|(key, _)| key.service));
+            if let Some((service, place)) =
+                service.and_then(|service| Some((service, services.place(service)?.clone())))
+            {
+                queue.teller = Some((service, place));
+                queue.is_told_by_taker = seen.is_taken;
             }
         }
     }

@@ -84,7 +84,7 @@ impl Redis {
         let code = hide_field(&commands.command);
         let (args, last) = (commands.args, commands.args == 0);
         // How many messages are put into a queue is known with the last of them.
-        let is_key = is_key && !(QueueUse::of(code).puts() && !last);
+        let is_key = is_key && (last || !QueueUse::of(code).puts());
         if commands.pushed == 0 && (last || is_key || (is_name && !Kind::of(code).waits())) {
             if Kind::of(code).has_queue() {
                 self.push_queue_use(code, source, connection);
