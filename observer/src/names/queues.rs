@@ -16,8 +16,8 @@ use std::rc::Rc;
 
 use aya::maps::{MapData, MapError, Stack};
 use observer_ebpf::layout::Role;
-use observer_ebpf::layout::names::{CountKey, FIRST, OTHER};
-use observer_ebpf::queues::layout::{QueueCounts, QueueKey, System};
+use observer_ebpf::layout::names::{CountKey, OTHER};
+use observer_ebpf::queues::layout::{OTHER_STREAM, PLACES, QueueCounts, QueueKey, System};
 
 use self::places::{Free, Places};
 use self::rates::Rates;
@@ -62,7 +62,7 @@ impl std::fmt::Debug for Maps {
 #[derive(Debug)]
 struct Queue {
     row: Row,
-    /// The server, as its key has it.
+    /// The server, as its key has it; of a consumer group, the numbers of its stream and of its name.
     server: [u64; 3],
     /// Whether it is known to be one.
     is_settled: bool,
@@ -77,6 +77,22 @@ struct Queue {
     is_told_by_taker: bool,
 }
 
+impl Queue {
+    /// One that was not seen before.
+    const fn new(row: Row, server: [u64; 3], is_settled: bool, now_ns: u64) -> Self {
+        Self {
+            row,
+            server,
+            is_settled,
+            seen: None,
+            uses: 0,
+            used_ns: now_ns,
+            teller: None,
+            is_told_by_taker: false,
+        }
+    }
+}
+
 /// All queues.
 #[derive(Debug)]
 pub struct Queues {
@@ -87,6 +103,8 @@ pub struct Queues {
     patterns: Vec<Pattern>,
     places: Places,
     known: HashMap<u32, Queue>,
+    /// Names of consumer groups, by number.
+    groups: HashMap<u32, Rc<str>>,
     /// What the map of counts holds.
     counted: HashMap<CountKey, QueueCounts>,
     /// What was counted under numbers for processes that are gone.
@@ -94,7 +112,8 @@ pub struct Queues {
     /// What was counted under numbers that are other queues' now, of rows that are still there.
     left: HashMap<Place, BTreeMap<Row, QueueCounts>>,
     rates: Rates,
-    other: Row,
+    /// What has no name of its own: of lists, and of streams.
+    others: [Row; 2],
 }
 
 impl Queues {
@@ -116,11 +135,12 @@ impl Queues {
             patterns,
             places,
             known: HashMap::new(),
+            groups: HashMap::new(),
             counted: HashMap::new(),
             gone: HashMap::new(),
             left: HashMap::new(),
             rates: Rates::new(now_ns),
-            other: Row::other(),
+            others: [System::RedisList, System::RedisStream].map(Row::other),
         })
     }
 
@@ -145,7 +165,7 @@ impl Queues {
         self.find_tellers(services);
         // Counts that belong to nobody, or to a queue that has given up its place since they were counted.
         let stray = |key: &CountKey| {
-            services.place(key.service).is_none() || (key.name >= FIRST && !self.places_has(key.name))
+            services.place(key.service).is_none() || (key.name >= PLACES && !self.places_has(key.name))
         };
         let stray: Vec<CountKey> = self.counted.keys().copied().filter(stray).collect();
         self.take_out(&stray, services)
@@ -153,7 +173,7 @@ impl Queues {
 
     /// Whether a number is that of a queue now, or may be soon.
     fn places_has(&self, number: u32) -> bool {
-        number >= FIRST && self.places.has(number)
+        number >= PLACES && self.places.has(number)
     }
 
     /// All keys of queues, with their numbers.
@@ -168,22 +188,27 @@ impl Queues {
             if !self.places_has(*number) || self.known.contains_key(number) {
                 continue;
             }
+            if key.system == System::Group as u32 {
+                self.groups.entry(*number).or_insert_with(|| queues::label(queues::name(key)));
+            }
             let Some(row) = Row::of(key) else { continue };
             let name = queues::name(key);
             let is_settled = row.system == System::RedisStream
                 || self.patterns.iter().any(|pattern| pattern.matches(name));
             let server = [key.server[0], key.server[1], u64::from(key.port) | u64::from(key.netns) << 32];
-            let queue = Queue {
-                row,
-                server,
-                is_settled,
-                seen: None,
-                uses: 0,
-                used_ns: now_ns,
-                teller: None,
-                is_told_by_taker: false,
-            };
-            self.known.insert(*number, queue);
+            self.known.insert(*number, Queue::new(row, server, is_settled, now_ns));
+        }
+        // Their streams and their names are known by now.
+        for (key, number) in entries.iter().filter(|(key, _)| key.system == System::StreamGroup as u32) {
+            let [stream, group] = key.server.map(|number| number as u32);
+            if !self.places_has(*number) || self.known.contains_key(number) {
+                continue;
+            }
+            if let (Some(stream), Some(name)) = (self.known.get(&stream), self.groups.get(&group)) {
+                let row = Row::of_group(&stream.row, name);
+                let server = [key.server[0], key.server[1], 0];
+                self.known.insert(*number, Queue::new(row, server, true, now_ns));
+            }
         }
     }
 
@@ -237,7 +262,7 @@ impl Queues {
         for key in &keys[..removed] {
             let Some(counts) = self.counted.remove(key) else { continue };
             let Some(place) = services.place(key.service) else { continue };
-            let number = if self.places_has(key.name) { key.name } else { OTHER };
+            let number = if key.name < PLACES || self.places_has(key.name) { key.name } else { OTHER };
             *self.gone.entry(place.clone()).or_default().entry(number).or_default() += counts;
         }
         outcome
@@ -268,8 +293,8 @@ impl Queues {
 
     /// The row of a number, if it is shown.
     fn row(&self, number: u32) -> Option<&Row> {
-        if number < FIRST {
-            return Some(&self.other);
+        if number < PLACES {
+            return Some(&self.others[usize::from(number == OTHER_STREAM)]);
         }
         self.known.get(&number).filter(|queue| queue.is_settled).map(|queue| &queue.row)
     }
