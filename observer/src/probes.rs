@@ -14,6 +14,7 @@ use aya::{Btf, Ebpf};
 use observer_ebpf::layout::control::Thresholds;
 use observer_ebpf::layout::names::Prefixes;
 use observer_ebpf::protocols::http::layout::{Authorities, GivenTemplate, Routes, TreeKey};
+use observer_ebpf::queues::layout::QueueKeys;
 use serde::Serialize;
 
 use self::load::{attach_exit, attach_iterator, attach_tracepoint, capacity, create, lacking, load_programs};
@@ -280,12 +281,13 @@ fn names(ebpf: &mut Ebpf, control: Rc<Control>, settings: &Settings) -> Result<N
             .map_err(|error| Error::Maps(format!("cannot map DEQUES into memory: {error}")))?,
     };
     let now_ns = events::monotonic_now_ns();
+    let queue_epochs = Epochs::of::<QueueKeys>(Rc::clone(&control));
     let epochs = [Epochs::of::<Routes>(Rc::clone(&control)), Epochs::of::<Authorities>(Rc::clone(&control))];
     Ok(Names {
         services: Services::new(clone_of(ebpf, "SERVICES")?).map_err(wrong)?,
         prefixes: Namespace::new(maps, Epochs::of::<Prefixes>(control)).map_err(wrong)?,
         requests: Requests::new(requests, epochs, stream_after_ns, max_routes, now_ns).map_err(wrong)?,
-        queues: Queues::new(queues, settings.queues.clone(), now_ns).map_err(wrong)?,
+        queues: Queues::new(queues, queue_epochs, settings.queues.clone(), now_ns).map_err(wrong)?,
     })
 }
 

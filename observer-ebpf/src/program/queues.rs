@@ -9,7 +9,8 @@ use observer_ebpf::layout::connection::{AF_INET, AF_UNIX, Connection};
 use observer_ebpf::layout::names::{CROWDED, CountKey, FIRST, OTHER};
 use observer_ebpf::queues::deque::{Deque, Expected, TICK_BITS, ticks};
 use observer_ebpf::queues::layout::{
-    AGE_BOUNDS, AGE_BUCKETS, ANY_DB, KEY_MAX, OTHER_STREAM, PLACES, QueueCounts, QueueKey, System, place_of,
+    AGE_BOUNDS, AGE_BUCKETS, ANY_DB, KEY_MAX, OTHER_STREAM, PLACES, QueueCounts, QueueKey, QueueKeys, System,
+    place_of,
 };
 use observer_ebpf::queues::{End, Queues};
 use observer_ebpf::stream::bytes::Host as _;
@@ -18,7 +19,7 @@ use observer_ebpf::stream::prefix::Text;
 use crate::calls::buffers::Buffers;
 use crate::host::repeat;
 use crate::maps::UNIX_PATHS;
-use crate::names::{NO_EXIST, give, known, service_of};
+use crate::names::{NO_EXIST, epoch, give, known, service_of};
 use crate::{assembly, losses};
 
 /// Numbers of queues. One may be there twice: in its database, and in [`ANY_DB`].
@@ -507,6 +508,11 @@ pub extern "C" fn queue_count_put(
 }
 
 impl Queues for Buffers {
+    #[inline(always)]
+    fn queues_epoch(&self) -> u32 {
+        epoch::<QueueKeys>()
+    }
+
     #[inline(always)]
     fn queue(&mut self, connection: &mut Connection, key: &Text, length: u32, db: u32, takes: bool) -> u32 {
         let system = System::RedisList as u32 | if takes { TAKES } else { 0 };

@@ -172,10 +172,13 @@ subprograms! {
     redis_client_call = ClientCall;
     redis_server_call = ServerCall;
     redis_plain_command = PlainCommand;
+    redis_queue_command = QueueCommand;
     redis_command = Command;
     redis_argument = Argument;
+    redis_queue_use = QueueUse;
     redis_inline = Inline;
     redis_plain_reply = PlainReply;
+    redis_plain_queue_reply = PlainQueueReply;
     redis_reply = Reply;
     redis_line = Line;
     redis_value = Value;

@@ -3,6 +3,7 @@
 use core::ops::AddAssign;
 
 pub use super::deque::Deque;
+use crate::layout::names::Namespace;
 
 /// How many queues have a place at a time.
 pub const PLACES: u32 = 128;
@@ -16,6 +17,15 @@ pub const KEY_MAX: u32 = 64;
 
 /// [`QueueKey::db`] where it is not known which database a connection has selected.
 pub const ANY_DB: u32 = u32::MAX;
+
+/// Keys of queues, of which only so many have a place at a time.
+#[derive(Clone, Copy, Debug)]
+pub enum QueueKeys {}
+
+impl Namespace for QueueKeys {
+    type Counts = QueueCounts;
+    const PLACE: usize = 3;
+}
 
 /// What a queue is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -48,6 +48,9 @@ impl End {
 
 /// Where queues are told apart and followed.
 pub trait Queues: Host {
+    /// Changes whenever the agent has taken queues' places: a number that was kept from before may be another queue's.
+    fn queues_epoch(&self) -> u32;
+
     /// The number of the queue that the first `length` bytes of a text name, in database `db` of a connection's server.
     /// Where it has none it gets one, if messages are taken out of it, or if there is a place left for lists that may be
     /// queues. [`CROWDED`](crate::layout::names::CROWDED) if there is none.

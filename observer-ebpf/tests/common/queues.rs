@@ -99,6 +99,10 @@ impl observer_ebpf::queues::Queues for Buffers<'_> {
         self.queues.number(key, db)
     }
 
+    fn queues_epoch(&self) -> u32 {
+        0
+    }
+
     fn stream(&mut self, _connection: &mut Connection, key: &Text, length: u32, db: u32) -> u32 {
         let bytes = key.to_bytes();
         self.queues.number(&[b"stream ", &bytes[..length as usize]].concat(), db)

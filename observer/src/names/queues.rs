@@ -27,7 +27,7 @@ use crate::kernel::batch;
 use crate::kernel::pod::pod;
 use crate::ledger::{Ledger, View};
 use crate::queues::{self, Pattern, Row, Totals};
-use crate::snapshot::Deques;
+use crate::snapshot::{Deques, Epochs};
 
 pod! {
     /// [`QueueKey`] as a map's key.
@@ -97,6 +97,8 @@ impl Queue {
 #[derive(Debug)]
 pub struct Queues {
     maps: Maps,
+    /// By which the kernel half knows that numbers are not to be used any more.
+    epochs: Epochs,
     /// Entries that the maps of numbers and of counts have room for.
     rooms: [usize; 2],
     /// Names of lists that are queues in any case.
@@ -122,7 +124,12 @@ impl Queues {
     /// # Errors
     ///
     /// If the maps cannot be looked at or written.
-    pub fn new(mut maps: Maps, patterns: Vec<Pattern>, now_ns: u64) -> Result<Self, MapError> {
+    pub fn new(
+        mut maps: Maps,
+        epochs: Epochs,
+        patterns: Vec<Pattern>,
+        now_ns: u64,
+    ) -> Result<Self, MapError> {
         let room = |map: &MapData| map.info().map(|info| info.max_entries() as usize);
         let rooms = [room(&maps.queues)?, room(&maps.counts)?];
         let places = Places::new();
@@ -131,6 +138,7 @@ impl Queues {
         }
         Ok(Self {
             maps,
+            epochs,
             rooms,
             patterns,
             places,

@@ -4,15 +4,18 @@ mod arguments;
 mod inline;
 mod kinds;
 mod plain;
+mod queues;
 mod streams;
 
 pub(super) use self::kinds::{Kind, QueueUse, finds_one, is_subscription};
+use self::queues::LastQueue;
+pub(super) use self::queues::Puts;
 use super::{COUNT_MAX, Header, LENGTH_MAX, Redis, Subprogram};
 use crate::layout::Zeroes;
 use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
 
-use crate::queues::layout;
+use crate::queues::{Queues, layout};
 use crate::stream::bytes::{Bytes, ITERATIONS_MAX, hide_field, is_done, low_bytes, pass};
 use crate::stream::carry::Carry;
 use crate::stream::names::Keys;
@@ -120,6 +123,10 @@ pub(super) struct Commands {
     reserved: [u8; 4],
     /// Milliseconds since 1970 at which an entry was added that is acknowledged; 0 if its id does not tell.
     added_ms: u64,
+    /// The queue that a command named last: the next one most often does so, too.
+    last_queue: LastQueue,
+    /// What has been put into a queue by commands like the last one.
+    pub(super) puts: Puts,
 }
 
 /// [`Commands::db`] where it is not known.
@@ -156,6 +163,8 @@ impl Commands {
         group: 0,
         reserved: [0; 4],
         added_ms: 0,
+        last_queue: LastQueue::NONE,
+        puts: Puts::NONE,
     };
 
     /// Nothing of a command has been seen, and the database that the session has selected is not known.
@@ -203,8 +212,10 @@ impl Commands {
 
     /// A call begins.
     #[inline(always)]
-    pub(super) fn refresh<S: Keys>(&mut self, source: &S) {
+    pub(super) fn refresh<S: Keys + Queues>(&mut self, source: &S) {
         self.last.refresh(source);
+        self.last_queue.refresh(source);
+        self.puts = Puts::NONE;
     }
 
     /// Keeps the first `have` bytes of a line until more come.
@@ -340,8 +351,8 @@ impl Redis {
             return Subprogram::Inline.asked();
         }
         let Ok(available) = source.window(at) else { return Desync::code(Some(Desync::Unread)) };
-        if self.commands.is_between() && self.take_plain_command(source, connection, at, available) {
-            return 0;
+        if self.commands.is_between() {
+            return self.take_plain_command(source, connection, at, available);
         }
         Subprogram::Command.asked()
     }

@@ -159,6 +159,12 @@ impl Redis {
         });
         if SERVER {
             self.settle(source, connection);
+            if self.replies.has_changes() {
+                self.replies.settle_changes();
+                source.run(Subprogram::QueueReply, self, stream, connection);
+            }
+        } else if self.commands.puts.has_any() {
+            self.put_waiting(source);
         }
         if code == 0 && finished {
             return if resynced { Outcome::RESYNCED } else { Outcome::SAME };
@@ -189,27 +195,31 @@ impl Redis {
         } else {
             [Subprogram::PlainCommand, Subprogram::Command, Subprogram::Argument, Subprogram::Inline]
         };
-        let [extra, more] = if SERVER {
+        let [queue, of_stream] = if SERVER {
             [Subprogram::QueueReply, Subprogram::StreamReply]
         } else {
-            [Subprogram::StreamKey, Subprogram::StreamKey]
+            [Subprogram::QueueUse, Subprogram::StreamKey]
         };
         let mut code = source.run(plain, self, stream, connection);
+        let plain_queue = if SERVER { Subprogram::PlainQueueReply } else { Subprogram::QueueCommand };
+        if code == plain_queue.asked() {
+            code = source.run(plain_queue, self, stream, connection);
+        }
         if code == any.asked() {
             code = source.run(any, self, stream, connection);
         }
-        if !SERVER && code == extra.asked() {
-            code = source.run(extra, self, stream, connection);
+        if !SERVER && code == of_stream.asked() {
+            code = source.run(of_stream, self, stream, connection);
         }
         if code == one.asked() {
             code = source.run(one, self, stream, connection);
         } else if code == other.asked() {
             code = source.run(other, self, stream, connection);
         }
-        if SERVER && code == extra.asked() {
-            source.run(extra, self, stream, connection)
-        } else if SERVER && code == more.asked() {
-            source.run(more, self, stream, connection)
+        if code == queue.asked() {
+            source.run(queue, self, stream, connection)
+        } else if SERVER && code == of_stream.asked() {
+            source.run(of_stream, self, stream, connection)
         } else {
             code
         }
@@ -228,14 +238,23 @@ impl Redis {
             Subprogram::ClientCall => return self.run_call::<false, S>(stream, source, connection).code(),
             Subprogram::ServerCall => return self.run_call::<true, S>(stream, source, connection).code(),
             Subprogram::PlainCommand => return self.plain_command(source, connection),
+            Subprogram::QueueCommand => return self.queue_command(source, connection),
             Subprogram::Command => return self.command(source, connection),
             Subprogram::Argument => {
-                self.end_look(source, connection);
+                let uses_queue = self.end_look(source, connection);
                 if let Some(skip) = self.commands.unread() {
                     pass(skip, source);
                 }
+                if uses_queue {
+                    return Subprogram::QueueUse.asked();
+                }
                 Ok(())
             }
+            Subprogram::QueueUse => {
+                self.push_queue_use(source, connection);
+                Ok(())
+            }
+            Subprogram::PlainQueueReply => return self.plain_queue_reply(source, connection),
             Subprogram::StreamKey => {
                 self.end_stream_key(source, connection);
                 return Subprogram::Argument.asked();
@@ -282,14 +301,20 @@ pub enum Subprogram {
     ServerCall,
     /// A command in one piece, or what is not looked at, of the client's; asks for the next one.
     PlainCommand,
+    /// A command in one piece that uses a queue; asks for the next one.
+    QueueCommand,
     /// Anything else of the client's: asks for one of the two that follow.
     Command,
-    /// An argument is over, as far as it is looked at.
+    /// An argument is over, as far as it is looked at; asks for the next one.
     Argument,
+    /// It is known how a command uses a queue.
+    QueueUse,
     /// A byte of an inline command.
     Inline,
     /// A plain reply, or what is not looked at, of the server's; asks for the next one.
     PlainReply,
+    /// A plain reply that tells of a queue; asks for the next one, or the one that hands that on.
+    PlainQueueReply,
     /// Anything else of the server's: asks for one of the two that follow.
     Reply,
     /// A line that starts a value.

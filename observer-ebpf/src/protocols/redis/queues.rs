@@ -9,10 +9,6 @@
 //! The command awaits its reply with this length in place of the time, less the messages of all commands before it: so
 //! pushes that follow on one another in a pipeline are one [`Run`](crate::stream::pipeline::Run), whatever their number.
 
-use super::Redis;
-use super::commands::QueueUse;
-use crate::layout::connection::Connection;
-use crate::queues::Queues;
 use crate::queues::deque::Expected;
 
 /// Of what a run has: the length in the reply is not to be compared with anything.
@@ -25,7 +21,7 @@ const _: () = assert!(Expected::TAKEN.count_ones() + MESSAGES < 32);
 pub(super) const MESSAGES_MAX: u32 = (1 << MESSAGES) - 1;
 
 /// What a run has of a command that puts messages in or asks for the length: how many messages, and what
-/// [`Queues::put`] told, less those of all units up to its own.
+/// [`Queues::put`](crate::queues::Queues::put) told, less those of all units up to its own.
 #[derive(Clone, Copy)]
 pub(super) struct Put {
     /// How many messages; how many had been taken out, as [`Expected`] has it; and [`NOT_COMPARED`].
@@ -36,7 +32,7 @@ pub(super) struct Put {
 impl Put {
     /// Of the unit that ends at `end`.
     #[inline(always)]
-    fn new(messages: u32, expected: Option<Expected>, end: u32) -> Self {
+    pub(super) const fn new(messages: u32, expected: Option<Expected>, end: u32) -> Self {
         match expected {
             Some(Expected { length, taken }) => Self {
                 bits: messages | taken << MESSAGES,
@@ -48,7 +44,7 @@ impl Put {
 
     /// As a run has it.
     #[inline(always)]
-    const fn code(self) -> u64 {
+    pub(super) const fn code(self) -> u64 {
         (self.bits as u64) << 32 | self.base as u64
     }
 
@@ -71,26 +67,5 @@ impl Put {
         }
         let length = self.base.wrapping_add(self.messages().wrapping_mul(end));
         Some(Expected { length, taken: (self.bits >> MESSAGES) & Expected::TAKEN })
-    }
-}
-
-impl Redis {
-    /// A command that uses a queue has come, as far as it is looked at: tells what its run has in place of a time.
-    #[inline(always)]
-    pub(super) fn put_messages<S: Queues>(
-        &mut self,
-        queue: u32,
-        queue_use: QueueUse,
-        values: u32,
-        is_answered: bool,
-        source: &mut S,
-        connection: &mut Connection,
-    ) -> u64 {
-        let messages = if values < MESSAGES_MAX { values } else { MESSAGES_MAX };
-        let expected = source.put(queue, queue_use.end(), messages);
-        if !is_answered {
-            source.count_put(connection, queue, messages);
-        }
-        Put::new(messages, expected, self.pipeline.sent().wrapping_add(1)).code()
     }
 }

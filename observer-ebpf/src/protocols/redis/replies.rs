@@ -11,7 +11,7 @@ mod values;
 pub(in crate::protocols) use self::line::is_type;
 use self::line::{Line, is_bulk};
 use self::matching::is_refused_inside;
-use self::queues::QueueStep;
+use self::queues::{Changes, QueueStep};
 pub(super) use self::resync::is_whole;
 use self::streams::EntryStep;
 use super::layout::{Command, Counters, LATENCY_BOUNDS};
@@ -119,6 +119,8 @@ pub(super) struct Replies {
     padding: [u8; 5],
     fields: u32,
     entries: u32,
+    /// What replies of a call have told of one queue.
+    changes: Changes,
     line: Line,
 }
 
@@ -149,6 +151,7 @@ impl Replies {
         padding: [0; 5],
         fields: 0,
         entries: 0,
+        changes: Changes::NONE,
         line: Line::NONE,
     };
 
@@ -214,8 +217,8 @@ impl Redis {
             return 0;
         }
         let Ok(available) = source.window(at) else { return Desync::code(Some(Desync::Unread)) };
-        if self.replies.is_between() && self.take_plain(source, connection, at, available) {
-            return 0;
+        if self.replies.is_between() {
+            return self.take_plain(source, connection, at, available);
         }
         Subprogram::Reply.asked()
     }

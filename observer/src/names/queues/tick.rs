@@ -77,7 +77,9 @@ impl Queues {
         let stale = numbers.iter().copied().filter(|&number| !self.places_has(number));
         let stale: Vec<Key> = stale.flat_map(|number| keys(entries, number)).collect();
         batch::remove(&self.maps.queues, &stale).1?;
-        for number in self.places.look(now_ns, &uses) {
+        let leaving = self.places.look(now_ns, &uses);
+        let has_any = !leaving.is_empty();
+        for number in leaving {
             // A group goes with its stream, and with its name.
             let is_of =
                 |queue: &Queue| !queue.row.group.is_empty() && queue.server[..2].contains(&u64::from(number));
@@ -87,6 +89,10 @@ impl Queues {
                 self.give_up(group, entries, services)?;
             }
             self.give_up(number, entries, services)?;
+        }
+        if has_any {
+            // Last: whoever keeps a number looks again from here on.
+            self.epochs.advance();
         }
         Ok(())
     }

@@ -56,13 +56,13 @@ impl Redis {
         wanted == 0
     }
 
-    /// All of an argument has been seen that is looked at.
+    /// All of an argument has been seen that is looked at. Tells whether it is known now how the command uses a queue.
     #[inline(always)]
     pub(in crate::protocols::redis) fn end_look<S: Keys + Queues>(
         &mut self,
         source: &mut S,
         connection: &mut Connection,
-    ) {
+    ) -> bool {
         let commands = &mut self.commands;
         let [first, second, ..] = commands.text.words;
         let length = u32::from(commands.text_length);
@@ -77,7 +77,7 @@ impl Redis {
                 if named { text::command(first, second, length) } else { Command::Other as u8 };
         } else if look == CommandField::Key as u8 || look == CommandField::Scan as u8 {
             if !self.end_key(look, source, connection) {
-                return;
+                return false;
             }
             is_key = true;
         } else if look == CommandField::Word as u8 {
@@ -96,16 +96,16 @@ impl Redis {
         let is_key = is_key && (last || !is_later) && is_id;
         if commands.pushed == 0 && (last || is_key || (is_name && !Kind::of(code).waits())) {
             if Kind::of(code).has_queue() {
-                self.push_queue_use(code, source, connection);
-            } else {
-                self.push(code, args, source, connection);
+                return true;
             }
+            self.push(code, args, source, connection);
         } else if is_key {
             self.push_keys(code, 1, source, connection);
         }
         if last {
             self.end_command(connection);
         }
+        false
     }
 
     /// A key, or its start, is in the text. False if more of it has to be looked at.
@@ -301,12 +301,12 @@ impl Redis {
 
     /// The same of a command that uses a queue, as soon as it is known how.
     #[inline(always)]
-    pub(super) fn push_queue_use<S: Queues>(
+    pub(in crate::protocols::redis) fn push_queue_use<S: Queues>(
         &mut self,
-        code: u8,
         source: &mut S,
         connection: &mut Connection,
     ) {
+        let code = hide_field(&self.commands.command);
         count_command(code, connection);
         let is_answered = self.is_answered();
         let queue_use = QueueUse::of(code);

@@ -128,8 +128,8 @@ impl Redis {
         commands.skip = 0;
         let quoted = matches!(commands.text.words[0] as u8, b'"' | b'\'');
         let argument = argument(code, index);
-        if QueueUse::of(code).is_of_streams() {
-            // Nobody types these.
+        if argument == Argument::Key && QueueUse::of(code).is_of_streams() {
+            // Which stream it is, is not followed where people type.
             commands.queue = OTHER_STREAM as u16;
         } else if argument == Argument::Key && Kind::of(code).has_queue() {
             let seen = u32::from(commands.text_length);
@@ -178,7 +178,7 @@ impl Redis {
             commands.number = NONE;
             if Kind::of(code).has_queue() {
                 self.commands.number = u32::from(hide_field(&self.commands.queue));
-                self.push_queue_use(code, source, connection);
+                self.push_queue_use(source, connection);
             } else {
                 self.push(code, args, source, connection);
             }

@@ -136,6 +136,8 @@ const SETS_MANY: u8 = 1 << 4;
 const SETS_ONE: u8 = 1 << 5;
 /// The command puts messages into a queue, takes some out of one, or asks how many there are: see [`queue_use`].
 const HAS_QUEUE: u8 = 1 << 6;
+/// The reply to such a command says no more than how many messages there are, or that one was taken.
+const PLAIN_WITH_QUEUE: u8 = 1 << 7;
 
 /// By [`Command`]: the flags above.
 static FLAGS: [u8; ENTRIES] = by_command!(flags_of);
@@ -153,6 +155,10 @@ const fn flags_of(code: u8) -> u8 {
     }
     if queue_use_of(code) != 0 {
         flags |= HAS_QUEUE;
+    }
+    if queue_use_of(code) & (PUTS | ASKS_LENGTH | TAKES) != 0 && names_queue(code, 1) && !names_queue(code, 2)
+    {
+        flags |= PLAIN_WITH_QUEUE;
     }
     let special = code == Command::Exec as u8 || code == Command::Reset as u8 || code == Command::Info as u8;
     if !special && run_flags_of(code) == 0 && queue_use_of(code) == 0 {
@@ -434,6 +440,12 @@ impl Kind {
         self.0 & PLAINLY_ANSWERED != 0
     }
 
+    /// Whether a reply says no more of a queue than how many messages there are, or that one was taken.
+    #[inline(always)]
+    pub(in crate::protocols::redis) const fn is_plain_with_queue(self) -> bool {
+        self.0 & PLAIN_WITH_QUEUE != 0
+    }
+
     /// Whether a command uses a queue: see [`QueueUse`].
     #[inline(always)]
     pub(in crate::protocols::redis) const fn has_queue(self) -> bool {
@@ -458,15 +470,17 @@ impl Kind {
 static PLAIN_WORDS: [u8; ENTRIES] = by_command!(plain_words_of);
 
 const fn plain_words_of(code: u8) -> u8 {
+    // Those that use a queue, and name it, are taken at once as well, but elsewhere.
+    let is_named = queue_use_of(code) & (PUTS | ASKS_LENGTH | TAKES) != 0 && !names_queue(code, 2);
     let special = run_flags_of(code) != 0
         || sets_many(code)
-        || queue_use_of(code) != 0
+        || (queue_use_of(code) != 0 && !is_named)
         || selects(code)
         || second_argument(code) != Unit::None as u8
         || depends_on_words(code);
     if special {
         0
-    } else if code == Command::Getex as u8 {
+    } else if code == Command::Getex as u8 || (is_named && queue_use_of(code) & PUTS == 0) {
         2
     } else {
         3

@@ -5,13 +5,13 @@
 //!   └─ one word      └─ looked at for its prefix, which most often is the last one
 //! ```
 
-use super::Wanted;
 use super::arguments::{count_command, count_value, count_without_life};
 use super::kinds::{Kind, plain_words};
+use super::{Commands, Wanted};
 use crate::layout::connection::Connection;
 use crate::layout::names::NONE;
 use crate::protocols::redis::text;
-use crate::protocols::redis::{Header, LENGTH_MAX, Redis};
+use crate::protocols::redis::{Header, LENGTH_MAX, Redis, Subprogram};
 use crate::stream::bytes::{Bytes, hide_field, low_bytes};
 use crate::stream::names::Keys;
 use crate::stream::prefix::{KEY_MAX, UNDECIDED};
@@ -28,15 +28,15 @@ const COMMAND_MAX: u8 = 9;
 
 /// A bulk string whose header is in reach: where its bytes are, and how many.
 #[derive(Clone, Copy)]
-struct Bulk {
-    at: u32,
-    length: u32,
+pub(super) struct Bulk {
+    pub(super) at: u32,
+    pub(super) length: u32,
 }
 
 impl Bulk {
     /// The one whose header is at `at`, if all of that is before `reach`.
     #[inline(always)]
-    fn read<S: Bytes>(source: &S, at: u32, reach: u32) -> Option<Self> {
+    pub(super) fn read<S: Bytes>(source: &S, at: u32, reach: u32) -> Option<Self> {
         if at >= reach {
             return None;
         }
@@ -53,14 +53,32 @@ impl Bulk {
 
     /// Where the next one's header is.
     #[inline(always)]
-    const fn behind(self) -> u32 {
+    pub(super) const fn behind(self) -> u32 {
         self.at + self.length + 2
     }
 }
 
+impl Commands {
+    /// Has the `wanted` bytes at `at`, all of which are in reach, be the text.
+    #[inline(always)]
+    pub(super) fn gather<S: Bytes>(&mut self, at: u32, wanted: u32, source: &S) {
+        let (first, second) = source.words(at);
+        // Two words at a time, which is what there are registers for.
+        self.text.words[0] = low_bytes(first, within(wanted, 0));
+        self.text.words[1] = low_bytes(second, within(wanted, 1));
+        let mut place = 2;
+        while place < 8 {
+            let (first, second) = source.words(at + 8 * place);
+            self.text.words[place as usize] = low_bytes(first, within(wanted, place));
+            self.text.words[place as usize + 1] = low_bytes(second, within(wanted, place + 1));
+            place += 2;
+        }
+    }
+}
+
 impl Redis {
-    /// Takes the command that starts at `at`, with `available` bytes of the window, if it is a plain one. If not,
-    /// nothing has been done that counts.
+    /// Takes the command that starts at `at`, with `available` bytes of the window, if it is a plain one. If not, nothing has
+    /// been done that counts, and another subprogram is asked for.
     #[inline(always)]
     pub(super) fn take_plain_command<S: Keys>(
         &mut self,
@@ -68,9 +86,10 @@ impl Redis {
         connection: &mut Connection,
         at: u32,
         available: u32,
-    ) -> bool {
+    ) -> u32 {
+        const NO: u32 = Subprogram::Command.asked();
         if self.commands.replies != Wanted::All as u8 {
-            return false;
+            return NO;
         }
         let reach = at + available;
         let (shape, _) = source.words(at);
@@ -80,32 +99,36 @@ impl Redis {
             || words.wrapping_sub(1) >= WORDS_MAX
             || length.wrapping_sub(1) >= COMMAND_MAX
         {
-            return false;
+            return NO;
         }
         let length = u32::from(length);
         let mut behind = at + 8 + length + 2;
         if behind > reach {
-            return false;
+            return NO;
         }
         let (lo, hi) = source.words(at + 8);
         let code = text::command(lo, hi, length);
         if plain_words(code) < words {
-            return false;
+            return NO;
+        }
+        if Kind::of(code).has_queue() {
+            self.commands.command = code;
+            return Subprogram::QueueCommand.asked();
         }
         self.commands.number = NONE;
         let mut value = 0;
         if words > 1 {
-            let Some(first) = Bulk::read(source, behind, reach) else { return false };
+            let Some(first) = Bulk::read(source, behind, reach) else { return NO };
             if Kind::of(code).finds_one() {
                 match self.prefix_of(first, source, reach) {
                     Some(found) => self.commands.number = found,
-                    None => return false,
+                    None => return NO,
                 }
             }
             behind = first.behind();
         }
         if words > 2 {
-            let Some(second) = Bulk::read(source, behind, reach) else { return false };
+            let Some(second) = Bulk::read(source, behind, reach) else { return NO };
             value = second.length;
             behind = second.behind();
         }
@@ -121,7 +144,7 @@ impl Redis {
             count_without_life(connection, 1);
         }
         self.await_reply(code, 1, 0, source, connection);
-        true
+        0
     }
 
     /// The number of a key's prefix, if enough of the key is in reach to tell.
@@ -134,18 +157,8 @@ impl Redis {
         if let Some(number) = self.commands.last.same(key.at, wanted, source) {
             return Some(number);
         }
-        let (first, second) = source.words(key.at);
-        // Two words at a time, which is what there are registers for.
         let commands = &mut self.commands;
-        commands.text.words[0] = low_bytes(first, within(wanted, 0));
-        commands.text.words[1] = low_bytes(second, within(wanted, 1));
-        let mut place = 2;
-        while place < 8 {
-            let (first, second) = source.words(key.at + 8 * place);
-            commands.text.words[place as usize] = low_bytes(first, within(wanted, place));
-            commands.text.words[place as usize + 1] = low_bytes(second, within(wanted, place + 1));
-            place += 2;
-        }
+        commands.gather(key.at, wanted, source);
         let number = source.prefix(&commands.text, &mut commands.last, wanted, key.length == wanted);
         if number == UNDECIDED { None } else { Some(number) }
     }

@@ -4,7 +4,7 @@ use super::count_latency;
 use crate::layout::connection::Connection;
 use crate::protocols::redis::commands::Kind;
 use crate::protocols::redis::layout::{Command, State};
-use crate::protocols::redis::{BLOCKING, Header, LENGTH_MAX, Redis};
+use crate::protocols::redis::{BLOCKING, Header, LENGTH_MAX, Redis, Subprogram};
 use crate::stream::lookups::Found;
 use crate::stream::names::Keys;
 use crate::stream::pipeline::{ALONE, KEYS, REPLIES, TIMELESS, Transaction, UNKNOWN};
@@ -25,16 +25,24 @@ impl Redis {
         connection: &mut Connection,
         at: u32,
         available: u32,
-    ) -> bool {
+    ) -> u32 {
+        const NO: u32 = Subprogram::Reply.asked();
         if !self.pipeline.is_in(Transaction::None) || connection.details.redis().state != State::Session as u8
         {
-            return false;
+            return NO;
         }
-        let Some(run) = self.pipeline.next(REPLIES, connection.id, source) else { return false };
+        let Some(run) = self.pipeline.next(REPLIES, connection.id, source) else { return NO };
         let code = run.code;
         let command = Kind::of(code);
-        if run.flags & (KEYS | UNKNOWN | TIMELESS | ALONE | BLOCKING) != 0 || !command.is_plainly_answered() {
-            return false;
+        if run.flags & (KEYS | UNKNOWN | TIMELESS | ALONE | BLOCKING) != 0 {
+            return NO;
+        }
+        if !command.is_plainly_answered() {
+            if command.is_plain_with_queue() {
+                self.replies.run = run;
+                return Subprogram::PlainQueueReply.asked();
+            }
+            return NO;
         }
         let finds = command.finds_one();
         let (lo, hi) = source.words(at);
@@ -44,25 +52,25 @@ impl Redis {
         let mut value = 0;
         let line;
         if kind == b'$' {
-            let Ok(Some(header)) = Header::read(lo, hi, reach) else { return false };
+            let Ok(Some(header)) = Header::read(lo, hi, reach) else { return NO };
             line = header.length;
             match header.value {
                 Some(length) if length <= LENGTH_MAX => value = length as u32 + 2,
-                Some(_) => return false,
+                Some(_) => return NO,
                 None => found = false,
             }
         } else if finds {
-            return false;
+            return NO;
         } else if lo & OK_MASK == OK && reach >= OK_LENGTH {
             line = OK_LENGTH;
         } else if kind == b':' && code != Command::Set as u8 {
             let end = find_in_two(lo, hi, b'\n');
             if end >= reach {
-                return false;
+                return NO;
             }
             line = end + 1;
         } else {
-            return false;
+            return NO;
         }
         self.pipeline.advance(REPLIES, 1);
         let counters = connection.details.redis_mut();
@@ -79,6 +87,6 @@ impl Redis {
         let end = source.end();
         self.replies.skip = behind.saturating_sub(end);
         source.go_to(if behind < end { behind } else { end });
-        true
+        0
     }
 }

@@ -1,14 +1,17 @@
 //! What the replies to commands that use lists as queues tell.
 
+use super::line::Line;
 use super::{Elements, Replies};
 use crate::layout::connection::Connection;
+use crate::layout::losses::Desync;
 use crate::layout::names::{FIRST, OTHER};
 use crate::protocols::redis::commands::QueueUse;
 use crate::protocols::redis::queues::{MESSAGES_MAX, Put};
 use crate::protocols::redis::{Redis, Subprogram};
+use crate::queues::deque::Expected;
 use crate::queues::{End, Queues};
 use crate::stream::bytes::hide_field;
-use crate::stream::pipeline::{KEYS, MIXED, TIMELESS, UNKNOWN};
+use crate::stream::pipeline::{KEYS, MIXED, REPLIES, TIMELESS, UNKNOWN};
 use crate::stream::text::number;
 
 /// What is to be done for a queue once the bytes in hand have been dealt with.
@@ -25,6 +28,44 @@ pub(super) enum QueueStep {
     Element = 3,
     /// The name is.
     Name = 4,
+    /// What was told of a queue is to be handed on.
+    Settle = 5,
+}
+
+/// What replies that follow on one another tell of one queue: it is handed on together.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(super) struct Changes {
+    /// Messages put in, or taken out.
+    messages: u32,
+    /// What was expected with the last reply, and what it said.
+    expected: u32,
+    taken: u32,
+    said: u32,
+    /// The number of the queue; 0 if there is nothing to be handed on.
+    queue: u16,
+    /// 1 if the messages were taken out.
+    is_taken: u8,
+    /// At which [`End`].
+    end: u8,
+    /// 1 if there is something to be compared.
+    is_said: u8,
+    reserved: [u8; 3],
+}
+
+impl Changes {
+    /// None.
+    pub(super) const NONE: Self = Self {
+        messages: 0,
+        expected: 0,
+        taken: 0,
+        said: 0,
+        queue: 0,
+        is_taken: 0,
+        end: 0,
+        is_said: 0,
+        reserved: [0; 3],
+    };
 }
 
 impl Replies {
@@ -46,6 +87,18 @@ impl Replies {
         } else {
             Subprogram::QueueReply.asked()
         }
+    }
+
+    /// Whether something was told of a queue that is to be handed on.
+    #[inline(always)]
+    pub(in crate::protocols::redis) fn has_changes(&self) -> bool {
+        hide_field(&self.changes.queue) != 0
+    }
+
+    /// It is to be handed on next.
+    #[inline(always)]
+    pub(in crate::protocols::redis) fn settle_changes(&mut self) {
+        self.queue_step = QueueStep::Settle as u8;
     }
 
     /// Whether anything is.
@@ -74,8 +127,15 @@ impl Redis {
     ) {
         let step = hide_field(&self.replies.queue_step);
         self.replies.queue_step = QueueStep::None as u8;
+        if step == QueueStep::Reply as u8 && self.is_like_changes() {
+            self.note_reply();
+            return;
+        }
+        self.hand_on(source, connection);
         if step == QueueStep::Reply as u8 {
             self.take_queue_reply(source, connection);
+        } else if step == QueueStep::Settle as u8 {
+            // That was all.
         } else if step == QueueStep::Element as u8 {
             self.take_queue_element(source, connection);
         } else if step == QueueStep::Name as u8 {
@@ -85,7 +145,117 @@ impl Redis {
         }
     }
 
-    /// The reply to a command that uses a queue, or the element of `EXEC`'s that answers it.
+    /// Takes a reply to a command that uses a queue, and starts at the source's position, if it is a plain one. The run has
+    /// been kept. Asks for another subprogram if it is not, or tells of another queue than the one before it.
+    #[inline(always)]
+    pub(in crate::protocols::redis) fn plain_queue_reply<S: Queues>(
+        &mut self,
+        source: &mut S,
+        connection: &mut Connection,
+    ) -> u32 {
+        const NO: u32 = Subprogram::Reply.asked();
+        let at = source.position();
+        let Ok(available) = source.window(at) else { return Desync::code(Some(Desync::Unread)) };
+        let reach = if available < 16 { available } else { 16 };
+        let (lo, hi) = source.words(at);
+        let Ok(Some(line)) = Line::read(lo, hi, reach) else { return NO };
+        let is_taken = QueueUse::of(hide_field(&self.replies.run.code)).takes();
+        if line.complete == 0 || line.kind != if is_taken { b'$' } else { b':' } {
+            return NO;
+        }
+        self.pipeline.advance(REPLIES, 1);
+        let counters = connection.details.redis_mut();
+        counters.answered = counters.answered.wrapping_add(1);
+        let value = if is_taken && !line.is_nil() { line.count as u32 + 2 } else { 0 };
+        let behind = at + line.length + value;
+        let end = source.end();
+        let replies = &mut self.replies;
+        replies.line = line;
+        replies.skip = behind.saturating_sub(end);
+        source.go_to(if behind < end { behind } else { end });
+        if self.is_like_changes() {
+            self.replies.who = REPLIES as u8;
+            self.note_reply();
+            return 0;
+        }
+        self.replies.ask(QueueStep::Reply, REPLIES);
+        Subprogram::QueueReply.asked()
+    }
+
+    /// Whether the reply tells of the same queue, and of the same use of it, as those before it.
+    #[inline(always)]
+    fn is_like_changes(&self) -> bool {
+        let run = hide_field(&self.replies.run);
+        let queue_use = QueueUse::of(run.code);
+        let changes = &self.replies.changes;
+        changes.queue != 0
+            && changes.queue == run.prefix
+            && (changes.is_taken != 0) == queue_use.takes()
+            && changes.end == queue_use.end() as u8
+            && !queue_use.reply_names()
+            && !queue_use.moves()
+    }
+
+    /// Takes note of what a reply tells of the queue that its command has named.
+    #[inline(always)]
+    fn note_reply(&mut self) {
+        let line = hide_field(&self.replies.line);
+        let run = hide_field(&self.replies.run);
+        let done = self.pipeline.done(u32::from(hide_field(&self.replies.who)));
+        let queue_use = QueueUse::of(run.code);
+        let changes = &mut self.replies.changes;
+        let digits = line.length.saturating_sub(3);
+        let said = number(line.lo >> 8 | line.hi << 56, line.hi >> 8, digits);
+        if queue_use.takes() {
+            let messages = if line.kind == b'*' { line.count as u32 } else { 1 };
+            let messages = if messages < MESSAGES_MAX { messages } else { MESSAGES_MAX };
+            changes.messages = changes.messages.saturating_add(if line.is_nil() { 0 } else { messages });
+            changes.is_taken = 1;
+        } else if let (b':', Some(said)) = (line.kind, said) {
+            let put = Put::from_code(run.start_ns);
+            changes.messages = changes.messages.saturating_add(put.messages());
+            changes.is_taken = 0;
+            if let Some(Expected { length, taken }) = put.expected(done)
+                && !run.has(MIXED | TIMELESS | UNKNOWN)
+            {
+                changes.expected = length;
+                changes.taken = taken;
+                changes.said = said as u32;
+                changes.is_said = 1;
+            }
+        } else {
+            return;
+        }
+        changes.queue = run.prefix;
+        changes.end = queue_use.end() as u8;
+    }
+
+    /// Hands on what was told of a queue.
+    #[inline(always)]
+    fn hand_on<S: Queues>(&mut self, source: &mut S, connection: &mut Connection) {
+        let changes = hide_field(&self.replies.changes);
+        if changes.queue == 0 {
+            return;
+        }
+        self.replies.changes = Changes::NONE;
+        let queue = u32::from(changes.queue);
+        if changes.is_taken != 0 {
+            if changes.messages > 0 {
+                source.take(connection, queue, End::from_u8(changes.end), changes.messages);
+            }
+            return;
+        }
+        if changes.messages > 0 {
+            source.count_put(connection, queue, changes.messages);
+        }
+        if changes.is_said != 0 {
+            let expected = Expected { length: changes.expected, taken: changes.taken };
+            source.compare(queue, expected, changes.said);
+        }
+    }
+
+    /// The reply to a command that names its queue in the reply, or moves messages to another one, or the element of
+    /// `EXEC`'s that answers it; or the first one of others.
     #[inline(always)]
     fn take_queue_reply<S: Queues>(&mut self, source: &mut S, connection: &mut Connection) {
         let line = hide_field(&self.replies.line);
@@ -93,21 +263,8 @@ impl Redis {
         let run = hide_field(&self.replies.run);
         let queue_use = QueueUse::of(run.code);
         let queue = u32::from(run.prefix);
-        if queue_use.puts() || queue_use.asks_length() {
-            let put = Put::from_code(run.start_ns);
-            if line.kind != b':' {
-                return;
-            }
-            let is_one = !run.has(MIXED | TIMELESS | UNKNOWN);
-            if queue_use.puts() {
-                source.count_put(connection, queue, put.messages());
-            }
-            let digits = line.length.saturating_sub(3);
-            let said = number(line.lo >> 8 | line.hi << 56, line.hi >> 8, digits);
-            if let (true, Some(expected), Some(said)) = (is_one, put.expected(self.pipeline.done(who)), said)
-            {
-                source.compare(queue, expected, said as u32);
-            }
+        if !queue_use.reply_names() && !queue_use.moves() {
+            self.note_reply();
             return;
         }
         if line.is_nil() {
