@@ -60,12 +60,15 @@ fn users_and_certificates_change_without_a_restart() -> anyhow::Result<()> {
     let paths = [
         "/",
         "/page.js",
+        "/tables.js",
         "/metrics",
         "/healthz",
         "/readyz",
         "/status",
         "/flows",
         "/processes",
+        "/routes",
+        "/queues",
         "/events",
         "/nothing",
     ];
