@@ -65,7 +65,7 @@ impl Listed for Queue {
         ),
     ];
     const RATE: &'static str = "waiting";
-    const NONE: &'static str = "no message has been taken out of a queue yet";
+    const NONE: &'static str = "no message queue has been seen yet";
 
     fn id(&self) -> String {
         let Self { process, container, role, server, system, queue, group, .. } = self;

@@ -156,6 +156,6 @@ const TABLES = {
     ],
     texts: (row) => [row.process, row.container, row.role, row.server, row.system, row.queue, row.group],
     speaks: (row, protocol) => protocol === "redis",
-    none: "no message has been taken out of a queue yet",
+    none: "no message queue has been seen yet",
   },
 };
