@@ -18,6 +18,7 @@ use crate::cli::Access;
 use crate::config::DEFAULT_LISTEN;
 use crate::flows::{Flows, Sort};
 use crate::processes::Overview;
+use crate::queues::shown::Queues;
 use crate::routes::Routes;
 
 /// How long an answer may take.
@@ -208,6 +209,11 @@ impl Client {
     /// The busiest routes of HTTP, at most `limit` of them.
     pub fn routes(&self, limit: usize) -> Result<Routes, Error> {
         self.json(&format!("/routes?limit={limit}"))
+    }
+
+    /// The message queues in which most wait, at most `limit` of them.
+    pub fn queues(&self, limit: usize) -> Result<Queues, Error> {
+        self.json(&format!("/queues?limit={limit}"))
     }
 
     fn json<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {

@@ -32,6 +32,7 @@ use crate::labels::Member;
 use crate::ledger::lives::Lives;
 use crate::ledger::{Ledger, View};
 use crate::process::Identity;
+use crate::queues::shown;
 use crate::recent::{Recent, Sums};
 use crate::routes::Routes;
 
@@ -66,7 +67,9 @@ impl Names {
         self.requests.collect(&mut self.services, ledger)?;
         let now_ns = events::monotonic_now_ns();
         self.requests.keep_look(&self.services, now_ns);
-        self.queues.collect(&mut self.services, ledger, now_ns)
+        self.queues.collect(&mut self.services, ledger, now_ns)?;
+        self.queues.keep_look(&self.services, now_ns);
+        Ok(())
     }
 
     /// Looks at message queues. To be called once a second.
@@ -127,6 +130,11 @@ impl Names {
         Routes::new(all, self.requests.seconds(now_ns), limit)
     }
 
+    /// The message queues in which most wait, at most `limit`.
+    pub fn shown_queues(&self, limit: usize, now_ns: u64) -> shown::Queues {
+        self.queues.shown(&self.services, limit, now_ns)
+    }
+
     /// Adds what was counted by name to a view.
     pub fn fill(&self, view: &mut View) {
         self.prefixes.for_each(&self.services, |place, prefix, counts| {
@@ -137,7 +145,7 @@ impl Names {
             let books = &mut view.groups.entry(place.group.clone()).or_default().books;
             books.http.entry(Rc::clone(&place.server)).or_default().add_requests(row, counts);
         });
-        self.queues.fill(&self.services, view);
+        self.queues.fill(&self.services, view.now_ns, &mut view.queues);
     }
 }
 

@@ -1,11 +1,16 @@
 //! Message queues as labels tell them, what is known of each, and which lists are queues because somebody says so.
 
+pub mod shown;
+
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::str::FromStr;
 
+use observer_ebpf::layout::Role;
 use observer_ebpf::layout::names::NAME_MAX;
 use observer_ebpf::queues::layout::{KEY_MAX, QueueCounts, QueueKey, System};
 
+use crate::labels::ServerKey;
 use crate::names::OTHER;
 
 /// What kombu, which is Celery's library of queues, puts between a queue's name and a priority (`\x06\x16N`): a queue has
@@ -65,10 +70,28 @@ pub fn label(name: &[u8]) -> Rc<str> {
 pub struct Totals {
     /// What they have done with it.
     pub counts: QueueCounts,
-    /// Messages that they have put in, and taken out, a second, over the last ten.
-    pub rates: [f64; 2],
+    /// Messages that they have put in, taken out and acknowledged, a second, over the last ten.
+    pub rates: [f64; 3],
     /// What there is in it now, where that is told of them.
     pub level: Option<Level>,
+}
+
+/// All queues, of processes of a name and a server.
+pub type Rows = BTreeMap<ServerKey, BTreeMap<Row, Totals>>;
+
+impl Totals {
+    /// [`Totals::rates`], as far as there are any. At a server's end from 0 on, as all that is done passes there. A client
+    /// that only puts messages in is no consumer that does nothing. Only consumer groups acknowledge.
+    pub fn rates_of(&self, role: Role, row: &Row) -> [Option<f64>; 3] {
+        let is_server = role == Role::Server;
+        let QueueCounts { put, taken, acknowledged, .. } = self.counts;
+        let [put_rate, take_rate, ack_rate] = self.rates;
+        [
+            (is_server || put > 0).then_some(put_rate),
+            (is_server || taken > 0).then_some(take_rate),
+            (is_server && !row.group.is_empty() || acknowledged > 0).then_some(ack_rate),
+        ]
+    }
 }
 
 /// What there is in a queue.

@@ -1,5 +1,6 @@
-//! What requests were like lately: how many there were a second, how many went wrong, and how long they took. Looks at
-//! what has been counted so far are kept for a while, and the one of ten seconds ago is compared with now.
+//! What requests were like lately: how many there were a second, how many went wrong, and how long they took; and how old
+//! messages were that were taken out of queues. Looks at what has been counted so far are kept for a while, and the one
+//! of ten seconds ago is compared with now.
 //!
 //! ```text
 //!   looks    t-12 s   t-10 s   t-8 s … t-2 s   now
@@ -25,6 +26,15 @@ const WINDOW_NS: u64 = 10_000_000_000;
 const EVERY_NS: u64 = 2_000_000_000;
 /// Buckets of times, the one above all bounds last.
 const BUCKETS: usize = TIME_BOUNDS.len() + 1;
+
+/// What is counted, and compared with what it was.
+pub trait Counted: Copy + Default {
+    /// What is told of what was added lately.
+    type Recent;
+
+    /// What has been added since an earlier look, so many seconds ago.
+    fn recent(&self, before: &Self, seconds: f64) -> Self::Recent;
+}
 
 /// What has been counted of some requests so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,6 +66,14 @@ impl Sums {
     }
 }
 
+impl Counted for Sums {
+    type Recent = Recent;
+
+    fn recent(&self, before: &Self, seconds: f64) -> Recent {
+        Recent::new(&self.since(before), seconds)
+    }
+}
+
 impl AddAssign for Sums {
     fn add_assign(&mut self, other: Self) {
         self.requests += other.requests;
@@ -83,22 +101,23 @@ impl Recent {
         Self {
             requests_per_second: added.requests as f64 / seconds,
             errors_per_second: added.errors as f64 / seconds,
-            p95_seconds: quantile(0.95, &added.durations),
+            p95_seconds: quantile(0.95, &TIME_BOUNDS, &added.durations),
         }
     }
 }
 
-/// The time in seconds that a part of requests did not exceed, as Prometheus's `histogram_quantile` estimates it: within
-/// a bucket they are taken to be spread evenly, and of those above all bounds no more is said than the last bound.
-fn quantile(part: f64, durations: &[u64; BUCKETS]) -> Option<f64> {
-    let all: u64 = durations.iter().sum();
+/// The time in seconds that a part of all did not exceed, by buckets up to bounds in nanoseconds, as Prometheus's
+/// `histogram_quantile` estimates it: within a bucket they are taken to be spread evenly, and of those above all bounds no
+/// more is said than the last bound.
+pub fn quantile(part: f64, bounds: &[u64], counts: &[u64]) -> Option<f64> {
+    let all: u64 = counts.iter().sum();
     if all == 0 {
         return None;
     }
     let rank = part * all as f64;
     let mut below = 0;
     let mut lower = 0.0;
-    for (&count, &bound) in durations.iter().zip(&TIME_BOUNDS) {
+    for (&count, &bound) in counts.iter().zip(bounds) {
         let upper = bound as f64 / 1e9;
         if (below + count) as f64 >= rank {
             return Some(lower + (upper - lower) * (rank - below as f64) / count as f64);
@@ -111,16 +130,16 @@ fn quantile(part: f64, durations: &[u64; BUCKETS]) -> Option<f64> {
 
 /// What had been counted at a moment.
 #[derive(Debug)]
-struct Look<K> {
+struct Look<K, S> {
     at_ns: u64,
-    sums: HashMap<Rc<K>, Sums>,
+    sums: HashMap<Rc<K>, S>,
 }
 
 /// The last looks.
 #[derive(Debug)]
-pub struct Looks<K>(VecDeque<Look<K>>);
+pub struct Looks<K, S = Sums>(VecDeque<Look<K, S>>);
 
-impl<K: Eq + Hash> Looks<K> {
+impl<K: Eq + Hash, S: Counted> Looks<K, S> {
     /// Nothing has been counted yet.
     pub fn new(now_ns: u64) -> Self {
         Self(VecDeque::from([Look { at_ns: now_ns, sums: HashMap::new() }]))
@@ -132,7 +151,7 @@ impl<K: Eq + Hash> Looks<K> {
     }
 
     /// Keeps a look, and forgets those that nothing will be compared with any more.
-    pub fn keep(&mut self, now_ns: u64, sums: HashMap<K, Sums>) {
+    pub fn keep(&mut self, now_ns: u64, sums: HashMap<K, S>) {
         // Names are held once, and not once for each look.
         let known = self.0.back().map(|last| &last.sums);
         let shared = |name: K| match known.and_then(|known| known.get_key_value(&name)) {
@@ -147,7 +166,7 @@ impl<K: Eq + Hash> Looks<K> {
     }
 
     /// The look that is compared with now.
-    fn before(&self, now_ns: u64) -> Option<&Look<K>> {
+    fn before(&self, now_ns: u64) -> Option<&Look<K, S>> {
         self.0.iter().rev().find(|look| is_old(look, now_ns)).or_else(|| self.0.front())
     }
 
@@ -161,19 +180,19 @@ impl<K: Eq + Hash> Looks<K> {
     pub fn compare<'a>(
         &'a self,
         now_ns: u64,
-        sums: impl IntoIterator<Item = (K, Sums)> + 'a,
-    ) -> impl Iterator<Item = (K, Sums, Recent)> + 'a {
+        sums: impl IntoIterator<Item = (K, S)> + 'a,
+    ) -> impl Iterator<Item = (K, S, S::Recent)> + 'a {
         let (before, seconds) = (self.before(now_ns), self.seconds(now_ns));
         sums.into_iter().map(move |(name, sums)| {
             let former = before.and_then(|look| look.sums.get(&name)).copied().unwrap_or_default();
-            let recent = Recent::new(&sums.since(&former), seconds);
+            let recent = sums.recent(&former, seconds);
             (name, sums, recent)
         })
     }
 }
 
 /// Whether a look is as long ago as what is compared with now has to be.
-fn is_old<K>(look: &Look<K>, now_ns: u64) -> bool {
+fn is_old<K, S>(look: &Look<K, S>, now_ns: u64) -> bool {
     now_ns.saturating_sub(look.at_ns) >= WINDOW_NS
 }
 
@@ -182,7 +201,9 @@ fn is_old<K>(look: &Look<K>, now_ns: u64) -> bool {
 mod tests {
     use std::collections::HashMap;
 
-    use observer_ebpf::protocols::http::layout::{DURATIONS, Done, ENDINGS, Ending, REQUESTS, RequestCounts};
+    use observer_ebpf::protocols::http::layout::{
+        DURATIONS, Done, ENDINGS, Ending, REQUESTS, RequestCounts, TIME_BOUNDS,
+    };
 
     use super::{BUCKETS, Looks, Recent, Sums, quantile};
 
@@ -232,7 +253,7 @@ mod tests {
             // Above all bounds.
             (&[(0, 9), (11, 1)], Some(10.0)),
         ] {
-            let found = quantile(0.95, &durations(counts));
+            let found = quantile(0.95, &TIME_BOUNDS, &durations(counts));
             let close = match (found, expected) {
                 (Some(found), Some(expected)) => f64::abs(found - expected) < 1e-9,
                 (found, expected) => found == expected,

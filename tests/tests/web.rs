@@ -45,6 +45,23 @@ fn flows(arguments: &[&str]) -> anyhow::Result<Output> {
     Ok(Command::new(binary()?).args(["flows", "--limit", "1"]).args(arguments).output()?)
 }
 
+/// Some that are there, and one that is not.
+const PATHS: [&str; 13] = [
+    "/",
+    "/page.js",
+    "/tables.js",
+    "/metrics",
+    "/healthz",
+    "/readyz",
+    "/status",
+    "/flows",
+    "/processes",
+    "/routes",
+    "/queues",
+    "/events",
+    "/nothing",
+];
+
 #[test]
 fn users_and_certificates_change_without_a_restart() -> anyhow::Result<()> {
     let credentials = Credentials::new()?;
@@ -57,19 +74,7 @@ fn users_and_certificates_change_without_a_restart() -> anyhow::Result<()> {
     assert!(agent.url().starts_with("https://"), "{}", agent.url());
     let status =
         |user: &str| -> anyhow::Result<u16> { Ok(credentials.curl(&["--user", user, &url("/healthz")])?.0) };
-    let paths = [
-        "/",
-        "/page.js",
-        "/metrics",
-        "/healthz",
-        "/readyz",
-        "/status",
-        "/flows",
-        "/processes",
-        "/events",
-        "/nothing",
-    ];
-    for path in paths {
+    for path in PATHS {
         let expected = if path == "/nothing" { 404 } else { 200 };
         assert_eq!(credentials.curl(&["--user", "alice:one", &url(path)])?.0, expected, "{path}");
         let (refused, said) = credentials.curl(&["--include", &url(path)])?;

@@ -1,4 +1,4 @@
-//! What the agent answers besides metrics: flows, processes, events, and how it is.
+//! What the agent answers besides metrics: flows, processes, routes, queues, events, and how it is.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +14,7 @@ use crate::kernel::privileges::Privileges;
 use crate::probes::{Probe, State};
 use crate::processes::Overview;
 use crate::protocols::redis::info::InfoPoll;
+use crate::queues::shown::Queues;
 use crate::routes::Routes;
 use crate::{address, metrics};
 
@@ -106,6 +107,11 @@ impl Agent {
     /// At most so many routes of HTTP, the busiest first, as they were at the last [`Agent::collect_all`].
     pub fn routes(&self, limit: usize) -> Routes {
         self.probes.names.routes(limit, events::monotonic_now_ns())
+    }
+
+    /// At most so many message queues, those in which most wait first, as they were at the last [`Agent::collect_all`].
+    pub fn queues(&self, limit: usize) -> Queues {
+        self.probes.names.shown_queues(limit, events::monotonic_now_ns())
     }
 
     /// The most recent events.

@@ -15,7 +15,7 @@ use crate::protocols::Seen;
 use crate::protocols::redis::info::Info;
 use crate::protocols::websocket::minute::Rate;
 use crate::protocols::websocket::{MessageSizes, messages_of};
-use crate::queues::{self, Row};
+use crate::queues::Rows;
 
 /// Everything at one moment.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ pub struct View {
     /// What Redis servers said of themselves, where any connection to them was told.
     pub redis_info: BTreeMap<ServerKey, Info>,
     /// Message queues.
-    pub queues: BTreeMap<ServerKey, BTreeMap<Row, queues::Totals>>,
+    pub queues: Rows,
     /// Open connections by protocol, and by whether they are encrypted.
     pub open: BTreeMap<(Group, Protocol, bool), u64>,
     /// Open connections out of sync with their parser, by protocol.

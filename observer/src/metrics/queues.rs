@@ -1,6 +1,5 @@
 //! Families of message queues: how long messages wait, how many do, and how fast they come and go.
 
-use observer_ebpf::layout::Role;
 use observer_ebpf::queues::layout::{AGE_BOUNDS, System};
 
 use super::family::{Description, Families, SECOND_NS, Value, bounds, seconds};
@@ -68,7 +67,7 @@ pub fn fill(families: &mut Families, view: &View) {
         for (row, totals) in queues {
             let system = row.system.label();
             let labels = [process, container, role, server, system, &row.queue, &row.group];
-            fill_row(families, labels, group.role, totals);
+            fill_row(families, labels, totals, totals.rates_of(group.role, row));
             if row.system == System::RedisStream {
                 let counts = &totals.counts;
                 families.of(&LATENCY).observe(labels, &counts.latencies, seconds(counts.latency_ns));
@@ -77,8 +76,8 @@ pub fn fill(families: &mut Families, view: &View) {
     }
 }
 
-fn fill_row(families: &mut Families, labels: [&str; 7], role: Role, totals: &Totals) {
-    let Totals { counts, rates: [put, taken], level } = totals;
+fn fill_row(families: &mut Families, labels: [&str; 7], totals: &Totals, rates: [Option<f64>; 3]) {
+    let Totals { counts, level, .. } = totals;
     families.of(&AGE).observe(labels, &counts.ages, seconds(counts.age_ns));
     families.of(&UNKNOWN_AGE).count(labels, counts.unknown);
     let [process, container, end, server, system, queue, group] = labels;
@@ -87,14 +86,12 @@ fn fill_row(families: &mut Families, labels: [&str; 7], role: Role, totals: &Tot
         let labels = [process, container, end, server, system, queue, group, operation];
         families.of(&MESSAGES).count(labels, count);
     }
-    // Of a server's end from 0 on, as all that is done passes there. A client that only puts messages in is no consumer
-    // that does nothing.
-    let is_server = role == Role::Server;
-    if is_server || counts.taken > 0 {
-        families.of(&CONSUMER_RATE).push(labels, Value::Gauge(*taken));
+    let [put, taken, _] = rates;
+    if let Some(taken) = taken {
+        families.of(&CONSUMER_RATE).push(labels, Value::Gauge(taken));
     }
-    if is_server || counts.put > 0 {
-        families.of(&PRODUCER_RATE).push(labels, Value::Gauge(*put));
+    if let Some(put) = put {
+        families.of(&PRODUCER_RATE).push(labels, Value::Gauge(put));
     }
     if let Some(level) = level {
         families.of(&LAG).push(labels, Value::Gauge(level.messages as f64));
@@ -138,7 +135,7 @@ mod tests {
             QueueCounts { put: 1, taken: 4, unknown: 1, age_ns: 72_050_000_000, ..QueueCounts::default() };
         (counts.ages[0], counts.ages[5], counts.ages[7]) = (1, 1, 1);
         let level = Some(Level { messages: 7, oldest_ns: 2_500_000_000 });
-        let celery = Totals { counts, rates: [0.1, 0.4], level };
+        let celery = Totals { counts, rates: [0.1, 0.4, 0.0], level };
         let mut counts =
             QueueCounts { taken: 2, acknowledged: 2, latency_ns: 3_000_000_000, ..QueueCounts::default() };
         (counts.ages[0], counts.latencies[3]) = (2, 2);

@@ -7,6 +7,7 @@
 mod places;
 mod rates;
 mod seen;
+mod shown;
 mod tick;
 
 use std::cmp::Reverse;
@@ -25,8 +26,10 @@ use self::seen::Seen;
 use super::services::{Place, Services};
 use crate::kernel::batch;
 use crate::kernel::pod::pod;
-use crate::ledger::{Ledger, View};
-use crate::queues::{self, Pattern, Row, Totals};
+use crate::ledger::Ledger;
+use crate::queues::shown::{Ages, Name};
+use crate::queues::{self, Pattern, Row, Rows, Totals};
+use crate::recent::Looks;
 use crate::snapshot::{Deques, Epochs};
 
 pod! {
@@ -114,6 +117,8 @@ pub struct Queues {
     /// What was counted under numbers that are other queues' now, of rows that are still there.
     left: HashMap<Place, BTreeMap<Row, QueueCounts>>,
     rates: Rates,
+    /// How old what was taken out has been.
+    ages: Looks<Name, Ages>,
     /// What has no name of its own: of lists, and of streams.
     others: [Row; 2],
 }
@@ -148,6 +153,7 @@ impl Queues {
             gone: HashMap::new(),
             left: HashMap::new(),
             rates: Rates::new(now_ns),
+            ages: Looks::new(now_ns),
             others: [System::RedisList, System::RedisStream].map(Row::other),
         })
     }
@@ -320,28 +326,28 @@ impl Queues {
         gone.chain(counted)
     }
 
-    /// Adds all queues that are shown to a view.
-    pub(super) fn fill(&self, services: &Services, view: &mut View) {
+    /// Adds all queues that are shown, as they are now.
+    pub(super) fn fill(&self, services: &Services, now_ns: u64, all: &mut Rows) {
         for (place, number, counts) in self.counts(services) {
             if let Some(row) = self.row(number) {
-                totals(view, place, row).counts += counts;
+                totals(all, place, row).counts += counts;
             }
         }
         for (place, rows) in &self.left {
             for (row, &counts) in rows {
-                totals(view, place, row).counts += counts;
+                totals(all, place, row).counts += counts;
             }
         }
         self.rates.for_each(|place, number, rates| {
             let Some(row) = self.row(number) else { return };
-            for (sum, rate) in totals(view, place, row).rates.iter_mut().zip(rates) {
+            for (sum, rate) in totals(all, place, row).rates.iter_mut().zip(rates) {
                 *sum += rate;
             }
         });
         for queue in self.known.values().filter(|queue| queue.is_settled) {
             let (Some(seen), Some((_, place))) = (&queue.seen, &queue.teller) else { continue };
-            if let Some(level) = seen.level(place.group.role, view.now_ns) {
-                totals(view, place, &queue.row).level.get_or_insert_default().add(level);
+            if let Some(level) = seen.level(place.group.role, now_ns) {
+                totals(all, place, &queue.row).level.get_or_insert_default().add(level);
             }
         }
     }
@@ -355,8 +361,8 @@ impl Maps {
     }
 }
 
-/// What a view has of a row.
-fn totals<'a>(view: &'a mut View, place: &Place, row: &Row) -> &'a mut Totals {
+/// What there is of a row.
+fn totals<'a>(all: &'a mut Rows, place: &Place, row: &Row) -> &'a mut Totals {
     let server = (place.group.clone(), Rc::clone(&place.server));
-    view.queues.entry(server).or_default().entry(row.clone()).or_default()
+    all.entry(server).or_default().entry(row.clone()).or_default()
 }

@@ -101,7 +101,7 @@ impl Listed for Row {
         .collect()
     }
 
-    fn rate(&self) -> f64 {
-        self.bytes_per_second.sent + self.bytes_per_second.received
+    fn rate(&self) -> Option<f64> {
+        Some(self.bytes_per_second.sent + self.bytes_per_second.received)
     }
 }

@@ -27,6 +27,7 @@ mod tests {
     use super::choose;
     use crate::flows;
     use crate::processes::Process;
+    use crate::queues::shown::Queue;
     use crate::routes::Route;
     use crate::table::{Listed, Table};
 
@@ -61,6 +62,14 @@ mod tests {
         assert_eq!(
             titles::<Route>(80, None, &[]),
             ["PROCESS", "ROLE", "METHOD", "ROUTE", "REQ/s", "ERR%", "P95"]
+        );
+        assert_eq!(
+            titles::<Queue>(80, None, &[]),
+            ["PROCESS", "ROLE", "QUEUE", "GROUP", "WAITING", "OLDEST", "PUT/s", "TAKE/s"]
+        );
+        assert_eq!(
+            titles::<Queue>(80, None, &["CONTAINER", "GROUP", "ACK/s"]),
+            ["PROCESS", "ROLE", "QUEUE", "WAITING", "OLDEST", "PUT/s", "TAKE/s", "AGE"]
         );
         assert!(titles::<flows::Row>(80, Some("RETX"), &["RETX"]).contains(&"RETX"));
         assert_eq!(titles::<Process>(10, None, &[]), ["PID", "PROCESS", "CONNS", "SENT/s", "RCVD/s"]);

@@ -1,4 +1,4 @@
-//! Tables of processes, flows and routes: which columns there are, what they show and how they sort. `observer top` and
+//! Tables of processes, flows, routes and queues: which columns there are, what they show and how they sort. `observer top` and
 //! `observer flows` show the same ones.
 //!
 //! A table is a list of columns: whatever shows, sorts or filters rows does so by that list, and is written once. To add
@@ -8,6 +8,7 @@ mod flows;
 mod layout;
 mod plain;
 mod processes;
+mod queues;
 mod recent;
 mod routes;
 mod value;
@@ -97,8 +98,8 @@ pub trait Listed: Sized + 'static {
     /// Its texts by the names that a filter knows them by.
     fn texts(&self) -> Vec<(&'static str, String)>;
 
-    /// How busy it is: the agent gives the busiest first.
-    fn rate(&self) -> f64;
+    /// How busy it is, or how much waits: the agent gives the greatest first. `None` where that is not known.
+    fn rate(&self) -> Option<f64>;
 }
 
 /// A row of any table.
@@ -113,7 +114,7 @@ pub trait Row {
     fn texts(&self) -> Vec<(&'static str, String)>;
 
     /// See [`Listed::rate`].
-    fn rate(&self) -> f64;
+    fn rate(&self) -> Option<f64>;
 }
 
 impl<T: Listed> Row for T {
@@ -129,7 +130,7 @@ impl<T: Listed> Row for T {
         Listed::texts(self)
     }
 
-    fn rate(&self) -> f64 {
+    fn rate(&self) -> Option<f64> {
         Listed::rate(self)
     }
 }
@@ -195,6 +196,7 @@ pub fn fit(text: &str, room: usize, kind: Kind) -> String {
 mod tests {
     use super::*;
     use crate::processes::Process;
+    use crate::queues::shown::Queue;
     use crate::routes::Route;
 
     fn check<T: Listed>() {
@@ -215,6 +217,7 @@ mod tests {
         check::<Process>();
         check::<crate::flows::Row>();
         check::<Route>();
+        check::<Queue>();
     }
 
     #[test]

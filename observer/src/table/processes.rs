@@ -120,7 +120,7 @@ impl Listed for Process {
         texts
     }
 
-    fn rate(&self) -> f64 {
-        self.bytes_per_second.sent + self.bytes_per_second.received
+    fn rate(&self) -> Option<f64> {
+        Some(self.bytes_per_second.sent + self.bytes_per_second.received)
     }
 }

@@ -55,7 +55,7 @@ impl Listed for Route {
         ]
     }
 
-    fn rate(&self) -> f64 {
-        self.recent.requests_per_second
+    fn rate(&self) -> Option<f64> {
+        Some(self.recent.requests_per_second)
     }
 }

@@ -96,7 +96,7 @@ fn label(text: &'static str) -> Span<'static> {
 
 /// Messages and bytes a second, with their past.
 fn rates(state: &State, overview: &Overview, width: usize) -> Line<'static> {
-    let bytes: f64 = overview.processes.iter().map(Row::rate).sum();
+    let bytes: f64 = overview.processes.iter().filter_map(Row::rate).sum();
     let (numbers, room) = (2 * (13 + 8) + 3, 60);
     let room = (width.saturating_sub(numbers) / 2).min(room);
     let past = |samples| Span::styled(bars(samples, state.unshown, room), Style::new().fg(Color::Cyan));

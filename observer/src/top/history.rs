@@ -26,11 +26,13 @@ impl History {
     /// Takes a sample. What is not in it is forgotten, unless that is still to be seen.
     pub(super) fn push(&mut self, sample: &Sample, keep: bool) {
         push(&mut self.messages, sample.overview.messages_per_second, KEPT);
-        push(&mut self.bytes, sample.overview.processes.iter().map(Row::rate).sum(), KEPT);
+        push(&mut self.bytes, sample.overview.processes.iter().filter_map(Row::rate).sum(), KEPT);
         let mut now: HashMap<String, f64> = HashMap::new();
         // UNIX connections between the same ends cannot be told apart: they have one past, of all of them.
         for row in View::ALL.into_iter().flat_map(|view| view.rows(sample)).take(ROWS) {
-            *now.entry(row.id()).or_default() += row.rate();
+            if let Some(rate) = row.rate() {
+                *now.entry(row.id()).or_default() += rate;
+            }
         }
         if keep && self.rows.len() <= ROWS {
             for id in self.rows.keys() {
@@ -44,7 +46,7 @@ impl History {
         }
     }
 
-    /// How busy a row was, the newest last.
+    /// How busy a row was, the newest last, if that is known.
     pub(super) fn of_row(&self, row: &dyn Row) -> Option<&VecDeque<f64>> {
         self.rows.get(&row.id())
     }

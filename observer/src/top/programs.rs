@@ -68,6 +68,7 @@ impl Source for Programs {
                         sample.flows = Some(Flows { flows: agent.flows(&asked).collect() });
                     }
                     Wanted::Routes(limit) => sample.routes = Some(agent.routes(limit)),
+                    Wanted::Queues(limit) => sample.queues = Some(agent.queues(limit)),
                 }
                 Ok(sample)
             })

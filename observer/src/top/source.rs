@@ -8,6 +8,7 @@ use super::Event;
 use crate::client::{Client, Error};
 use crate::flows::{Flows, Sort};
 use crate::processes::Overview;
+use crate::queues::shown::Queues;
 use crate::routes::Routes;
 
 /// How often.
@@ -31,6 +32,8 @@ pub(super) enum Wanted {
     Flows(usize, Sort),
     /// At most so many routes.
     Routes(usize),
+    /// At most so many queues.
+    Queues(usize),
 }
 
 /// An answer.
@@ -39,6 +42,7 @@ pub(super) struct Sample {
     pub(super) overview: Overview,
     pub(super) flows: Option<Flows>,
     pub(super) routes: Option<Routes>,
+    pub(super) queues: Option<Queues>,
 }
 
 /// Where samples come from: a running agent, or programs of its own.
@@ -55,6 +59,7 @@ impl Source for Client {
                 Wanted::Nothing => {}
                 Wanted::Flows(limit, sort) => sample.flows = Some(self.flows(limit, sort)?),
                 Wanted::Routes(limit) => sample.routes = Some(self.routes(limit)?),
+                Wanted::Queues(limit) => sample.queues = Some(self.queues(limit)?),
             }
             Ok(sample)
         };
@@ -134,7 +139,7 @@ mod tests {
             }
             let overview = Overview { time: self.0, ..Overview::default() };
             let flows = matches!(query.wanted, Wanted::Flows(..)).then(Flows::default);
-            Ok(Sample { overview, flows, routes: None })
+            Ok(Sample { overview, flows, ..Sample::default() })
         }
     }
 

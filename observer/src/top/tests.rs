@@ -1,5 +1,7 @@
 //! Data and keys in, a screen out.
 
+mod queues;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -96,7 +98,8 @@ fn sample() -> Sample {
         route("server", "/\u{202e}evil", recent(100.0, 2.0, Some(10.0))),
         route("client", "/idle", recent(0.0, 0.0, None)),
     ];
-    Sample { overview, flows: Some(Flows { flows }), routes: Some(Routes { seconds: 10.0, routes }) }
+    let routes = Some(Routes { seconds: 10.0, routes });
+    Sample { overview, flows: Some(Flows { flows }), routes, queues: Some(queues::sample()) }
 }
 
 fn live() -> State {
@@ -150,7 +153,7 @@ fn the_screen_shows_it_all() {
         (3, &["connections", "9", "websocket 6 · redis 3"]),
         (4, &["sessions", "active 1 · idle 2"]),
         (5, &["oversized", " 4 ", "rate spikes 0", "cache hits 75.0%"]),
-        (7, &["1 Processes", "2 Flows", "3 Routes", "3 of 3", "by bytes/s ↓"]),
+        (7, &["1 Processes", "2 Flows", "3 Routes", "4 Queues", "3 of 3", "by bytes/s ↓"]),
         (8, &["PID", "PROCESS", "CONNS", "REQ/s", "P95", "ACTIVE", "SENT/s", "MSG OUT", "HIT%"]),
         (8, &["LAST MINUTE"]),
         (9, &["20", "redis-server", "9.00M", "1.00M", "75.0", "█"]),
@@ -299,7 +302,7 @@ fn routes_are_asked_for_sorted_and_filtered() {
     assert_eq!(paths(&state), ["/id"]);
     // Tab goes round.
     press(&mut state, KeyCode::Esc);
-    for view in [View::Processes, View::Flows, View::Routes] {
+    for view in [View::Queues, View::Processes, View::Flows, View::Routes] {
         press(&mut state, KeyCode::Tab);
         assert_eq!(state.view, view);
     }
@@ -408,7 +411,7 @@ fn notices_are_one_harmless_line() {
 #[test]
 fn every_size_can_be_drawn() {
     let mut state = live();
-    for view in ['1', '2', '3'] {
+    for view in ['1', '2', '4', '3'] {
         state.help = false;
         write(&mut state, &view.to_string());
         for help in [false, true] {

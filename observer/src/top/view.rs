@@ -3,6 +3,7 @@
 use super::source::{Query, Sample, Wanted};
 use crate::flows::{self, Sort};
 use crate::processes::Process;
+use crate::queues::shown::Queue;
 use crate::routes::Route;
 use crate::table::{Listed, Row, Table};
 
@@ -16,11 +17,12 @@ pub(super) enum View {
     Processes,
     Flows,
     Routes,
+    Queues,
 }
 
 impl View {
     /// All, in the order of their keys, which are digits from 1 on.
-    pub(super) const ALL: [Self; 3] = [Self::Processes, Self::Flows, Self::Routes];
+    pub(super) const ALL: [Self; 4] = [Self::Processes, Self::Flows, Self::Routes, Self::Queues];
 
     /// What it is called.
     pub(super) const fn name(self) -> &'static str {
@@ -28,6 +30,7 @@ impl View {
             Self::Processes => "Processes",
             Self::Flows => "Flows",
             Self::Routes => "Routes",
+            Self::Queues => "Queues",
         }
     }
 
@@ -37,15 +40,17 @@ impl View {
             Self::Processes => Table::of::<Process>(),
             Self::Flows => Table::of::<flows::Row>(),
             Self::Routes => Table::of::<Route>(),
+            Self::Queues => Table::of::<Queue>(),
         }
     }
 
-    /// Its rows, the busiest first.
+    /// Its rows in the agent's order, the busiest first, or those where most waits.
     pub(super) fn rows(self, sample: &Sample) -> Vec<&dyn Row> {
         match self {
             Self::Processes => erase(&sample.overview.processes),
             Self::Flows => erase(sample.flows.as_ref().map_or(&[], |flows| &flows.flows)),
             Self::Routes => erase(sample.routes.as_ref().map_or(&[], |routes| &routes.routes)),
+            Self::Queues => erase(sample.queues.as_ref().map_or(&[], |queues| &queues.queues)),
         }
     }
 
@@ -53,7 +58,7 @@ impl View {
     pub(super) fn count(self, sample: &Sample) -> u64 {
         let asked = self.rows(sample).len() as u64;
         match self {
-            Self::Processes | Self::Routes => asked,
+            Self::Processes | Self::Routes | Self::Queues => asked,
             Self::Flows => sample.overview.connections.values().sum::<u64>().max(asked),
         }
     }
@@ -68,6 +73,7 @@ impl View {
                 Wanted::Flows(rows, ask.unwrap_or(Sort::Bytes))
             }
             Self::Routes => Wanted::Routes(rows),
+            Self::Queues => Wanted::Queues(rows),
         };
         Query { processes: rows, wanted }
     }

@@ -1,4 +1,4 @@
-//! The page at `/`: HTML, a style and a script of the agent's own, which asks the other endpoints. Nothing comes
+//! The page at `/`: HTML, a style and scripts of the agent's own, which ask the other endpoints. Nothing comes
 //! from elsewhere, nothing is built, and nothing that strangers choose is in it.
 
 use axum::http::{HeaderName, header};
@@ -17,9 +17,10 @@ struct Part {
     text: &'static str,
 }
 
-const PARTS: [Part; 4] = [
+const PARTS: [Part; 5] = [
     Part { path: "/", kind: "text/html; charset=utf-8", text: include_str!("page/page.html") },
     Part { path: "/page.css", kind: "text/css; charset=utf-8", text: include_str!("page/page.css") },
+    Part { path: "/tables.js", kind: "text/javascript; charset=utf-8", text: include_str!("page/tables.js") },
     Part { path: "/page.js", kind: "text/javascript; charset=utf-8", text: include_str!("page/page.js") },
     Part { path: "/icon.svg", kind: "image/svg+xml", text: include_str!("page/icon.svg") },
 ];
@@ -64,17 +65,20 @@ mod tests {
         for inline in ["<style", " style=", "onclick", "onload", "javascript:", "<script>"] {
             assert!(!page.contains(inline), "{inline}");
         }
-        for (tag, named) in
-            [("<script src=\"", "/page.js"), ("<link rel=\"stylesheet\" href=\"", "/page.css")]
-        {
-            let path = page.split(tag).nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default();
-            assert_eq!(format!("/{path}"), named);
+        for (tag, named) in [
+            ("<script src=\"", &["tables.js", "page.js"][..]),
+            ("<link rel=\"stylesheet\" href=\"", &["page.css"]),
+        ] {
+            let paths: Vec<&str> =
+                page.split(tag).skip(1).filter_map(|rest| rest.split('"').next()).collect();
+            assert_eq!(paths, named);
+            assert!(paths.iter().all(|path| !part(&format!("/{path}")).is_empty()), "{paths:?}");
         }
     }
 
     #[test]
-    fn the_script_sets_text_only() {
-        let script = part("/page.js");
+    fn the_scripts_set_text_only() {
+        let script = [part("/tables.js"), part("/page.js")].concat();
         for html in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", ".style"] {
             assert!(!script.contains(html), "{html}");
         }

@@ -106,6 +106,7 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/flows", get(flows))
         .route("/processes", get(processes))
         .route("/routes", get(routes))
+        .route("/queues", get(queues))
         .route("/events", get(events))
         .with_state(shared)
 }
@@ -173,7 +174,7 @@ fn list(rows: impl Iterator<Item = flows::Row>) -> serde_json::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// What `/processes` and `/routes` may be asked.
+/// What `/processes`, `/routes` and `/queues` may be asked.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Limit {
@@ -193,6 +194,10 @@ async fn processes(State(shared): State<Shared>, Query(Limit { limit }): Query<L
 
 async fn routes(State(shared): State<Shared>, Query(Limit { limit }): Query<Limit>) -> Response {
     collected(&shared, move |agent| serde_json::to_vec(&agent.routes(limit))).await
+}
+
+async fn queues(State(shared): State<Shared>, Query(Limit { limit }): Query<Limit>) -> Response {
+    collected(&shared, move |agent| serde_json::to_vec(&agent.queues(limit))).await
 }
 
 /// What an agent answers that has collected everything.

@@ -1,12 +1,12 @@
-//! How many messages are put in and taken out a second, over the last ten seconds.
+//! How many messages are put in, taken out and acknowledged a second, over the last ten seconds.
 
 use std::collections::HashMap;
 
 use crate::names::services::Place;
 use crate::rates::{SECONDS, Ticks, Window};
 
-/// Messages put in and taken out so far, by whom and by the number of the queue.
-pub(super) type Sums = HashMap<Place, HashMap<u32, [u64; 2]>>;
+/// Messages put in, taken out and acknowledged so far, by whom and by the number of the queue.
+pub(super) type Sums = HashMap<Place, HashMap<u32, [u64; 3]>>;
 
 /// The same, a second at a time.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(super) struct Rates {
 struct Track {
     /// None while nothing moves.
     window: Option<Box<Window>>,
-    last: [u64; 2],
+    last: [u64; 3],
     /// Ticks that it was there at, as far as they matter to a window.
     ticks: u8,
 }
@@ -67,12 +67,12 @@ impl Rates {
     }
 
     /// Tells all that are not zero.
-    pub(super) fn for_each(&self, mut tell: impl FnMut(&Place, u32, [f64; 2])) {
+    pub(super) fn for_each(&self, mut tell: impl FnMut(&Place, u32, [f64; 3])) {
         for (place, tracks) in &self.tracks {
             for (&number, track) in tracks {
                 if let Some(window) = &track.window {
-                    let [put, taken, ..] = window.rates(&self.ticks);
-                    tell(place, number, [put, taken]);
+                    let [put, taken, acknowledged, _] = window.rates(&self.ticks);
+                    tell(place, number, [put, taken, acknowledged]);
                 }
             }
         }
@@ -80,8 +80,8 @@ impl Rates {
 }
 
 impl Track {
-    fn push(&mut self, sum: [u64; 2]) {
-        let wide = |[put, taken]: [u64; 2]| [put, taken, 0, 0];
+    fn push(&mut self, sum: [u64; 3]) {
+        let wide = |[put, taken, acknowledged]: [u64; 3]| [put, taken, acknowledged, 0];
         if self.window.is_none() && sum != self.last {
             self.window = Some(Box::new(Window::new(self.ticks)));
         }
@@ -108,7 +108,7 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    fn told(rates: &Rates) -> Vec<(u32, [f64; 2])> {
+    fn told(rates: &Rates) -> Vec<(u32, [f64; 3])> {
         let mut told = Vec::new();
         rates.for_each(|_, number, rate| told.push((number, rate)));
         told
@@ -120,7 +120,7 @@ mod tests {
         let place = Place { group, server: "10.0.0.7:6379".into(), protocol: Protocol::Redis };
         let mut rates = Rates::new(0);
         let mut now_ns = 0;
-        let mut second = |rates: &mut Rates, sum: Option<[u64; 2]>| {
+        let mut second = |rates: &mut Rates, sum: Option<[u64; 3]>| {
             now_ns += SECOND;
             rates.tick(now_ns);
             let sums: Sums =
@@ -128,19 +128,19 @@ mod tests {
             rates.sample(&sums);
         };
         for at in 1..=20 {
-            second(&mut rates, Some([100 * at, 50 * at]));
+            second(&mut rates, Some([100 * at, 50 * at, 20 * at]));
         }
-        assert_eq!(told(&rates), [(200, [100.0, 50.0])]);
+        assert_eq!(told(&rates), [(200, [100.0, 50.0, 20.0])]);
         for _ in 0..5 {
-            second(&mut rates, Some([2000, 1000]));
+            second(&mut rates, Some([2000, 1000, 400]));
         }
-        assert_eq!(told(&rates), [(200, [50.0, 25.0])]);
+        assert_eq!(told(&rates), [(200, [50.0, 25.0, 10.0])]);
         for _ in 0..5 {
-            second(&mut rates, Some([2000, 1000]));
+            second(&mut rates, Some([2000, 1000, 400]));
         }
         assert_eq!(told(&rates), []);
-        second(&mut rates, Some([2010, 1000]));
-        assert_eq!(told(&rates), [(200, [1.0, 0.0])]);
+        second(&mut rates, Some([2010, 1000, 400]));
+        assert_eq!(told(&rates), [(200, [1.0, 0.0, 0.0])]);
         rates.forget(200);
         assert_eq!(told(&rates), []);
         second(&mut rates, None);

@@ -170,11 +170,12 @@ impl Queues {
 
     /// Takes a second's sample of all that is counted.
     fn sample(&mut self, services: &Services) {
-        let mut sums: HashMap<&Place, HashMap<u32, [u64; 2]>> = HashMap::new();
+        let mut sums: HashMap<&Place, HashMap<u32, [u64; 3]>> = HashMap::new();
         for (place, number, counts) in self.counts(services) {
             let sum = sums.entry(place).or_default().entry(number).or_default();
             sum[0] += counts.put;
             sum[1] += counts.taken;
+            sum[2] += counts.acknowledged;
         }
         let sums = sums.into_iter().map(|(place, sums)| (place.clone(), sums)).collect();
         self.rates.sample(&sums);

@@ -11,14 +11,14 @@ use crate::table::{Head, Table};
 use crate::top::view::View;
 
 const KEYS: [(&str, &str); 11] = [
-    ("Tab, 1, 2, 3", "processes, flows or routes"),
+    ("Tab, 1 to 4", "processes, flows, routes or queues"),
     ("↑ ↓ PgUp PgDn", "select a row; Home, End"),
     ("Enter", "the flows of the selected process"),
     ("/", "filter: words that must all occur"),
     ("", "pid=7, protocol=redis: exactly"),
     ("Esc", "drop the filter"),
     ("← →", "sort by another column"),
-    ("0", "the busiest first again"),
+    ("0", "the order of the start again"),
     ("Space", "pause, and go on"),
     ("Ctrl-Z", "stop; fg goes on"),
     ("q, Ctrl-C", "quit"),

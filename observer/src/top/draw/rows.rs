@@ -121,7 +121,7 @@ fn line(
         let style = match column.title {
             _ if is_nothing => FAINT,
             "OVER" | "RETX" | "ERR%" | "ERRS" => Style::new().fg(WARNING),
-            "PROCESS" | "ROUTE" => TITLE,
+            "PROCESS" | "ROUTE" | "QUEUE" => TITLE,
             _ => Style::new(),
         };
         let line = Line::styled(text, style);
