@@ -52,7 +52,7 @@ fn assert_queues(turns: &Turns, expected: &[(&str, u64, [u64; 3])]) {
                 feed(&mut session, turns, split);
                 assert_eq!(session.desyncs, [], "split at {split} in buffers of {buffer}");
                 for &(key, length, counts) in expected {
-                    let (found, Counted { put, taken, unknown, ages }) = session.queues.of(key, 0);
+                    let (found, Counted { put, taken, unknown, ages, .. }) = session.queues.of(key, 0);
                     assert_eq!(
                         (found, [put, taken, unknown]),
                         (length, counts),
@@ -166,7 +166,7 @@ fn names_that_no_queue_here_has_are_others() {
     for split in 0..=length {
         let mut session = session(Role::Client);
         feed(&mut session, &turns, split);
-        let other = Counted { put: 1, taken: 4, unknown: 4, ages: Vec::new() };
+        let other = Counted { put: 1, taken: 4, unknown: 4, ..Counted::default() };
         assert_eq!((session.queues.other(), &session.desyncs[..]), (other, &[][..]), "split at {split}");
     }
 }

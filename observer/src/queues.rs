@@ -24,19 +24,21 @@ pub struct Row {
 }
 
 impl Row {
-    /// That of a key. None if the key is of a system that is not known.
+    /// That of the key of a list or a stream. None if it is of anything else.
     pub fn of(key: &QueueKey) -> Option<Self> {
-        let group = text(&key.bytes, key.length, key.group_length);
-        Some(Self {
-            system: System::from_u32(key.system)?,
-            queue: label(name(key)),
-            group: if group.is_empty() { "".into() } else { label(group) },
-        })
+        let system = System::from_u32(key.system)?;
+        let is_named = matches!(system, System::RedisList | System::RedisStream);
+        is_named.then(|| Self { system, queue: label(name(key)), group: "".into() })
     }
 
-    /// That of all queues that have no name of their own.
-    pub fn other() -> Self {
-        Self { system: System::RedisList, queue: OTHER.into(), group: "".into() }
+    /// That of a consumer group of a stream.
+    pub fn of_group(stream: &Self, group: &Rc<str>) -> Self {
+        Self { group: Rc::clone(group), ..stream.clone() }
+    }
+
+    /// That of all queues of a system that have no name of their own.
+    pub fn other(system: System) -> Self {
+        Self { system, queue: OTHER.into(), group: "".into() }
     }
 
     /// Whether it is of queues that have no name of their own.
@@ -47,20 +49,13 @@ impl Row {
 
 /// A queue's name: of a list, without the priority that kombu puts behind it.
 pub fn name(key: &QueueKey) -> &[u8] {
-    let all = text(&key.bytes, 0, key.length);
+    let all = &key.bytes[..(key.length as usize).min(key.bytes.len())];
     let end = all.iter().position(|&byte| byte == PRIORITY && key.system == System::RedisList as u32);
     &all[..end.unwrap_or(all.len())]
 }
 
-/// So many bytes from a place on, as far as there are as many.
-fn text(bytes: &[u8], from: u32, length: u32) -> &[u8] {
-    let from = (from as usize).min(bytes.len());
-    let to = from.saturating_add(length as usize).min(bytes.len());
-    &bytes[from..to]
-}
-
 /// A name as a label: what may not be one is [`OTHER`].
-fn label(name: &[u8]) -> Rc<str> {
+pub fn label(name: &[u8]) -> Rc<str> {
     let may_be = (1..=NAME_MAX).contains(&name.len()) && name.iter().all(|byte| (b' '..0x7F).contains(byte));
     if may_be { String::from_utf8_lossy(name).into() } else { OTHER.into() }
 }
@@ -144,10 +139,9 @@ pub(crate) mod tests {
     use super::{Level, Pattern, Row};
 
     /// A key of a server in a database.
-    pub(crate) fn key(system: System, queue: &[u8], group: &[u8], db: u32) -> QueueKey {
+    pub(crate) fn key(system: System, queue: &[u8], db: u32) -> QueueKey {
         let mut bytes = [0; KEY_MAX as usize];
         bytes[..queue.len()].copy_from_slice(queue);
-        bytes[queue.len()..queue.len() + group.len()].copy_from_slice(group);
         QueueKey {
             server: [1, 2],
             port: 0,
@@ -155,7 +149,7 @@ pub(crate) mod tests {
             db,
             system: system as u32,
             length: queue.len() as u32,
-            group_length: group.len() as u32,
+            reserved: 0,
             bytes,
         }
     }
@@ -168,27 +162,29 @@ pub(crate) mod tests {
     #[test]
     fn priorities_and_databases_are_of_one_queue() {
         for (bytes, db) in [(&b"celery"[..], 0), (b"celery\x06\x163", 0), (b"celery\x06\x169", 5)] {
-            let key = key(System::RedisList, bytes, b"", db);
+            let key = key(System::RedisList, bytes, db);
             assert_eq!(row(&key), ["redis_list", "celery", ""]);
         }
-        let stream = key(System::RedisStream, b"orders", b"billing", 0);
-        assert_eq!(row(&stream), ["redis_stream", "orders", "billing"]);
-        assert_eq!(row(&key(System::RedisStream, b"orders", b"", 0)), ["redis_stream", "orders", ""]);
+        let stream = key(System::RedisStream, b"orders", 0);
+        assert_eq!(row(&stream), ["redis_stream", "orders", ""]);
+        let group = Row::of_group(&Row::of(&stream).expect("a stream"), &super::label(b"billing"));
+        assert_eq!((&*group.queue, &*group.group), ("orders", "billing"));
+        for system in [System::Group, System::StreamGroup] {
+            assert_eq!(Row::of(&key(system, b"billing", 0)), None);
+        }
     }
 
     #[test]
     fn what_may_not_be_a_label_is_other() {
-        let list = |bytes: &[u8]| row(&key(System::RedisList, bytes, b"", 0))[1].clone();
+        let list = |bytes: &[u8]| row(&key(System::RedisList, bytes, 0))[1].clone();
         assert_eq!(list(&[b'x'; 32]), "x".repeat(32));
         assert_eq!(list(b"rq:queue:a b"), "rq:queue:a b");
         for bytes in [&[b'x'; 33][..], b"", b"\x06\x163", b"caf\xc3\xa9", b"a\nb", b"a\x7f"] {
             assert_eq!(list(bytes), "other", "{bytes:?}");
         }
-        let stream = key(System::RedisStream, b"orders", b"\xff", 0);
-        assert_eq!(row(&stream), ["redis_stream", "orders", "other"]);
         // Lengths are what another processor may be writing.
-        let mut torn = key(System::RedisStream, b"orders", b"billing", 0);
-        (torn.length, torn.group_length) = (u32::MAX, u32::MAX);
+        let mut torn = key(System::RedisStream, b"orders", 0);
+        torn.length = u32::MAX;
         assert_eq!(row(&torn), ["redis_stream", "other", ""]);
         torn.system = 99;
         assert_eq!(Row::of(&torn), None);

@@ -82,6 +82,8 @@ pub struct Losses {
     pub events_lost: u64,
     /// Times that a socket's user changed too often to follow at once.
     pub handoffs_refused: u64,
+    /// Messages put into a queue, or taken out of one, for which there was no room to count them.
+    pub uncounted_messages: u64,
     /// Bytes by [`Unread`]. There are more entries than reasons, so that a masked number is always in bounds: the
     /// verifier follows a mask where it cannot follow a match.
     pub unread_bytes: [u64; REASONS],
@@ -106,6 +108,7 @@ impl Losses {
         untracked: 0,
         events_lost: 0,
         handoffs_refused: 0,
+        uncounted_messages: 0,
         unread_bytes: [0; REASONS],
         desyncs: [[0; REASONS]; PROTOCOLS],
         unnamed: [[0; 2]; PROTOCOLS],
@@ -116,6 +119,7 @@ impl Losses {
         self.untracked += other.untracked;
         self.events_lost += other.events_lost;
         self.handoffs_refused += other.handoffs_refused;
+        self.uncounted_messages += other.uncounted_messages;
         for (sum, bytes) in self.unread_bytes.iter_mut().zip(&other.unread_bytes) {
             *sum += bytes;
         }
@@ -128,4 +132,4 @@ impl Losses {
     }
 }
 
-const _: () = assert!(size_of::<Losses>() == 8 * (3 + REASONS + PROTOCOLS * (REASONS + 2)));
+const _: () = assert!(size_of::<Losses>() == 8 * (4 + REASONS + PROTOCOLS * (REASONS + 2)));

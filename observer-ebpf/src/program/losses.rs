@@ -48,6 +48,12 @@ pub fn desync(protocol: u8, reason: Desync) {
     });
 }
 
+/// Messages put into a queue, or taken out of one, that could not be counted.
+#[inline(always)]
+pub fn uncounted_messages(messages: u64) {
+    with(|losses| losses.uncounted_messages += messages);
+}
+
 /// Keys of this `Protocol` that were counted without their prefix.
 #[inline(always)]
 pub fn unnamed(protocol: u8, counts: &KeyCounts) {

@@ -9,17 +9,17 @@ use observer_ebpf::layout::connection::{AF_INET, AF_UNIX, Connection};
 use observer_ebpf::layout::names::{CROWDED, CountKey, FIRST, OTHER};
 use observer_ebpf::queues::deque::{Deque, Expected, TICK_BITS, ticks};
 use observer_ebpf::queues::layout::{
-    AGE_BOUNDS, ANY_DB, KEY_MAX, PLACES, QueueCounts, QueueKey, System, place_of,
+    AGE_BOUNDS, AGE_BUCKETS, ANY_DB, KEY_MAX, OTHER_STREAM, PLACES, QueueCounts, QueueKey, System, place_of,
 };
 use observer_ebpf::queues::{End, Queues};
 use observer_ebpf::stream::bytes::Host as _;
 use observer_ebpf::stream::prefix::Text;
 
-use crate::assembly;
 use crate::calls::buffers::Buffers;
 use crate::host::repeat;
 use crate::maps::UNIX_PATHS;
 use crate::names::{NO_EXIST, give, known, service_of};
+use crate::{assembly, losses};
 
 /// Numbers of queues. One may be there twice: in its database, and in [`ANY_DB`].
 #[btf_map]
@@ -53,6 +53,9 @@ static QUEUE_KEYS: PerCpuArray<QueueKey, 1> = PerCpuArray::new();
 /// How often it is tried to get a deque that another processor is at work on: each try takes some nanoseconds, as the
 /// other's work does some hundred.
 const TRIES: u32 = 512;
+
+/// Beside a [`System`]: messages are taken out.
+const TAKES: u32 = 1 << 8;
 
 /// A number of 32 bits and another one in its upper half, as global functions take no more than five arguments.
 #[inline(always)]
@@ -114,8 +117,15 @@ fn add(key: &QueueKey, service: u32, takes: bool, now: u32) -> Option<u32> {
     let Ok(Some(number)) = free.pop() else { return None };
     let deque = DEQUES.get_ptr_mut(place_of(number))?;
     let db = if key.db == ANY_DB { 0 } else { key.db.wrapping_add(1) };
-    // SAFETY: a map's value, whose place is nobody's: the number was free.
-    unsafe { (*deque).start(number, service, db, now) };
+    // SAFETY: a map's value; what changes it meanwhile has it locked: a call may still be at work on the queue that had the
+    // place before.
+    let deque = unsafe { &mut *deque };
+    if !lock(deque, now) {
+        let _ = free.push(number, 0);
+        return None;
+    }
+    deque.start(number, service, db, now);
+    unlock(deque);
     // SAFETY: the map's own key.
     if unsafe { give((&raw const QUEUES).cast_mut().cast(), key, number) } {
         return Some(number);
@@ -124,7 +134,8 @@ fn add(key: &QueueKey, service: u32, takes: bool, now: u32) -> Option<u32> {
     None
 }
 
-/// [`Queues::queue`]. `length` has 1 in its upper half if messages are taken.
+/// [`Queues::queue`], [`Queues::stream`] and [`Queues::group`]. `length` has the [`System`] in its upper half, with [`TAKES`]
+/// if messages are taken.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn queue_number(
@@ -140,11 +151,19 @@ pub extern "C" fn queue_number(
     let Some(key) = QUEUE_KEYS.get_ptr_mut(buffers.room()) else { return CROWDED };
     // SAFETY: this processor's entry for this program: nothing else uses it while the program runs.
     let key = unsafe { &mut *key };
-    set_server(key, connection, buffers.index());
+    let system = (length >> 32) as u32 & !TAKES;
+    let crowded = if system == System::RedisList as u32 { CROWDED } else { OTHER_STREAM };
+    if system == System::Group as u32 {
+        key.server = [0; 2];
+        key.port = 0;
+        key.netns = 0;
+    } else {
+        set_server(key, connection, buffers.index());
+    }
     key.db = db;
-    key.system = System::RedisList as u32;
+    key.system = system;
     key.length = length as u32;
-    key.group_length = 0;
+    key.reserved = 0;
     let words = key.bytes.as_mut_ptr().cast::<u64>();
     let mut at = 0;
     while at < KEY_MAX as usize / 8 {
@@ -157,11 +176,11 @@ pub extern "C" fn queue_number(
     if let Some(number) = unsafe { known(map, key) } {
         return number;
     }
-    let takes = length >> 32 != 0;
+    let takes = (length >> 32) as u32 != System::RedisList as u32;
     let now = ticks(buffers.now_ns());
     let service = service_of(connection, buffers);
-    if db == ANY_DB {
-        return add(key, service, takes, now).unwrap_or(CROWDED);
+    if db == ANY_DB || system == System::Group as u32 {
+        return add(key, service, takes, now).unwrap_or(crowded);
     }
     // The list may be known by connections of which it is not known what they have selected.
     key.db = ANY_DB;
@@ -180,7 +199,7 @@ pub extern "C" fn queue_number(
     let Some(number) = add(key, service, takes, now) else {
         // Another processor may have come first.
         // SAFETY: the map's own key.
-        return unsafe { known(map, key) }.unwrap_or(CROWDED);
+        return unsafe { known(map, key) }.unwrap_or(crowded);
     };
     if any.is_none() {
         key.db = ANY_DB;
@@ -188,6 +207,44 @@ pub extern "C" fn queue_number(
         unsafe { give(map, key, number) };
     }
     number
+}
+
+/// [`Queues::stream_group`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn queue_stream_group(
+    connection: *mut Connection,
+    buffers: *mut Buffers,
+    stream: u32,
+    group: u32,
+) -> u32 {
+    // SAFETY: null, or entries of maps that nothing else uses while the direction is locked.
+    let (connection, buffers) = unsafe { (connection.as_mut(), buffers.as_mut()) };
+    let (Some(connection), Some(buffers)) = (connection, buffers) else { return OTHER_STREAM };
+    let Some(key) = QUEUE_KEYS.get_ptr_mut(buffers.room()) else { return OTHER_STREAM };
+    // SAFETY: this processor's entry for this program: nothing else uses it while the program runs.
+    let key = unsafe { &mut *key };
+    key.server = [u64::from(stream), u64::from(group)];
+    key.port = 0;
+    key.netns = 0;
+    key.db = 0;
+    key.system = System::StreamGroup as u32;
+    key.length = 0;
+    key.reserved = 0;
+    let words = key.bytes.as_mut_ptr().cast::<u64>();
+    let mut at = 0;
+    while at < KEY_MAX as usize / 8 {
+        // SAFETY: within the key's bytes, which are aligned to eight bytes where they are.
+        unsafe { words.add(at).write_volatile(0) };
+        at += 1;
+    }
+    // SAFETY: the map's own key.
+    if let Some(number) = unsafe { known((&raw const QUEUES).cast_mut().cast(), key) } {
+        return number;
+    }
+    let now = ticks(buffers.now_ns());
+    let service = service_of(connection, buffers);
+    add(key, service, true, now).unwrap_or(OTHER_STREAM)
 }
 
 /// Takes a deque for this processor, with what has happened meanwhile added. False if another one is at work on it, and
@@ -310,25 +367,70 @@ fn count(counter: &mut u64, amount: u64) {
     unsafe { assembly::add(&raw mut *counter, amount) };
 }
 
-/// Counts the age of a message that was taken out.
+/// Counts the age in nanoseconds of a message that was taken out; [`u64::MAX`] where it is not known.
 #[inline(always)]
-fn count_age(counts: &mut QueueCounts, age: Option<u32>) {
-    let Some(age) = age else {
+fn count_age(counts: &mut QueueCounts, age_ns: u64) {
+    if age_ns == u64::MAX {
         count(&mut counts.unknown, 1);
         return;
-    };
-    let age_ns = u64::from(age) << TICK_BITS;
+    }
     count(&mut counts.age_ns, age_ns);
-    // The bucket, without branches: as many as there are bounds below it.
+    let place = age_bucket(age_ns);
+    // SAFETY: within the buckets, of which there are eight.
+    unsafe { assembly::add(counts.ages.as_mut_ptr().add(place), 1) };
+}
+
+/// An age in ticks as [`count_age`] has it.
+#[inline(always)]
+fn in_ns(age: Option<u32>) -> u64 {
+    age.map_or(u64::MAX, |age| u64::from(age) << TICK_BITS)
+}
+
+/// The bucket of an age: as many as there are bounds below it, without branches.
+#[inline(always)]
+fn age_bucket(age_ns: u64) -> usize {
     let mut bucket = 0;
     for bound in &AGE_BOUNDS {
         // SAFETY: a reference is always readable.
         let bound = unsafe { core::ptr::from_ref(bound).read_volatile() };
         bucket += bound.wrapping_sub(age_ns) >> 63;
     }
-    let place = assembly::hide(bucket) as usize & (counts.ages.len() - 1);
-    // SAFETY: within the buckets, of which there are eight.
-    unsafe { assembly::add(counts.ages.as_mut_ptr().add(place), 1) };
+    assembly::hide(bucket) as usize & (AGE_BUCKETS - 1)
+}
+
+/// [`Queues::deliver`] and [`Queues::acknowledge`], which has how many they are; [`u64::MAX`] where it is not known how long
+/// ago they were added.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn queue_entries(
+    connection: *mut Connection,
+    buffers: *mut Buffers,
+    queue: u32,
+    acknowledged: u32,
+    age_ns: u64,
+) -> u32 {
+    // SAFETY: null, or entries of maps that nothing else uses while the direction is locked.
+    let (connection, buffers) = unsafe { (connection.as_mut(), buffers.as_mut()) };
+    let (Some(connection), Some(buffers)) = (connection, buffers) else { return 0 };
+    let service = service_of(connection, buffers);
+    let Some(counts) = counts_of(service, queue) else {
+        losses::uncounted_messages(1);
+        return 0;
+    };
+    let number = u64::from(acknowledged);
+    if acknowledged == 0 {
+        count(&mut counts.taken, 1);
+        count_age(counts, age_ns);
+        return 0;
+    }
+    count(&mut counts.acknowledged, number);
+    if age_ns != u64::MAX {
+        count(&mut counts.latency_ns, age_ns.wrapping_mul(number));
+        let place = age_bucket(age_ns);
+        // SAFETY: within the buckets, of which there are eight.
+        unsafe { assembly::add(counts.latencies.as_mut_ptr().add(place), number) };
+    }
+    0
 }
 
 /// [`Queues::take`]. `count` has the end in its upper half.
@@ -345,7 +447,10 @@ pub extern "C" fn queue_take(
     let (Some(connection), Some(buffers)) = (connection, buffers) else { return 0 };
     let now = ticks(buffers.now_ns());
     let service = service_of(connection, buffers);
-    let Some(counts) = counts_of(service, queue) else { return 0 };
+    let Some(counts) = counts_of(service, queue) else {
+        losses::uncounted_messages(u64::from(amount as u32));
+        return 0;
+    };
     let (messages, end) = (amount as u32, End::from_u8((amount >> 32) as u8));
     count(&mut counts.taken, u64::from(messages));
     let Some(deque) = deque_of(queue) else {
@@ -363,12 +468,12 @@ pub extern "C" fn queue_take(
     }
     if messages == 1 {
         let age = deque.take(end, now);
-        count_age(counts, age);
+        count_age(counts, in_ns(age));
     } else {
         deque.begin();
         repeat(messages, || {
             let age = deque.take(end, now);
-            count_age(counts, age);
+            count_age(counts, in_ns(age));
             deque.goes_on(messages)
         });
     }
@@ -388,8 +493,15 @@ pub extern "C" fn queue_count_put(
     // SAFETY: as above.
     let (connection, buffers) = unsafe { (connection.as_mut(), buffers.as_mut()) };
     let (Some(connection), Some(buffers)) = (connection, buffers) else { return 0 };
+    if queue == CROWDED {
+        // Most lists that are only ever put into are none that messages wait in: those that find a place tell.
+        return 0;
+    }
     let service = service_of(connection, buffers);
-    let Some(counts) = counts_of(service, queue) else { return 0 };
+    let Some(counts) = counts_of(service, queue) else {
+        losses::uncounted_messages(u64::from(messages));
+        return 0;
+    };
     count(&mut counts.put, u64::from(messages));
     0
 }
@@ -397,7 +509,33 @@ pub extern "C" fn queue_count_put(
 impl Queues for Buffers {
     #[inline(always)]
     fn queue(&mut self, connection: &mut Connection, key: &Text, length: u32, db: u32, takes: bool) -> u32 {
-        queue_number(key, connection, self, pair(length, u32::from(takes)), db)
+        let system = System::RedisList as u32 | if takes { TAKES } else { 0 };
+        queue_number(key, connection, self, pair(length, system), db)
+    }
+
+    #[inline(always)]
+    fn stream(&mut self, connection: &mut Connection, key: &Text, length: u32, db: u32) -> u32 {
+        queue_number(key, connection, self, pair(length, System::RedisStream as u32), db)
+    }
+
+    #[inline(always)]
+    fn group(&mut self, connection: &mut Connection, name: &Text, length: u32) -> u32 {
+        queue_number(name, connection, self, pair(length, System::Group as u32), 0)
+    }
+
+    #[inline(always)]
+    fn stream_group(&mut self, connection: &mut Connection, stream: u32, group: u32) -> u32 {
+        queue_stream_group(connection, self, stream, group)
+    }
+
+    #[inline(always)]
+    fn deliver(&mut self, connection: &mut Connection, queue: u32, age_ns: Option<u64>) {
+        queue_entries(connection, self, queue, 0, age_ns.unwrap_or(u64::MAX));
+    }
+
+    #[inline(always)]
+    fn acknowledge(&mut self, connection: &mut Connection, queue: u32, count: u32, age_ns: Option<u64>) {
+        queue_entries(connection, self, queue, count, age_ns.unwrap_or(u64::MAX));
     }
 
     #[inline(always)]

@@ -180,6 +180,8 @@ subprograms! {
     redis_line = Line;
     redis_value = Value;
     redis_queue_reply = QueueReply;
+    redis_stream_reply = StreamReply;
+    redis_stream_key = StreamKey;
 }
 
 subprograms! {

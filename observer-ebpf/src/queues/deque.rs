@@ -31,6 +31,10 @@ pub const FRONT: usize = 64;
 
 /// Times are in units of so many bits of nanoseconds: some 1.05 ms. They wrap around after 52 days.
 pub const TICK_BITS: u32 = 20;
+/// How much one processor's clock may be behind another's: some minutes, which is far more than it is.
+const BEHIND: u32 = 1 << 18;
+/// How long after a reply others may come that were to be there before it.
+const LATE: u32 = 32;
 /// How long a difference must last to be taken for real: some 100 ms.
 pub const LASTING: u32 = 96;
 /// The same where the queue is so busy that a difference never lasts: the least one in so long, of so many, is real.
@@ -127,7 +131,7 @@ const _: () = assert!(size_of::<Deque>().is_multiple_of(8) && align_of::<Deque>(
 const fn since_ticks(now: u32, then: u32) -> u32 {
     let passed = now.wrapping_sub(then);
     // Another processor's clock may be a little behind.
-    if passed > u32::MAX / 2 { 0 } else { passed }
+    if passed > u32::MAX - BEHIND { 0 } else { passed }
 }
 
 impl Deque {
@@ -253,13 +257,13 @@ impl Deque {
     #[inline(always)]
     fn correct(&mut self, drift: i32) {
         let length = self.length();
+        let size = u64::from(drift.unsigned_abs());
         if drift > 0 {
-            self.head = self.head.wrapping_sub(drift as u64);
+            self.head = self.head.wrapping_sub(size);
         } else {
-            let fewer = drift.unsigned_abs() as u64;
-            self.head = self.head.wrapping_add(if fewer < length { fewer } else { length });
+            self.head = self.head.wrapping_add(if size < length { size } else { length });
         }
-        self.corrected = self.corrected.wrapping_add(drift as u32);
+        self.corrected = self.corrected.wrapping_add(drift.cast_unsigned());
         self.drift = 0;
         self.window = [i32::MIN, i32::MAX];
         self.window_samples = 0;
@@ -381,8 +385,8 @@ impl Deque {
         let length = if length < LENGTH_MAX { length } else { LENGTH_MAX };
         let thought = expected.length.wrapping_add(self.corrected);
         let taken = self.taken.wrapping_sub(expected.taken) & Expected::TAKEN;
-        let difference = length.wrapping_sub(thought) as i32;
-        let with_taken = difference.saturating_add(taken as i32);
+        let difference = length.wrapping_sub(thought).cast_signed();
+        let with_taken = difference.saturating_add_unsigned(taken);
         let drift = if difference > 0 {
             difference
         } else if with_taken < 0 {
@@ -454,7 +458,7 @@ impl Deque {
             // Most likely they are put in at the other one.
             self.put_end = if end as u8 == End::Left as u8 { End::Right as u8 } else { End::Left as u8 };
         }
-        if self.drift < 0 {
+        if self.drift < 0 && since_ticks(now, self.drift_since) < LATE {
             // It may be this one that was missing.
             self.drift += 1;
         }
@@ -515,7 +519,7 @@ impl Deque {
         let times = &self.times[core::hint::black_box(level) as usize % LEVELS];
         let from = if lower < first { self.since } else { hide_field(&times[place as usize % TIMES]) };
         let to = if upper < self.tail { hide_field(&times[(place + 1) as usize % TIMES]) } else { now };
-        let between = u64::from(since_ticks(to, from)) * (ordinal - lower) >> bits;
+        let between = (u64::from(since_ticks(to, from)) * (ordinal - lower)) >> bits;
         Some(since_ticks(now, from.wrapping_add(between as u32)))
     }
 }

@@ -23,8 +23,12 @@ pub const ANY_DB: u32 = u32::MAX;
 pub enum System {
     /// A list of Redis, which has a [`Deque`].
     RedisList = 1,
-    /// A stream of Redis, and a consumer group of it, if there is one.
+    /// A stream of Redis, by its key.
     RedisStream = 2,
+    /// The name of consumer groups, whatever stream they are of. It is no queue by itself.
+    Group = 3,
+    /// A consumer group of a stream: [`QueueKey::server`] has the numbers of the stream and of the group's name.
+    StreamGroup = 4,
 }
 
 impl System {
@@ -33,6 +37,8 @@ impl System {
         match value {
             1 => Some(Self::RedisList),
             2 => Some(Self::RedisStream),
+            3 => Some(Self::Group),
+            4 => Some(Self::StreamGroup),
             _ => None,
         }
     }
@@ -41,7 +47,7 @@ impl System {
     pub const fn label(self) -> &'static str {
         match self {
             Self::RedisList => "redis_list",
-            Self::RedisStream => "redis_stream",
+            Self::RedisStream | Self::Group | Self::StreamGroup => "redis_stream",
         }
     }
 }
@@ -63,15 +69,18 @@ pub struct QueueKey {
     pub db: u32,
     /// A [`System`].
     pub system: u32,
-    /// Bytes of the list's or the stream's key, and of the consumer group behind it.
+    /// Bytes of the list's or the stream's key, or of the group's name.
     pub length: u32,
-    /// See `length`.
-    pub group_length: u32,
-    /// The key, then the group, zeroes behind.
+    /// Zero.
+    pub reserved: u32,
+    /// The key or the name, zeroes behind.
     pub bytes: [u8; KEY_MAX as usize],
 }
 
 const _: () = assert!(size_of::<QueueKey>() == 40 + KEY_MAX as usize && align_of::<QueueKey>() == 8);
+
+/// The number of streams that have no place or no name of their own.
+pub const OTHER_STREAM: u32 = 3;
 
 /// The place of the queue that has a number: an index of `DEQUES`. When a place goes to another queue, its number changes
 /// by [`PLACES`], so that what is still on its way for the one before does not count for the next.

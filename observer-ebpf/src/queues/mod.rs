@@ -1,4 +1,4 @@
-//! Message queues: lists of Redis that are pushed at one end and popped at the other.
+//! Message queues: lists of Redis that are pushed at one end and popped at the other, and streams of Redis.
 //!
 //! ```text
 //!   RPUSH q m5 ──►  m4 m3 m2 m1  ──► LPOP q        the n-th out is the n-th in
@@ -11,6 +11,8 @@
 //!
 //! A push counts from when the server receives it, which it does in the order in which it executes commands, and a pop
 //! from its reply, which alone tells whether there was anything to pop.
+//!
+//! An entry of a stream needs no such thing: its id begins with the time at which the server added it.
 
 pub mod deque;
 pub mod layout;
@@ -65,4 +67,20 @@ pub trait Queues: Host {
 
     /// `count` messages have been taken out at an end.
     fn take(&mut self, connection: &mut Connection, queue: u32, end: End, count: u32);
+
+    /// The number of the stream of this key, as [`Queues::queue`]; [`OTHER_STREAM`](layout::OTHER_STREAM) if there is no
+    /// place for it.
+    fn stream(&mut self, connection: &mut Connection, key: &Text, length: u32, db: u32) -> u32;
+
+    /// The number of the name of a consumer group, likewise.
+    fn group(&mut self, connection: &mut Connection, name: &Text, length: u32) -> u32;
+
+    /// The number of a consumer group of a stream, by those of both, likewise.
+    fn stream_group(&mut self, connection: &mut Connection, stream: u32, group: u32) -> u32;
+
+    /// An entry of a stream has been delivered, so long after it was added, if that is known.
+    fn deliver(&mut self, connection: &mut Connection, queue: u32, age_ns: Option<u64>);
+
+    /// As many have been acknowledged.
+    fn acknowledge(&mut self, connection: &mut Connection, queue: u32, count: u32, age_ns: Option<u64>);
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use observer_ebpf::layout::connection::Connection;
-use observer_ebpf::layout::names::{FIRST, OTHER};
+use observer_ebpf::layout::names::OTHER;
 use observer_ebpf::queues::deque::{Deque, Expected, ticks};
-use observer_ebpf::queues::layout::ANY_DB;
+use observer_ebpf::queues::layout::{ANY_DB, OTHER_STREAM, PLACES as FIRST};
 use observer_ebpf::queues::{End, Queues as _};
 use observer_ebpf::stream::bytes::Host as _;
 use observer_ebpf::stream::prefix::Text;
@@ -20,6 +20,11 @@ pub(crate) struct Counted {
     pub(crate) unknown: u64,
     /// Ages of messages taken out, in ticks.
     pub(crate) ages: Vec<u32>,
+    /// Ages in nanoseconds of entries of a stream that were delivered.
+    pub(crate) ages_ns: Vec<u64>,
+    /// How many were acknowledged, and how old they were then, as far as known.
+    pub(crate) acknowledged: u64,
+    pub(crate) latencies_ns: Vec<u64>,
 }
 
 /// Queues by number, from `FIRST` on.
@@ -75,6 +80,11 @@ impl Queues {
         (length, self.counts.get(&number).cloned().unwrap_or_default())
     }
 
+    /// What was counted of streams that have no name of their own.
+    pub(crate) fn other_streams(&self) -> Counted {
+        self.counts.get(&OTHER_STREAM).cloned().unwrap_or_default()
+    }
+
     /// What was counted of lists that have no place.
     pub(crate) fn other(&self) -> Counted {
         self.counts.get(&OTHER).cloned().unwrap_or_default()
@@ -87,6 +97,40 @@ impl observer_ebpf::queues::Queues for Buffers<'_> {
         let (key, behind) = bytes.split_at(length as usize);
         assert!(behind.iter().all(|&byte| byte == 0), "zeroes are behind the key");
         self.queues.number(key, db)
+    }
+
+    fn stream(&mut self, _connection: &mut Connection, key: &Text, length: u32, db: u32) -> u32 {
+        let bytes = key.to_bytes();
+        self.queues.number(&[b"stream ", &bytes[..length as usize]].concat(), db)
+    }
+
+    fn group(&mut self, _connection: &mut Connection, name: &Text, length: u32) -> u32 {
+        let bytes = name.to_bytes();
+        self.queues.number(&[b"group ", &bytes[..length as usize]].concat(), 0)
+    }
+
+    fn stream_group(&mut self, _connection: &mut Connection, stream: u32, group: u32) -> u32 {
+        let name = |number| {
+            let (key, _) = self.queues.numbers.iter().find(|&(_, &of)| of == number).expect("it has a name");
+            key.0.clone()
+        };
+        let both = [name(stream), b" ".to_vec(), name(group)].concat();
+        self.queues.number(&both, 0)
+    }
+
+    fn deliver(&mut self, _connection: &mut Connection, queue: u32, age_ns: Option<u64>) {
+        let counts = self.queues.counts.entry(queue).or_default();
+        counts.taken += 1;
+        match age_ns {
+            Some(age_ns) => counts.ages_ns.push(age_ns),
+            None => counts.unknown += 1,
+        }
+    }
+
+    fn acknowledge(&mut self, _connection: &mut Connection, queue: u32, count: u32, age_ns: Option<u64>) {
+        let counts = self.queues.counts.entry(queue).or_default();
+        counts.acknowledged += u64::from(count);
+        counts.latencies_ns.extend(std::iter::repeat_n(age_ns, count as usize).flatten());
     }
 
     fn put(&mut self, queue: u32, end: End, count: u32) -> Option<Expected> {

@@ -7,6 +7,7 @@ use observer_ebpf::layout::losses::{Desync, Losses, Unread};
 
 use super::family::{Families, Value};
 use super::fold::Folder;
+use super::queues;
 use crate::ledger::View;
 use crate::probes::{Probe, State};
 use crate::protocols;
@@ -114,6 +115,9 @@ pub fn fill_folded(families: &mut Families, folder: &Folder, losses: &Losses) {
         for (family, count) in lookups.into_iter().zip(losses.unnamed[protocol as usize]) {
             *sums.entry(family.name).or_default() += count;
         }
+    }
+    if losses.uncounted_messages > 0 {
+        *sums.entry(queues::counted().name).or_default() += losses.uncounted_messages;
     }
     for (family, count) in sums {
         families.of(&FOLDED).count([family], count);

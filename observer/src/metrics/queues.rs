@@ -3,7 +3,7 @@
 use observer_ebpf::layout::Role;
 use observer_ebpf::queues::layout::{AGE_BOUNDS, System};
 
-use super::family::{Families, SECOND_NS, Value, bounds, seconds};
+use super::family::{Description, Families, SECOND_NS, Value, bounds, seconds};
 use crate::ledger::View;
 use crate::queues::Totals;
 
@@ -54,6 +54,11 @@ families! {
         LABELS,
         "Messages taken out of the queue of which it is not known when they were put in.",
     );
+}
+
+/// The family of what is done with messages.
+pub const fn counted() -> &'static Description {
+    &MESSAGES
 }
 
 /// Adds the rows of a view.

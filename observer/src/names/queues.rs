@@ -9,14 +9,15 @@ mod rates;
 mod seen;
 mod tick;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::rc::Rc;
 
 use aya::maps::{MapData, MapError, Stack};
 use observer_ebpf::layout::Role;
-use observer_ebpf::layout::names::{CountKey, FIRST, OTHER};
-use observer_ebpf::queues::layout::{QueueCounts, QueueKey, System};
+use observer_ebpf::layout::names::{CountKey, OTHER};
+use observer_ebpf::queues::layout::{OTHER_STREAM, PLACES, QueueCounts, QueueKey, System};
 
 use self::places::{Free, Places};
 use self::rates::Rates;
@@ -61,6 +62,8 @@ impl std::fmt::Debug for Maps {
 #[derive(Debug)]
 struct Queue {
     row: Row,
+    /// The server, as its key has it; of a consumer group, the numbers of its stream and of its name.
+    server: [u64; 3],
     /// Whether it is known to be one.
     is_settled: bool,
     /// What was last seen of a list.
@@ -68,8 +71,26 @@ struct Queue {
     /// What was counted of it, and when that last grew, or when it was first seen.
     uses: u64,
     used_ns: u64,
-    /// Whom its length is told of, by the number that they have or had.
+    /// Whom its length is told of, by the number that they have or had; and whether a message had been taken out when that
+    /// was decided.
     teller: Option<(u32, Place)>,
+    is_told_by_taker: bool,
+}
+
+impl Queue {
+    /// One that was not seen before.
+    const fn new(row: Row, server: [u64; 3], is_settled: bool, now_ns: u64) -> Self {
+        Self {
+            row,
+            server,
+            is_settled,
+            seen: None,
+            uses: 0,
+            used_ns: now_ns,
+            teller: None,
+            is_told_by_taker: false,
+        }
+    }
 }
 
 /// All queues.
@@ -82,6 +103,8 @@ pub struct Queues {
     patterns: Vec<Pattern>,
     places: Places,
     known: HashMap<u32, Queue>,
+    /// Names of consumer groups, by number.
+    groups: HashMap<u32, Rc<str>>,
     /// What the map of counts holds.
     counted: HashMap<CountKey, QueueCounts>,
     /// What was counted under numbers for processes that are gone.
@@ -89,7 +112,8 @@ pub struct Queues {
     /// What was counted under numbers that are other queues' now, of rows that are still there.
     left: HashMap<Place, BTreeMap<Row, QueueCounts>>,
     rates: Rates,
-    other: Row,
+    /// What has no name of its own: of lists, and of streams.
+    others: [Row; 2],
 }
 
 impl Queues {
@@ -111,11 +135,12 @@ impl Queues {
             patterns,
             places,
             known: HashMap::new(),
+            groups: HashMap::new(),
             counted: HashMap::new(),
             gone: HashMap::new(),
             left: HashMap::new(),
             rates: Rates::new(now_ns),
-            other: Row::other(),
+            others: [System::RedisList, System::RedisStream].map(Row::other),
         })
     }
 
@@ -140,7 +165,7 @@ impl Queues {
         self.find_tellers(services);
         // Counts that belong to nobody, or to a queue that has given up its place since they were counted.
         let stray = |key: &CountKey| {
-            services.place(key.service).is_none() || (key.name >= FIRST && !self.places_has(key.name))
+            services.place(key.service).is_none() || (key.name >= PLACES && !self.places_has(key.name))
         };
         let stray: Vec<CountKey> = self.counted.keys().copied().filter(stray).collect();
         self.take_out(&stray, services)
@@ -148,7 +173,7 @@ impl Queues {
 
     /// Whether a number is that of a queue now, or may be soon.
     fn places_has(&self, number: u32) -> bool {
-        number >= FIRST && self.places.has(number)
+        number >= PLACES && self.places.has(number)
     }
 
     /// All keys of queues, with their numbers.
@@ -163,12 +188,27 @@ impl Queues {
             if !self.places_has(*number) || self.known.contains_key(number) {
                 continue;
             }
+            if key.system == System::Group as u32 {
+                self.groups.entry(*number).or_insert_with(|| queues::label(queues::name(key)));
+            }
             let Some(row) = Row::of(key) else { continue };
             let name = queues::name(key);
             let is_settled = row.system == System::RedisStream
                 || self.patterns.iter().any(|pattern| pattern.matches(name));
-            let queue = Queue { row, is_settled, seen: None, uses: 0, used_ns: now_ns, teller: None };
-            self.known.insert(*number, queue);
+            let server = [key.server[0], key.server[1], u64::from(key.port) | u64::from(key.netns) << 32];
+            self.known.insert(*number, Queue::new(row, server, is_settled, now_ns));
+        }
+        // Their streams and their names are known by now.
+        for (key, number) in entries.iter().filter(|(key, _)| key.system == System::StreamGroup as u32) {
+            let [stream, group] = key.server.map(|number| number as u32);
+            if !self.places_has(*number) || self.known.contains_key(number) {
+                continue;
+            }
+            if let (Some(stream), Some(name)) = (self.known.get(&stream), self.groups.get(&group)) {
+                let row = Row::of_group(&stream.row, name);
+                let server = [key.server[0], key.server[1], 0];
+                self.known.insert(*number, Queue::new(row, server, true, now_ns));
+            }
         }
     }
 
@@ -183,17 +223,34 @@ impl Queues {
             queue.is_settled |= seen.is_taken;
             queue.seen = Some(seen);
         }
+        // The other lists of a queue, as those of its other priorities, are it as well.
+        let settled = self.known.values().filter(|queue| queue.is_settled && !queue.row.is_other());
+        let settled: HashSet<(Row, [u64; 3])> =
+            settled.map(|queue| (queue.row.clone(), queue.server)).collect();
+        for queue in self.known.values_mut().filter(|queue| !queue.is_settled) {
+            queue.is_settled = settled.contains(&(queue.row.clone(), queue.server));
+        }
     }
 
     /// Takes note of whom the lengths of lists are told of, which stays known when that process has ended.
     fn find_tellers(&mut self, services: &Services) {
-        for queue in self.known.values_mut() {
+        for (number, queue) in &mut self.known {
             let Some(seen) = &queue.seen else { continue };
-            if queue.teller.as_ref().is_some_and(|(service, _)| *service == seen.service) {
+            let is_there = |(service, _): &(u32, Place)| services.place(*service).is_some();
+            if queue.teller.as_ref().is_some_and(is_there) && seen.is_taken == queue.is_told_by_taker {
                 continue;
             }
-            if let Some(place) = services.place(seen.service) {
-                queue.teller = Some((seen.service, place.clone()));
+            // Once the first has ended, it is told of the one that has taken most.
+            let takers = self.counted.iter().filter(|(key, _)| key.name == *number);
+            let there = takers.filter(|(key, _)| services.place(key.service).is_some());
+            let next = there.max_by_key(|(key, counts)| (counts.taken, Reverse(key.service)));
+            let first = services.place(seen.service).map(|_| seen.service);
+            let service = first.or(next.map(|(key, _)| key.service));
+            if let Some((service, place)) =
+                service.and_then(|service| Some((service, services.place(service)?.clone())))
+            {
+                queue.teller = Some((service, place));
+                queue.is_told_by_taker = seen.is_taken;
             }
         }
     }
@@ -205,7 +262,7 @@ impl Queues {
         for key in &keys[..removed] {
             let Some(counts) = self.counted.remove(key) else { continue };
             let Some(place) = services.place(key.service) else { continue };
-            let number = if self.places_has(key.name) { key.name } else { OTHER };
+            let number = if key.name < PLACES || self.places_has(key.name) { key.name } else { OTHER };
             *self.gone.entry(place.clone()).or_default().entry(number).or_default() += counts;
         }
         outcome
@@ -236,8 +293,8 @@ impl Queues {
 
     /// The row of a number, if it is shown.
     fn row(&self, number: u32) -> Option<&Row> {
-        if number < FIRST {
-            return Some(&self.other);
+        if number < PLACES {
+            return Some(&self.others[usize::from(number == OTHER_STREAM)]);
         }
         self.known.get(&number).filter(|queue| queue.is_settled).map(|queue| &queue.row)
     }

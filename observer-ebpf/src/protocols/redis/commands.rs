@@ -4,6 +4,7 @@ mod arguments;
 mod inline;
 mod kinds;
 mod plain;
+mod streams;
 
 pub(super) use self::kinds::{Kind, QueueUse, finds_one, is_subscription};
 use super::{COUNT_MAX, Header, LENGTH_MAX, Redis, Subprogram};
@@ -111,8 +112,14 @@ pub(super) struct Commands {
     blocks: u8,
     /// The database that the session has selected, or [`ANY_DB`].
     db: u16,
-    /// The number of the queue that messages are put into.
+    /// The number of the queue that messages are put into, or that entries are read of or acknowledged in.
     queue: u16,
+    /// The number of the stream that the command has named, and of its group's name; 0 before.
+    stream: u16,
+    group: u16,
+    reserved: [u8; 4],
+    /// Milliseconds since 1970 at which an entry was added that is acknowledged; 0 if its id does not tell.
+    added_ms: u64,
 }
 
 /// [`Commands::db`] where it is not known.
@@ -145,6 +152,10 @@ impl Commands {
         blocks: 0,
         db: 0,
         queue: 0,
+        stream: 0,
+        group: 0,
+        reserved: [0; 4],
+        added_ms: 0,
     };
 
     /// Nothing of a command has been seen, and the database that the session has selected is not known.
@@ -293,6 +304,8 @@ impl Commands {
         self.client_reply = 0;
         self.blocks = 0;
         self.queue = 0;
+        self.stream = 0;
+        self.group = 0;
     }
 
     /// Starts to look at `wanted` bytes.
@@ -401,6 +414,9 @@ impl Redis {
             }
         }
         source.go_to(behind);
-        if over { Subprogram::Argument.asked() } else { 0 }
+        if !over {
+            return 0;
+        }
+        if self.commands.has_stream_key() { Subprogram::StreamKey } else { Subprogram::Argument }.asked()
     }
 }

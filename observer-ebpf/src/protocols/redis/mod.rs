@@ -19,6 +19,7 @@ mod detect;
 pub mod layout;
 mod queues;
 mod replies;
+mod streams;
 mod text;
 
 use self::commands::Commands;
@@ -188,17 +189,30 @@ impl Redis {
         } else {
             [Subprogram::PlainCommand, Subprogram::Command, Subprogram::Argument, Subprogram::Inline]
         };
-        let last = Subprogram::QueueReply;
+        let [extra, more] = if SERVER {
+            [Subprogram::QueueReply, Subprogram::StreamReply]
+        } else {
+            [Subprogram::StreamKey, Subprogram::StreamKey]
+        };
         let mut code = source.run(plain, self, stream, connection);
         if code == any.asked() {
             code = source.run(any, self, stream, connection);
+        }
+        if !SERVER && code == extra.asked() {
+            code = source.run(extra, self, stream, connection);
         }
         if code == one.asked() {
             code = source.run(one, self, stream, connection);
         } else if code == other.asked() {
             code = source.run(other, self, stream, connection);
         }
-        if SERVER && code == last.asked() { source.run(last, self, stream, connection) } else { code }
+        if SERVER && code == extra.asked() {
+            source.run(extra, self, stream, connection)
+        } else if SERVER && code == more.asked() {
+            source.run(more, self, stream, connection)
+        } else {
+            code
+        }
     }
 
     /// Runs a subprogram.
@@ -222,25 +236,33 @@ impl Redis {
                 }
                 Ok(())
             }
+            Subprogram::StreamKey => {
+                self.end_stream_key(source, connection);
+                return Subprogram::Argument.asked();
+            }
             Subprogram::Inline => self.read_inline(source, connection),
             Subprogram::PlainReply => return self.plain_reply(source, connection),
             Subprogram::Reply => return self.reply(source),
             Subprogram::Line => {
                 let outcome = self.take_line(source, connection).map(|()| self.end_line(source));
                 if outcome.is_ok() && self.replies.has_queue() {
-                    return Subprogram::QueueReply.asked();
+                    return self.replies.asked();
                 }
                 outcome
             }
             Subprogram::Value => {
                 self.read_value(source, connection);
                 if self.replies.has_queue() {
-                    return Subprogram::QueueReply.asked();
+                    return self.replies.asked();
                 }
                 Ok(())
             }
             Subprogram::QueueReply => {
                 self.take_queue(source, connection);
+                Ok(())
+            }
+            Subprogram::StreamReply => {
+                self.take_stream(source, connection);
                 Ok(())
             }
         };
@@ -274,8 +296,12 @@ pub enum Subprogram {
     Line,
     /// Bytes of a value that is looked at.
     Value,
-    /// What a line or a value tells of a queue.
+    /// What a line or a value tells of a list that is a queue.
     QueueReply,
+    /// The same of a stream.
+    StreamReply,
+    /// The key, the group or an id of a command that uses a stream: asks for [`Subprogram::Argument`].
+    StreamKey,
 }
 
 impl Subprogram {

@@ -5,6 +5,7 @@ mod matching;
 mod plain;
 mod queues;
 mod resync;
+mod streams;
 mod values;
 
 pub(in crate::protocols) use self::line::is_type;
@@ -12,6 +13,7 @@ use self::line::{Line, is_bulk};
 use self::matching::is_refused_inside;
 use self::queues::QueueStep;
 pub(super) use self::resync::is_whole;
+use self::streams::EntryStep;
 use super::layout::{Command, Counters, LATENCY_BOUNDS};
 use super::{Redis, Subprogram, text};
 use crate::layout::Zeroes;
@@ -72,6 +74,8 @@ enum Elements {
     QueueOfSeveral = 8,
     /// How many messages were taken.
     Messages = 9,
+    /// Entries of a stream.
+    Entries = 10,
 }
 
 /// The server's stream.
@@ -109,7 +113,12 @@ pub(super) struct Replies {
     /// What is to be done for a queue: a [`QueueStep`](queues::QueueStep); and for which reader.
     queue_step: u8,
     who: u8,
-    padding: [u8; 6],
+    /// What the next element of a reply with entries of a stream is: an [`EntryStep`]. How many elements are left of the
+    /// entry, and how many entries of the stream.
+    entry_step: u8,
+    padding: [u8; 5],
+    fields: u32,
+    entries: u32,
     line: Line,
 }
 
@@ -136,7 +145,10 @@ impl Replies {
         queue: 0,
         queue_step: QueueStep::None as u8,
         who: 0,
-        padding: [0; 6],
+        entry_step: EntryStep::Pair as u8,
+        padding: [0; 5],
+        fields: 0,
+        entries: 0,
         line: Line::NONE,
     };
 

@@ -84,11 +84,12 @@ fn nanoseconds(ticks: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use observer_ebpf::layout::Role;
-    use observer_ebpf::queues::deque::{Deque, LASTING, ticks};
+    use observer_ebpf::queues::deque::{Deque, Expected, LASTING, ticks};
 
     use super::{HOLDS_NS, Seen, Stamp, nanoseconds};
 
     const SECOND: u64 = 1_000_000_000;
+    const NOTHING: Expected = Expected { length: 0, taken: 0 };
 
     fn deque(now_ns: u64) -> Deque {
         let mut deque = Deque::NONE;
@@ -102,7 +103,7 @@ mod tests {
         let mut deque = deque(now_ns);
         let seen = Seen::of(&deque, None, now_ns);
         assert_eq!((seen.level(Role::Server, now_ns), seen.is_taken, seen.service), (None, false, 7));
-        deque.compare(0, 5, ticks(now_ns));
+        deque.compare(NOTHING, 5, ticks(now_ns));
         now_ns += 10 * SECOND;
         let seen = Seen::of(&deque, Some(&seen), now_ns);
         for role in [Role::Server, Role::Client] {
@@ -118,7 +119,7 @@ mod tests {
     fn what_a_client_was_told_holds_for_a_minute() {
         let start_ns = 100 * SECOND;
         let mut deque = deque(start_ns);
-        deque.compare(0, 5, ticks(start_ns));
+        deque.compare(NOTHING, 5, ticks(start_ns));
         let mut seen = None;
         for second in 0..=61 {
             seen = Some(Seen::of(&deque, seen.as_ref(), start_ns + second * SECOND));
@@ -127,7 +128,7 @@ mod tests {
         let level = |role, passed_ns| seen.level(role, start_ns + passed_ns).map(|level| level.messages);
         assert_eq!(level(Role::Client, HOLDS_NS - SECOND), Some(5));
         assert_eq!([level(Role::Client, HOLDS_NS), level(Role::Server, HOLDS_NS)], [None, Some(5)]);
-        deque.compare(0, 3, ticks(start_ns + 60 * SECOND));
+        deque.compare(NOTHING, 3, ticks(start_ns + 60 * SECOND));
         let seen = Seen::of(&deque, Some(&seen), start_ns + 61 * SECOND);
         assert!(seen.level(Role::Client, start_ns + 61 * SECOND).is_some());
     }
@@ -136,7 +137,7 @@ mod tests {
     fn an_empty_list_has_no_old_message() {
         let now_ns = 100 * SECOND;
         let mut deque = deque(now_ns);
-        deque.compare(0, 0, ticks(now_ns));
+        deque.compare(NOTHING, 0, ticks(now_ns));
         let later_ns = now_ns + SECOND + nanoseconds(LASTING);
         let level = Seen::of(&deque, None, later_ns).level(Role::Server, later_ns).expect("it was told");
         assert_eq!((level.messages, level.oldest_ns), (0, 0));

@@ -8,7 +8,7 @@ use observer_ebpf::layout::names::CountKey;
 use observer_ebpf::queues::layout::{QueueCounts, QueueKey};
 
 use super::places::Use;
-use super::{Count, Key, Queues};
+use super::{Count, Key, Queue, Queues};
 use crate::kernel::batch;
 use crate::ledger::Ledger;
 use crate::names::services::{Place, Services};
@@ -51,6 +51,15 @@ impl Queues {
                 queue.used_ns = seen.used_ns();
             }
         }
+        // A stream is used while a group of it is.
+        let groups = self.known.values().filter(|queue| !queue.row.group.is_empty());
+        let by_groups: Vec<(u32, u64)> =
+            groups.map(|queue| (queue.server[0] as u32, queue.used_ns)).collect();
+        for (stream, used_ns) in by_groups {
+            if let Some(stream) = self.known.get_mut(&stream) {
+                stream.used_ns = stream.used_ns.max(used_ns);
+            }
+        }
     }
 
     /// Has queues give up their places, of those in `entries`: see [`super::places`].
@@ -69,12 +78,29 @@ impl Queues {
         let stale: Vec<Key> = stale.flat_map(|number| keys(entries, number)).collect();
         batch::remove(&self.maps.queues, &stale).1?;
         for number in self.places.look(now_ns, &uses) {
+            // A group goes with its stream, and with its name.
+            let is_of =
+                |queue: &Queue| !queue.row.group.is_empty() && queue.server[..2].contains(&u64::from(number));
+            let groups = self.known.iter().filter(|(_, queue)| is_of(queue));
+            let groups: Vec<u32> = groups.map(|(&number, _)| number).collect();
+            for group in groups {
+                self.give_up(group, entries, services)?;
+            }
             self.give_up(number, entries, services)?;
         }
         Ok(())
     }
 
     fn use_of(&self, number: u32) -> Option<Use> {
+        if self.groups.contains_key(&number) && self.places_has(number) {
+            let of_name = self
+                .known
+                .values()
+                .filter(|queue| !queue.row.group.is_empty() && queue.server[1] == u64::from(number));
+            // One that no group has yet is about to be one's.
+            let used_ns = of_name.map(|queue| queue.used_ns).max().unwrap_or(u64::MAX);
+            return Some(Use { number, used_ns, is_settled: true, is_other: false });
+        }
         let queue = self.known.get(&number).filter(|_| self.places_has(number))?;
         Some(Use {
             number,
@@ -102,12 +128,15 @@ impl Queues {
     /// Takes a queue's place away from it, and gives it to whoever comes next.
     fn give_up(&mut self, number: u32, entries: &[(QueueKey, u32)], services: &Services) -> io::Result<()> {
         batch::remove(&self.maps.queues, &keys(entries, number).collect::<Vec<_>>()).1?;
+        if self.groups.remove(&number).is_some() {
+            return self.maps.push(self.places.take_back(number)).map_err(io::Error::other);
+        }
         let Some(queue) = self.known.remove(&number) else { return Ok(()) };
         let row = queue.row;
         // Other lists of the same queue may have places, and what has no name of its own always has its row. Rows do not
         // decrease.
-        let is_same = |other: &super::Queue| other.is_settled && other.row == row;
-        let stays = queue.is_settled && (row == self.other || self.known.values().any(is_same));
+        let is_same = |other: &Queue| other.is_settled && other.row == row;
+        let stays = queue.is_settled && (self.others.contains(&row) || self.known.values().any(is_same));
         let mut kept: Vec<(Place, QueueCounts)> = Vec::new();
         for (place, counts) in &mut self.gone {
             kept.extend(counts.remove(&number).map(|counts| (place.clone(), counts)));

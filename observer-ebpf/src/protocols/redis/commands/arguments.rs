@@ -1,6 +1,7 @@
 //! What is made of a command's arguments.
 
 use super::kinds::{Argument, Kind, QueueUse, argument, is_subscription, run_flags, unit_of};
+use super::streams::READS_STREAMS;
 use super::{ANY_DB, CommandField, SCAN_MAX, Unit, WORD_MAX, Wanted};
 use crate::layout::Side;
 use crate::layout::buckets::{add, bucket};
@@ -46,6 +47,10 @@ impl Redis {
                 }
                 Argument::Word | Argument::Other => {}
             }
+            if commands.awaits_stream() {
+                look = CommandField::Key;
+                wanted = if length < KEY_MAX { length } else { KEY_MAX };
+            }
         }
         commands.look_at(look, wanted);
         wanted == 0
@@ -83,8 +88,12 @@ impl Redis {
         commands.args = commands.args.saturating_sub(1);
         let code = hide_field(&commands.command);
         let (args, last) = (commands.args, commands.args == 0);
-        // How many messages are put into a queue is known with the last of them.
-        let is_key = is_key && !(QueueUse::of(code).puts() && !last);
+        // How many messages are put into a queue is known with the last of them; what is read of which stream, with the last
+        // argument; and what is acknowledged, with its id.
+        let queue_use = QueueUse::of(code);
+        let is_later = queue_use.puts() || queue_use.reads();
+        let is_id = !queue_use.acknowledges() || commands.index > 3;
+        let is_key = is_key && (last || !is_later) && is_id;
         if commands.pushed == 0 && (last || is_key || (is_name && !Kind::of(code).waits())) {
             if Kind::of(code).has_queue() {
                 self.push_queue_use(code, source, connection);
@@ -104,6 +113,10 @@ impl Redis {
     fn end_key<S: Keys + Queues>(&mut self, look: u8, source: &mut S, connection: &mut Connection) -> bool {
         let commands = &mut self.commands;
         let code = hide_field(&commands.command);
+        if QueueUse::of(code).is_of_streams() {
+            commands.number = u32::from(commands.queue);
+            return true;
+        }
         if Kind::of(code).has_queue() {
             let length = u32::from(commands.text_length);
             let is_whole = commands.skip <= 2;
@@ -150,7 +163,9 @@ impl Redis {
         }
         let prefix = self.commands.number as u16;
         let flags = if code == Command::Exists as u8 { KEYS | SUMMED } else { KEYS };
-        let run = Run { start_ns: source.now_ns(), end: 0, prefix, code, flags };
+        let now_ns = source.now_ns();
+        let start_ns = if code == Command::Xack as u8 { self.commands.added_ms } else { now_ns };
+        let run = Run { start_ns, end: 0, prefix, code, flags };
         if !self.pipeline.push(units, run, connection.id, source) {
             self.commands.keyless = 1;
         }
@@ -213,12 +228,15 @@ impl Redis {
         }
         if code == Command::Xread as u8 || code == Command::Xreadgroup as u8 {
             // `GROUP`, and the names of a group and a consumer, come before the other's options.
-            if commands.blocks == 0 && (code == Command::Xread as u8 || commands.index > 3) {
-                commands.blocks = match option {
+            if commands.blocks & READS_STREAMS == 0 && (code == Command::Xread as u8 || commands.index > 3) {
+                commands.blocks |= match option {
                     BLOCK => BLOCKING,
-                    STREAMS => 1,
+                    STREAMS => READS_STREAMS,
                     _ => 0,
                 };
+            } else if code == Command::Xreadgroup as u8 && (length != 1 || lo as u8 != b'>') {
+                // Entries that were delivered before.
+                commands.queue = NONE as u16;
             }
             return;
         }
@@ -299,9 +317,16 @@ impl Redis {
             let queue = u32::from(hide_field(&commands.queue));
             commands.number = queue;
             start_ns = self.put_messages(queue, queue_use, values, is_answered, source, connection);
+        } else if queue_use.is_of_streams() {
+            let commands = &mut self.commands;
+            commands.number = u32::from(hide_field(&commands.queue));
+            if queue_use.acknowledges() {
+                start_ns = hide_field(&commands.added_ms);
+            }
         }
         if is_answered {
-            self.await_reply_to(start_ns, code, 1, run_flags(code), source, connection);
+            let flags = run_flags(code) | (self.commands.blocks & BLOCKING);
+            self.await_reply_to(start_ns, code, 1, flags, source, connection);
         }
     }
 

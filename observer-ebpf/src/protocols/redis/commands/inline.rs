@@ -12,6 +12,7 @@ use crate::protocols::redis::Redis;
 use crate::protocols::redis::layout::Command;
 use crate::protocols::redis::text;
 use crate::queues::Queues;
+use crate::queues::layout::OTHER_STREAM;
 use crate::stream::bytes::hide_field;
 use crate::stream::carry::Carry;
 use crate::stream::names::Keys;
@@ -127,7 +128,10 @@ impl Redis {
         commands.skip = 0;
         let quoted = matches!(commands.text.words[0] as u8, b'"' | b'\'');
         let argument = argument(code, index);
-        if argument == Argument::Key && Kind::of(code).has_queue() {
+        if QueueUse::of(code).is_of_streams() {
+            // Nobody types these.
+            commands.queue = OTHER_STREAM as u16;
+        } else if argument == Argument::Key && Kind::of(code).has_queue() {
             let seen = u32::from(commands.text_length);
             let is_told = !quoted && seen == length && commands.index == 1;
             let db = commands.database();

@@ -127,6 +127,10 @@ impl Redis {
     fn take_element<S: Host>(&mut self, line: &Line, source: &mut S, connection: &mut Connection) -> Found {
         let replies = &mut self.replies;
         let kind = hide_field(&replies.elements);
+        if kind == Elements::Entries as u8 {
+            replies.take_entry_element(line);
+            return Found::NONE;
+        }
         if kind >= Elements::Queue as u8 {
             let is_name = kind != Elements::Messages as u8 && line.kind == b'$';
             if is_name && line.count > 0 && line.count <= u64::from(KEY_MAX) {

@@ -3,9 +3,9 @@
 use super::{Elements, Replies};
 use crate::layout::connection::Connection;
 use crate::layout::names::{FIRST, OTHER};
-use crate::protocols::redis::Redis;
 use crate::protocols::redis::commands::QueueUse;
 use crate::protocols::redis::queues::{MESSAGES_MAX, Put};
+use crate::protocols::redis::{Redis, Subprogram};
 use crate::queues::{End, Queues};
 use crate::stream::bytes::hide_field;
 use crate::stream::pipeline::{KEYS, MIXED, TIMELESS, UNKNOWN};
@@ -33,6 +33,19 @@ impl Replies {
     pub(super) fn ask(&mut self, step: QueueStep, who: u32) {
         self.queue_step = step as u8;
         self.who = who as u8;
+    }
+
+    /// The subprogram that does it.
+    #[inline(always)]
+    pub(in crate::protocols::redis) fn asked(&self) -> u32 {
+        let is_entry = hide_field(&self.elements) == Elements::Entries as u8;
+        let is_reply = hide_field(&self.queue_step) == QueueStep::Reply as u8;
+        let is_of_streams = QueueUse::of(hide_field(&self.run.code)).is_of_streams();
+        if is_entry || (is_reply && is_of_streams) {
+            Subprogram::StreamReply.asked()
+        } else {
+            Subprogram::QueueReply.asked()
+        }
     }
 
     /// Whether anything is.
