@@ -25,6 +25,7 @@ pub mod postgres;
 pub mod programs;
 pub mod prometheus;
 pub mod puppet;
+pub mod queues;
 pub mod redis;
 pub mod ring;
 pub mod rules;

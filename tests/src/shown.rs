@@ -58,6 +58,11 @@ impl<P> View<P> {
         metrics.samples(name, &labels)
     }
 
+    /// Whether a line of a scrape has all of its labels.
+    pub fn names(&self, line: &str) -> bool {
+        self.labels.iter().all(|(name, value)| line.contains(&format!("{name}=\"{value}\"")))
+    }
+
     /// The sum of these series.
     pub fn sum(&self, metrics: &Metrics, name: &str, more: &[(&str, &str)]) -> f64 {
         self.series(metrics, name, more).iter().map(|sample| sample.value).sum()
@@ -114,8 +119,7 @@ pub fn expect_each<P, T: PartialEq + Debug>(
             && start.elapsed() > PATIENCE
         {
             let interesting = |line: &&str| {
-                let ours = view.labels.iter().all(|(_, value)| line.contains(value.as_str()));
-                ours && !line.contains("_bucket") || is_loss(line)
+                view.names(line) && !line.contains("_bucket") || is_loss(line)
             };
             let lines: Vec<&str> = metrics.text().lines().filter(interesting).collect();
             let text = lines.join("\n");

@@ -127,7 +127,7 @@ impl Clients {
     }
 }
 
-fn used(protocol: Protocol, target: &Address) -> String {
+pub(crate) fn used(protocol: Protocol, target: &Address) -> String {
     let protocol = if protocol == Protocol::Resp3 { 3 } else { 2 };
     match target {
         Address::Tcp(port) => format!("use({protocol}, '127.0.0.1', {port}, '')"),

@@ -31,6 +31,7 @@ pub enum Transport {
 /// A server without any key. Dropping it ends it.
 #[derive(Debug)]
 pub struct Server {
+    command: Command,
     child: Child,
     directory: TempDir,
     port: u16,
@@ -69,10 +70,10 @@ impl Server {
         command.arg("--unixsocket").arg(path.join("socket")).arg("--dir").arg(path);
         command.args(["--save", "", "--appendonly", "no", "--enable-debug-command", "yes"]);
         command.args(["--maxclients", "500", "--proto-max-bulk-len", "1gb"]).args(settings);
-        let log = File::create(path.join("log"))?;
+        let log = File::options().create(true).append(true).open(path.join("log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
-        let mut server = Self { child, directory, port, transport, process };
+        let mut server = Self { command, child, directory, port, transport, process };
         server.wait()?;
         Ok(server)
     }
@@ -89,6 +90,15 @@ impl Server {
             ensure!(start.elapsed() < START, "the server does not start: {log}");
             thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Ends it, with all that it has, and starts it again where it was.
+    pub fn restart(&mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        File::options().write(true).truncate(true).open(self.directory.path().join("log"))?;
+        self.child = self.command.spawn().with_context(|| format!("cannot start {:?}", self.command))?;
+        self.wait()
     }
 
     /// Where its clients come.
