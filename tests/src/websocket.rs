@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod calls;
+pub mod moving;
 pub mod peers;
 pub mod sides;
 pub mod traffic;

@@ -159,7 +159,10 @@ fn a_burst_of_which_the_last_waits_long() -> anyhow::Result<()> {
                 "{oldest:?} s: {end:?} {shown:?}"
             );
         }
-        rates.push((done, queue.ends().map(|end| queue.sum(end, &metrics, "queue_consumer_rate_per_second", &[]))));
+        rates.push((
+            done,
+            queue.ends().map(|end| queue.sum(end, &metrics, "queue_consumer_rate_per_second", &[])),
+        ));
         thread::sleep(Duration::from_millis(300));
     }
     ensure!(samples > 10, "too fast: {samples} samples");
@@ -262,7 +265,8 @@ fn a_worker_that_is_stopped() -> anyhow::Result<()> {
         let waited = age(puts.of(3)?, [begun, now()]);
         for end in queue.ends() {
             let shown = queue.shown(end, &metrics);
-            let grown = shown.oldest.is_some_and(|oldest| oldest > waited[0] - 0.003 && oldest < waited[1] + 0.003);
+            let grown =
+                shown.oldest.is_some_and(|oldest| oldest > waited[0] - 0.003 && oldest < waited[1] + 0.003);
             ensure!(grown, "{waited:?} s: {end:?} {shown:?}");
         }
         queue.expect_length(&agent, &mut lists)?;
@@ -291,7 +295,8 @@ fn over(transport: Transport, protocol: Protocol) -> anyhow::Result<()> {
     let mut lists = Lists::of(&server, 0)?;
     let (mut puts, mut truth) = (Puts::default(), Truth::default());
     for (round, wait) in [0, 200, 700].into_iter().enumerate() {
-        let put = format!("produce('jobs', {}, [1, 10, 1, 88], {})", round * 100, ["False", "True"][round % 2]);
+        let put =
+            format!("produce('jobs', {}, [1, 10, 1, 88], {})", round * 100, ["False", "True"][round % 2]);
         truth.put += producer.put(&put, &mut puts)?;
         queue_is(&queue, &agent, &mut lists, round)?;
         thread::sleep(Duration::from_millis(wait));

@@ -161,7 +161,8 @@ fn every_command_that_puts_in_or_takes_out() -> anyhow::Result<()> {
         known.check(&queue, &agent, &mut lists)?;
         // Nothing there, in many words.
         known.take_all("RPOP every")?;
-        for nothing in ["RPOP every", "RPOP every 3", "RPOPLPUSH every doing", "LMOVE every doing RIGHT LEFT"] {
+        for nothing in ["RPOP every", "RPOP every 3", "RPOPLPUSH every doing", "LMOVE every doing RIGHT LEFT"]
+        {
             ensure!(known.session.ask(nothing)? == known.session.ask("GET absent")?, "{nothing}");
         }
         ensure!(known.session.ask("BRPOP every 0.01")? != Reply::simple("OK"), "something is there");
@@ -342,7 +343,14 @@ fn a_server_that_starts_again_with_nothing() -> anyhow::Result<()> {
     let t0 = std::time::Instant::now();
     for _ in 0..20 {
         let m = agent.scrape()?;
-        println!("{:?} {:?}", t0.elapsed(), queue.ends().map(|end| { let s = queue.shown(end, &m); (s.length, s.oldest)}));
+        println!(
+            "{:?} {:?}",
+            t0.elapsed(),
+            queue.ends().map(|end| {
+                let s = queue.shown(end, &m);
+                (s.length, s.oldest)
+            })
+        );
         thread::sleep(SETTLED);
     }
     // To the server these are the first; to its clients, it has lost some.
@@ -391,7 +399,8 @@ mod lists_that_are_no_queues {
         // No rows but those of the queue.
         let metrics = agent.scrape()?;
         let port = format!(":{}\"", server.port());
-        let others = |line: &&str| line.contains(&port) && line.contains("queue=\"") && !line.contains("\"orders\"");
+        let others =
+            |line: &&str| line.contains(&port) && line.contains("queue=\"") && !line.contains("\"orders\"");
         let others: Vec<&str> = metrics.text().lines().filter(others).collect();
         ensure!(others.is_empty(), "{}", others.join("\n"));
         // A queue that nobody has heard of finds a place all the same, once something is taken out.

@@ -50,7 +50,12 @@ impl Worker {
                 ensure!(lines.len() == count, "it has taken {} of {count}", lines.len());
                 return lines.into_iter().map(|line| Ok(serde_json::from_str(line)?)).collect();
             }
-            ensure!(start.elapsed() < PATIENCE, "the worker {} has taken {} of {count}", self.program.pid(), lines.len());
+            ensure!(
+                start.elapsed() < PATIENCE,
+                "the worker {} has taken {} of {count}",
+                self.program.pid(),
+                lines.len()
+            );
             thread::sleep(Duration::from_millis(50));
         }
     }
@@ -142,7 +147,10 @@ fn rq() -> anyhow::Result<()> {
     let label = server.target().label();
     let of = |name: &str| queue.shown(&[View::client(name, &label)], &metrics);
     let (sent, worked) = (of(&names[0]), of(&names[1]));
-    ensure!([sent.put, sent.taken, worked.put, worked.taken] == [180.0, 0.0, 0.0, 180.0], "{sent:?} {worked:?}");
+    ensure!(
+        [sent.put, sent.taken, worked.put, worked.taken] == [180.0, 0.0, 0.0, 180.0],
+        "{sent:?} {worked:?}"
+    );
     ensure!([sent.unknown, worked.unknown, worked.ages[7]] == [0.0, 0.0, 180.0], "{sent:?} {worked:?}");
     // What is being worked at was never waited for.
     Queue::new("rq:queue:default:intermediate", &server, &[&names[0], &names[1]]).expect_nothing(&metrics)?;

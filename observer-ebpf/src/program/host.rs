@@ -7,7 +7,7 @@ use observer_ebpf::layout::control::Thresholds;
 use observer_ebpf::layout::losses::Unread;
 use observer_ebpf::stream::bytes::{Bytes, HEADER_MAX, Host, Scratch};
 
-use crate::calls::buffers::{Buffers, buffers_refill};
+use crate::calls::buffers::{Buffers, buffers_fail, buffers_refill};
 use crate::globals::thresholds;
 use crate::{clock, events};
 
@@ -49,7 +49,10 @@ impl Bytes for Buffers {
             return Ok(available);
         }
         match buffers_refill(self, offset) {
-            0 => Err(Unread::Fault),
+            0 => {
+                buffers_fail(self, offset);
+                Err(Unread::Fault)
+            }
             available => Ok(available),
         }
     }

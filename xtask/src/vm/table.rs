@@ -18,7 +18,8 @@ machine. There the agent must load, attach, and count exactly what both ends of 
 - connections that were open before the agent;
 - messages above each threshold;
 - sessions of Redis and Postgres that were recorded with real servers;
-- threads that preempt one another in the middle of a call.
+- threads that preempt one another in the middle of a call;
+- messages in memory that the kernel moves: here the agent may miss some, and must say how many bytes.
 
 A kernel that is not in the table has not been booted.
 

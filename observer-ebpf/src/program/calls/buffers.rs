@@ -16,10 +16,10 @@ use observer_ebpf::stream::bytes::{Scratch, hide_field};
 use observer_ebpf::stream::prefix::Work;
 
 use super::registers::{self, Registers, number};
-use crate::assembly;
 use crate::globals::OFFSET_TASK_FLAGS;
 use crate::host::repeat;
 use crate::kernel::{IO_WORKER, KERNEL_THREAD, Task};
+use crate::{assembly, clock, losses};
 
 /// What one call is read through, and what is put together meanwhile: one for each program that sees calls, none of
 /// which runs within itself.
@@ -34,6 +34,18 @@ const FIRST_WINDOW: u32 = 1024;
 const VECTORS: u32 = 8;
 /// The most `struct iovec`s that a call takes (`UIO_MAXIOV` in `include/uapi/linux/uio.h`).
 pub const VECTORS_MAX: u32 = 1024;
+
+/// How long memory is waited for that cannot be read, and how often it is tried again meanwhile, at most.
+///
+/// The kernel has just copied the call's bytes from there or to there. But while it moves pages, as where it makes a huge
+/// one of many (`collapse_huge_page` in `mm/khugepaged.c`), nobody can reach them: the process would sleep until they are
+/// back, which a program cannot. That takes a part of a millisecond, unless whoever moves them is kept from it. Before
+/// Linux 7.0 nothing else runs on the processor meanwhile.
+const PATIENCE_NS: u64 = 1_000_000;
+const TRIES: u32 = 1 << 16;
+/// How long nothing is waited for on a processor where that was in vain: a process whose memory can never be read pays a
+/// thousandth of its time at most.
+const PAUSE_NS: u64 = 1_000_000_000;
 
 /// Room for one call's bytes and how they are being read. It lives in a map, as does all that is read at
 /// a variable offset.
@@ -66,6 +78,11 @@ pub struct Buffers {
     /// How many bytes the call moved, and how many of them have been dealt with.
     end: u32,
     position: u32,
+    /// 1 once some of them could not be read.
+    failed: u32,
+    reserved: u32,
+    /// When memory was last waited for in vain; 0 if it never was.
+    vain_ns: u64,
     /// Whose they are: a slot, and a `Direction`.
     index: u32,
     direction: u32,
@@ -110,19 +127,25 @@ impl Buffers {
         let (at, count) = if vectors {
             (second, registers.third())
         } else {
-            // `msg_iov` and `msg_iovlen` of `struct user_msghdr` (`include/linux/socket.h`).
-            let [at, count] = &mut self.vectors[0];
-            // SAFETY: the destination has room for two words; the helper may be given any address.
-            let read =
-                unsafe { bpf_probe_read_user((at as *mut u64).cast(), 16, (second + 16) as *const c_void) };
-            if read != 0 {
+            if !self.read_message(second) && buffers_reread_message(self, second) == 0 {
                 return Err(Unread::Fault);
             }
-            (*at, *count)
+            let [at, count] = self.vectors[0];
+            (at, count)
         };
         let count = if count > u64::from(VECTORS_MAX) { VECTORS_MAX } else { count as u32 };
         self.hold_vectors(at, count, false);
         Ok(())
+    }
+
+    /// Reads where the vectors of a `struct user_msghdr` are, and their number, into the first of those in reach.
+    #[inline(always)]
+    fn read_message(&mut self, message: u64) -> bool {
+        let to = self.vectors[0].as_mut_ptr().cast();
+        // `msg_iov` and `msg_iovlen` (`include/linux/socket.h`).
+        let from = (message + 16) as *const c_void;
+        // SAFETY: the destination has room for two words; the helper may be given any address.
+        unsafe { bpf_probe_read_user(to, 16, from) == 0 }
     }
 
     /// There is nothing to be read of the call that has just moved bytes of the connection at `index`.
@@ -137,6 +160,7 @@ impl Buffers {
     fn begin(&mut self, direction: Direction, end: u32, index: u32) {
         self.end = end;
         self.position = 0;
+        self.failed = 0;
         self.now_ns = 0;
         self.index = index;
         self.direction = direction as u32;
@@ -190,11 +214,13 @@ impl Buffers {
         self.to = 0;
     }
 
-    /// Fills the window with the first bytes of a call of one buffer. Should it fail, it will fail again for the parser.
+    /// Fills the window with the call's first bytes, for which it waits where they cannot be read. Should that be in vain, a
+    /// parser will ask for them once more.
     #[inline(always)]
-    pub fn read_single(&mut self) {
-        if self.vectors_at == 0 {
-            self.read_on(0);
+    pub fn read_first(&mut self) {
+        let size = if self.vectors_at == 0 { self.read_on(0) } else { buffers_refill(self, 0) };
+        if size == 0 {
+            buffers_wait(self);
         }
     }
 
@@ -335,12 +361,45 @@ impl Buffers {
         let read =
             unsafe { bpf_probe_read_user(self.window.as_mut_ptr().cast(), size, address as *const c_void) };
         if read != 0 {
+            // The helper has cleared what the window held.
+            self.start = offset;
+            self.stop = offset;
             return 0;
         }
         self.start = offset;
         self.stop = offset + size;
         size
     }
+}
+
+/// Tries for a while, until an attempt succeeds: tells when that was in vain, and else what it was told.
+#[inline(always)]
+fn try_on(vain_ns: u64, mut attempt: impl FnMut() -> bool) -> u64 {
+    let since = clock::monotonic_ns();
+    if vain_ns != 0 && since.saturating_sub(vain_ns) < PAUSE_NS {
+        return vain_ns;
+    }
+    let mut is_done = false;
+    repeat(TRIES, || {
+        is_done = attempt();
+        !is_done && clock::monotonic_ns() - since < PATIENCE_NS
+    });
+    if is_done { vain_ns } else { since }
+}
+
+/// [`Buffers::read_message`], tried again for a while, as a subprogram: 1 if it was read.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn buffers_reread_message(buffers: *mut Buffers, message: u64) -> u32 {
+    // SAFETY: null, or this processor's entry for this program: nothing else uses it while the program runs.
+    let Some(buffers) = (unsafe { buffers.as_mut() }) else { return 0 };
+    let mut is_read = false;
+    let vain_ns = hide_field(&buffers.vain_ns);
+    buffers.vain_ns = try_on(vain_ns, || {
+        is_read = buffers.read_message(message);
+        is_read
+    });
+    u32::from(is_read)
 }
 
 /// Why the bytes of a call cannot be read from its registers.
@@ -366,4 +425,36 @@ fn why_not(task: Task, nr: u64, in_call: bool) -> Unread {
 pub extern "C" fn buffers_refill(buffers: *mut Buffers, offset: u32) -> u32 {
     // SAFETY: null, or this processor's entry for this program: nothing else uses it while the program runs.
     unsafe { buffers.as_mut() }.map_or(0, |buffers| buffers.refill(offset))
+}
+
+/// Waits until a call's first bytes can be read, and fills the window with them.
+///
+/// Only where a call is begun with, before a parser has taken most of the stack.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn buffers_wait(buffers: *mut Buffers) -> u32 {
+    // SAFETY: as above.
+    let Some(buffers) = (unsafe { buffers.as_mut() }) else { return 0 };
+    let mut size = 0;
+    let vain_ns = hide_field(&buffers.vain_ns);
+    buffers.vain_ns = try_on(vain_ns, || {
+        size = buffers.refill(0);
+        size != 0
+    });
+    size
+}
+
+/// Counts the call's bytes from `offset` on, which a parser has asked for in vain.
+///
+/// A function of its own: what it takes of the stack is then not taken while memory is read.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn buffers_fail(buffers: *mut Buffers, offset: u32) -> u32 {
+    // SAFETY: as above.
+    let Some(buffers) = (unsafe { buffers.as_mut() }) else { return 0 };
+    if buffers.failed == 0 {
+        buffers.failed = 1;
+        losses::unread(Unread::Fault, u64::from(buffers.end.saturating_sub(offset)));
+    }
+    0
 }

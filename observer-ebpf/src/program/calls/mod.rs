@@ -168,7 +168,7 @@ fn locate(
         }
     }
     if call.ample_stack {
-        buffers.read_single();
+        buffers.read_first();
     }
     if known != 0 {
         buffers.go_to(known);

@@ -15,6 +15,8 @@ mod preempted;
 mod recorded;
 mod stream;
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, bail, ensure};
@@ -61,8 +63,18 @@ fn programs(agent: &Agent) -> anyhow::Result<bool> {
     Ok(has_requests)
 }
 
+/// Has the kernel make no huge pages but where it is asked to.
+///
+/// While it moves a process's pages, programs cannot read them. They wait until it has done; but where there is one
+/// processor only, and whoever moves pages is kept from it by the thread that the program runs for, that is in vain.
+fn keep_pages() -> anyhow::Result<()> {
+    const ENABLED: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
+    if Path::new(ENABLED).exists() { fs::write(ENABLED, "madvise").context(ENABLED) } else { Ok(()) }
+}
+
 /// Runs every test, with one agent.
 fn test() -> anyhow::Result<()> {
+    keep_pages()?;
     let before = Before::connect()?;
     let agent = Agent::start(&[])?;
     let has_requests = programs(&agent)?;
@@ -88,6 +100,8 @@ fn test() -> anyhow::Result<()> {
         note("the same through io_uring", preempted::requests(&mut bench));
     }
     note("oversized messages", stream::oversized(&mut bench));
+    // The last of WebSocket, since the agent may lose some.
+    note("memory that the kernel moves", stream::moving(&mut bench));
     note("Redis", recorded::redis(&bench.agent));
     note("memcached", recorded::memcached(&bench.agent));
     note("Postgres", recorded::postgres(&bench.agent));

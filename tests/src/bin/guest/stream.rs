@@ -5,6 +5,7 @@ use observer_tests::metrics::{Metrics, unparsed};
 use observer_tests::ring::By;
 use observer_tests::websocket::bench::Bench;
 use observer_tests::websocket::calls::{Pair, Receiving, Sending};
+use observer_tests::websocket::moving;
 use observer_tests::websocket::traffic::Opcode;
 use observer_tests::websocket::wire::Wire;
 use serde_json::Value;
@@ -60,6 +61,17 @@ pub(crate) fn request_bytes(bench: &mut Bench) -> anyhow::Result<()> {
     // Its first bytes might have told the protocol, and as they were not seen, all that follow.
     let unread = unparsed(&after, "io_uring") - unparsed(&before, "io_uring");
     ensure!(unread == SIZE as f64, "{unread} bytes were unread");
+    Ok(())
+}
+
+/// From memory whose pages the kernel moves: what the agent could not read it must say. How often that is depends on which
+/// thread the machine's only processor is given to.
+pub(crate) fn moving(bench: &mut Bench) -> anyhow::Result<()> {
+    const MOVES: u32 = 30;
+    for by in [moving::By::Address(WRITE), moving::By::Message] {
+        let outcome = moving::exchange(bench, by, MOVES)?;
+        eprintln!("{by:?}: {outcome:?}");
+    }
     Ok(())
 }
 
