@@ -115,9 +115,8 @@ impl Queue {
     /// Fails if either end shows anything of it.
     pub fn expect_nothing(&self, metrics: &Metrics) -> anyhow::Result<()> {
         let label = format!("queue=\"{}\"", self.name);
-        let mine = |line: &&str| {
-            line.contains(&label) && self.ends().concat().iter().any(|view| view.names(line))
-        };
+        let mine =
+            |line: &&str| line.contains(&label) && self.ends().concat().iter().any(|view| view.names(line));
         let lines: Vec<&str> = metrics.text().lines().filter(mine).collect();
         ensure!(lines.is_empty(), "{} is shown:\n{}", self.name, lines.join("\n"));
         Ok(())

@@ -118,9 +118,7 @@ pub fn expect_each<P, T: PartialEq + Debug>(
         if let Some((view, actual)) = &wrong
             && start.elapsed() > PATIENCE
         {
-            let interesting = |line: &&str| {
-                view.names(line) && !line.contains("_bucket") || is_loss(line)
-            };
+            let interesting = |line: &&str| view.names(line) && !line.contains("_bucket") || is_loss(line);
             let lines: Vec<&str> = metrics.text().lines().filter(interesting).collect();
             let text = lines.join("\n");
             bail!("{:?}: it says\n{actual:?}, and not\n{expected:?}\n{text}", view.labels);
