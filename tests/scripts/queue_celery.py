@@ -2,7 +2,7 @@
 
 The environment tells the broker's port (`QUEUE_PORT`), what a worker's process is to be called (`QUEUE_WORKER`), and where
 it writes a line of JSON for each task that it takes (`QUEUE_LOG`): its number, when the one before was over, and when it
-was taken, in nanoseconds.
+was taken, in nanoseconds. How many seconds each task takes there is `QUEUE_SECONDS`.
 """
 
 import ctypes
@@ -27,13 +27,13 @@ app.conf.update(
     worker_send_task_events=False,
     broker_connection_retry_on_startup=True,
 )
-# Nothing was taken before.
-over = time.monotonic_ns()
+# When the task before was over; nothing is taken before the worker is ready.
+over = 0
 
 
 @app.task
-def work(number, seconds):
-    time.sleep(seconds)
+def work(number):
+    time.sleep(float(os.environ["QUEUE_SECONDS"]))
 
 
 @signals.task_received.connect
@@ -43,17 +43,18 @@ def note(request, **_):
         file.write(line + "\n")
 
 
+@signals.worker_ready.connect
 @signals.task_postrun.connect
 def end(**_):
     global over
     over = time.monotonic_ns()
 
 
-def send(first, priorities, seconds=0.0):
+def send(first, priorities):
     """A task of each priority, one after the other. Tells of each its number, and when it was sent."""
     told = []
     for number, priority in enumerate(priorities, first):
         begun = time.monotonic_ns()
-        work.apply_async((number, seconds), priority=priority)
+        work.apply_async((number,), priority=priority)
         told.append([number, begun, time.monotonic_ns()])
     return told

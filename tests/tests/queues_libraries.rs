@@ -1,12 +1,12 @@
 //! Celery and RQ: what their workers take out of lists, and how long it was there.
 
 // needs: redis
-// takes: 30 s
+// takes: 13 s
 // at once: 2 tests
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -31,11 +31,12 @@ struct Worker {
 }
 
 impl Worker {
-    fn start(server: &Server, name: &str, log: &Path, pool: &[&str]) -> anyhow::Result<Self> {
+    fn start(server: &Server, name: &str, log: &Path, pool: &[&str], seconds: u32) -> anyhow::Result<Self> {
         let mut command = Command::new(environment()?.join("venv/bin/python"));
         command.args(["-m", "celery", "-A", "queue_celery", "worker", "--loglevel", "ERROR"]);
         command.args(["--without-gossip", "--without-mingle", "--without-heartbeat"]).args(pool);
         command.env("QUEUE_PORT", server.port().to_string()).env("QUEUE_WORKER", name).env("QUEUE_LOG", log);
+        command.env("QUEUE_SECONDS", seconds.to_string()).stderr(Stdio::null());
         let program = Program::start(command.current_dir(scripts()))?;
         Ok(Self { program, log: log.to_owned() })
     }
@@ -97,28 +98,33 @@ fn celery() -> anyhow::Result<()> {
     let mut lists = Lists::of(&server, 0)?;
     let (mut puts, mut truth) = (Puts::default(), Truth::default());
 
-    // One of each priority, and then more of those: four are taken at once, and never done.
-    truth.put += sender.put("send(0, [0, 3, 6, 9], 100)", &mut puts)?;
+    // Four are taken at once, and never done. The lists of other priorities are of the same queue.
+    truth.put += sender.put("send(0, [0] * 4)", &mut puts)?;
     let pool = ["--pool", "threads", "--concurrency", "2", "--prefetch-multiplier", "2"];
-    let first = Worker::start(&server, &names[1], &folder.path().join("first"), &pool)?;
+    let first = Worker::start(&server, &names[1], &folder.path().join("first"), &pool, 100)?;
     let lost = first.taken(4)?;
     truth.ages.extend(puts.ages(&json!(lost))?);
-    queue.expect(&agent, &truth)?;
-    truth.put += sender.put("send(4, [0, 3, 6, 9] * 25 + [3] * 100)", &mut puts)?;
+    truth.put += sender.put("send(4, [0, 3, 6, 9] * 50 + [3] * 200)", &mut puts)?;
     agrees(&queue, &agent, &server, &mut lists)?;
-    ensure!(queue.expect_length(&agent, &mut lists)? == 200.0, "more were taken");
+    ensure!(lists.length("celery")? == 400.0, "more were taken");
     drop(first);
 
-    // What was not done comes back: it is put in anew, by the next worker, where it goes first.
+    // They come back: the next worker puts them in anew, where they go first.
     thread::sleep(Duration::from_millis(1_500));
-    let begun = now();
     let pool = ["--pool", "solo", "--prefetch-multiplier", "1"];
-    let second = Worker::start(&server, &names[1], &folder.path().join("second"), &pool)?;
-    // They would take their time again.
-    thread::sleep(Duration::from_millis(100));
-    let _ = begun;
-    let taken = second.taken(1)?;
-    println!("{taken:?}");
+    let begun = now();
+    let second = Worker::start(&server, &names[1], &folder.path().join("second"), &pool, 0)?;
+    let taken = second.taken(404)?;
+    let restored: Vec<Value> = (0..4).map(|number| json!([number, begun, taken[0][1]])).collect();
+    truth.put += puts.add(&json!(restored))?;
+    truth.ages.extend(puts.ages(&json!(taken))?);
+    queue.expect(&agent, &truth)?;
+    agrees(&queue, &agent, &server, &mut lists)?;
+    // What is sent while it waits does not.
+    truth.put += sender.put("send(404, [0, 3, 6, 9] * 5)", &mut puts)?;
+    truth.ages.extend(puts.ages(&json!(second.taken(424)?[404..]))?);
+    queue.expect(&agent, &truth)?;
+    agrees(&queue, &agent, &server, &mut lists)?;
     losses.no_more(&agent)
 }
 
@@ -133,10 +139,10 @@ fn rq() -> anyhow::Result<()> {
     let mut lists = Lists::of(&server, 0)?;
     let (mut puts, mut truth) = (Puts::default(), Truth::default());
     let port = server.port();
-    for (round, wait) in [0, 200, 700].into_iter().enumerate() {
-        truth.put += sender.put(&format!("send({port}, {}, 60)", 60 * round), &mut puts)?;
+    for (first, count, wait) in [(0, 20, 150), (20, 60, 1_200), (80, 100, 5_200)] {
+        truth.put += sender.put(&format!("send({port}, {first}, {count})"), &mut puts)?;
         thread::sleep(Duration::from_millis(wait));
-        truth.ages.extend(worker.take(&format!("work({port}, 55)"), &mut puts)?);
+        truth.ages.extend(worker.take(&format!("work({port}, {})", count - 5), &mut puts)?);
         queue.expect(&agent, &truth)?;
         queue.expect_length(&agent, &mut lists)?;
     }
@@ -146,12 +152,12 @@ fn rq() -> anyhow::Result<()> {
     let metrics = agent.scrape()?;
     let label = server.target().label();
     let of = |name: &str| queue.shown(&[View::client(name, &label)], &metrics);
-    let (sent, worked) = (of(&names[0]), of(&names[1]));
+    let (sender, taker) = (of(&names[0]), of(&names[1]));
     ensure!(
-        [sent.put, sent.taken, worked.put, worked.taken] == [180.0, 0.0, 0.0, 180.0],
-        "{sent:?} {worked:?}"
+        [sender.put, sender.taken, taker.put, taker.taken] == [180.0, 0.0, 0.0, 180.0],
+        "{sender:?} {taker:?}"
     );
-    ensure!([sent.unknown, worked.unknown, worked.ages[7]] == [0.0, 0.0, 180.0], "{sent:?} {worked:?}");
+    ensure!([sender.unknown, taker.unknown, taker.ages[7]] == [0.0, 0.0, 180.0], "{sender:?} {taker:?}");
     // What is being worked at was never waited for.
     Queue::new("rq:queue:default:intermediate", &server, &[&names[0], &names[1]]).expect_nothing(&metrics)?;
     losses.no_more(&agent)

@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::os::fd::AsRawFd as _;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{io, mem, ptr, slice, thread};
 
 use anyhow::{Context as _, anyhow, ensure};
@@ -26,6 +26,8 @@ const HUGE: usize = 2 << 20;
 const PAGE: usize = 4096;
 /// How long the pages stay where they are before they are moved again.
 const PAUSE: Duration = Duration::from_millis(1);
+/// How long it may take until they have been moved as often as is asked for.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// By which call a message is sent.
 #[derive(Clone, Copy, Debug)]
@@ -107,19 +109,15 @@ fn advise(outcome: libc::c_int) -> io::Result<()> {
 }
 
 /// Sends one message after another, until the pages that they are sent from have been moved so often. The agent must count
-/// each, or say that it could not read its bytes; none where the kernel makes no huge pages.
+/// each, or say that it could not read its bytes.
 ///
 /// # Errors
 ///
-/// If the agent says anything else.
-pub fn exchange(bench: &mut Bench, by: By, moves: u32) -> anyhow::Result<Option<Outcome>> {
-    let memory = match Memory::new().and_then(|memory| memory.make_move().map(|()| memory)) {
-        Ok(memory) => memory,
-        Err(error) => {
-            eprintln!("no huge pages: {error}");
-            return Ok(None);
-        }
-    };
+/// If the agent says anything else, or the kernel makes no huge pages.
+pub fn exchange(bench: &mut Bench, by: By, moves: u32) -> anyhow::Result<Outcome> {
+    let memory = Memory::new()
+        .and_then(|memory| memory.make_move().map(|()| memory))
+        .context("the kernel makes no huge pages (/sys/kernel/mm/transparent_hugepage/enabled), so it moves none")?;
     let mut message = Wire::client();
     message.message(Opcode::Binary, 60);
     let bytes = memory.put(0, &message.bytes);
@@ -134,7 +132,7 @@ pub fn exchange(bench: &mut Bench, by: By, moves: u32) -> anyhow::Result<Option<
     let is_over = AtomicBool::new(false);
     let made = AtomicU32::new(0);
     let sent = thread::scope(|scope| {
-        let mover = scope.spawn(|| {
+        let pages = scope.spawn(|| {
             while !is_over.load(Relaxed) {
                 // Not where a page is in use for a moment.
                 if memory.make_move().is_ok() {
@@ -145,7 +143,9 @@ pub fn exchange(bench: &mut Bench, by: By, moves: u32) -> anyhow::Result<Option<
         });
         let send = || {
             let mut sent = 0;
+            let started = Instant::now();
             while made.load(Relaxed) < moves {
+                ensure!(started.elapsed() < PATIENCE, "the kernel has moved the pages {made:?} times only");
                 match by {
                     By::Address(sending) => pair.client.send(bytes, sending)?,
                     // SAFETY: the header says where the bytes are.
@@ -159,15 +159,17 @@ pub fn exchange(bench: &mut Bench, by: By, moves: u32) -> anyhow::Result<Option<
             }
             Ok::<u32, anyhow::Error>(sent)
         };
-        let sent = send();
+        let outcome = send();
         is_over.store(true, Relaxed);
-        mover.join().map_err(|_| anyhow!("the mover panicked"))?;
-        sent
+        pages.join().map_err(|_| anyhow!("the mover panicked"))?;
+        outcome
     })?;
 
     let unread = unparsed(&bench.agent.scrape()?, "fault") - before;
-    let unread_messages = unread as u32 / bytes.len() as u32;
-    ensure!(unread as usize == unread_messages as usize * bytes.len(), "{unread} bytes were unread");
+    let size = bytes.len() as f64;
+    let unread_messages = (0..=sent).find(|&messages| f64::from(messages) * size == unread);
+    let unread_messages =
+        unread_messages.with_context(|| format!("{unread} bytes were unread, of messages of {size}"))?;
     bench.count(bytes.len() * sent as usize, 0);
     bench.client.sent.add_all(&message.traffic, sent - unread_messages);
     bench.server.received.add_all(&message.traffic, sent);
@@ -175,7 +177,7 @@ pub fn exchange(bench: &mut Bench, by: By, moves: u32) -> anyhow::Result<Option<
     drop(pair);
     bench.close("none");
     sides::settle(&bench.agent, &[&bench.client, &bench.server])?;
-    Ok(Some(Outcome { moves: made.into_inner(), unread: unread_messages }))
+    Ok(Outcome { moves: made.into_inner(), unread: unread_messages })
 }
 
 /// Puts what `sendmsg` takes behind the bytes that it is to send.
