@@ -249,6 +249,24 @@ fn what_was_put_in_unseen_is_found_out_however_busy_it_is() {
 }
 
 #[test]
+fn nothing_is_interpolated_with_what_is_gone() {
+    let mut both = Both::new();
+    both.push(3);
+    for _ in 0..3 {
+        both.pop();
+    }
+    // Long after, more than have a time each.
+    both.now = 1_000_000;
+    both.push(1_000);
+    both.now += 10;
+    assert_eq!(both.deque.oldest(both.now), Some((10, true)));
+    for _ in 0..1_000 {
+        let age = both.deque.take(End::Left, both.now);
+        assert_eq!(age, Some(10));
+    }
+}
+
+#[test]
 fn messages_that_are_refused_are_not_there() {
     let mut both = Both::new();
     both.push(3);

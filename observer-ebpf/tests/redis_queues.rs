@@ -152,6 +152,45 @@ fn transactions_and_what_is_refused() {
 }
 
 #[test]
+fn transactions_that_are_not_executed() {
+    let pushes =
+        [ask(&["MULTI"]), ask(&["LPUSH", "q", "a", "b"]), ask(&["RPUSH", "q", "c"]), ask(&["RPOP", "q"])];
+    let queued = b"+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n".to_vec();
+    let turns = vec![
+        (false, ask(&["LPUSH", "q", "first"])),
+        (true, b":1\r\n".to_vec()),
+        (false, pushes.concat()),
+        (true, queued.clone()),
+        (false, ask(&["DISCARD"])),
+        (true, b"+OK\r\n".to_vec()),
+        // A key that was watched has changed.
+        (false, [&pushes.concat()[..], &ask(&["EXEC"])].concat()),
+        (true, [&queued[..], b"*-1\r\n"].concat()),
+        // A command was not queued.
+        (false, [&pushes.concat()[..], &ask(&["GET"]), &ask(&["EXEC"])].concat()),
+        (true, [&queued[..], b"-ERR wrong number\r\n-EXECABORT Transaction discarded\r\n"].concat()),
+        (false, ask(&["LPUSH", "q", "d"])),
+        (true, b":2\r\n".to_vec()),
+    ];
+    assert_queues(&turns, &[("q", 2, [2, 0, 0])]);
+}
+
+#[test]
+fn what_goes_from_the_middle_is_gone() {
+    let turns = vec![
+        (false, ask(&["RPUSH", "work", "a", "b", "c"])),
+        (true, b":3\r\n".to_vec()),
+        (false, [ask(&["LREM", "work", "1", "b"]), ask(&["LREM", "work", "0", "x"])].concat()),
+        (true, b":1\r\n:0\r\n".to_vec()),
+        (false, ask(&["LPOP", "work"])),
+        (true, b"$1\r\na\r\n".to_vec()),
+        (false, ask(&["RPUSH", "work", "d"])),
+        (true, b":2\r\n".to_vec()),
+    ];
+    assert_queues(&turns, &[("work", 2, [4, 1, 1])]);
+}
+
+#[test]
 fn names_that_no_queue_here_has_are_others() {
     let long = "x".repeat(65);
     let turns = vec![

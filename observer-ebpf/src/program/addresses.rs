@@ -12,7 +12,7 @@ use crate::globals::{
     OFFSET_SOCKET_FILE, OFFSET_UNIX_ADDR, OFFSET_UNIX_ADDRESS_LEN, OFFSET_UNIX_ADDRESS_NAME,
     OFFSET_UNIX_PEER,
 };
-use crate::kernel::{Sock, probe, probe_into};
+use crate::kernel::{Sock, probe, probe_into, probe_some};
 use crate::maps::UNIX_PATHS;
 
 /// A path before anything is known of it. It is never written.
@@ -69,7 +69,8 @@ fn tell_path(index: u32, address: *const u8) {
     // `len` counts the address family, two bytes, before the path.
     path.length =
         probe::<u32>(address, OFFSET_UNIX_ADDRESS_LEN.load()).saturating_sub(2).min(UNIX_PATH_MAX as u32);
-    probe_into(address, OFFSET_UNIX_ADDRESS_NAME.load() + 2, &mut path.path);
+    // No more than there is: what lies behind it in memory is anything.
+    probe_some(address, OFFSET_UNIX_ADDRESS_NAME.load() + 2, path.length, &mut path.path);
 }
 
 /// Makes a path that of a slot. Without it, the path is not told.

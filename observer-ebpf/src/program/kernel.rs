@@ -12,6 +12,7 @@ use aya_ebpf::helpers::{bpf_get_current_task_btf, bpf_probe_read_kernel};
 use observer_ebpf::layout::Direction;
 use observer_ebpf::layout::connection::Owner;
 
+use crate::assembly;
 use crate::globals::{
     OFFSET_PID_LEVEL, OFFSET_PID_NAMESPACE_INUM, OFFSET_PID_NUMBERS, OFFSET_SIGNAL_PIDS, OFFSET_SOCK_SOCKET,
     OFFSET_SOCKET_FILE, OFFSET_TASK_COMM, OFFSET_TASK_GROUP_LEADER, OFFSET_TASK_SELF_EXEC_ID,
@@ -67,6 +68,16 @@ pub fn probe_into<const N: usize>(base: *const u8, offset: u32, to: &mut [u8; N]
     let from = base.wrapping_add(offset as usize).cast::<c_void>();
     // SAFETY: `to` has room for `N`; the helper may be given any address, and clears `to` if it fails.
     unsafe { generated::bpf_probe_read_kernel(to.as_mut_ptr().cast(), N as u32, from) };
+}
+
+/// Reads the first `length` bytes of a member, or as many as there is room for.
+#[inline(always)]
+pub fn probe_some<const N: usize>(base: *const u8, offset: u32, length: u32, to: &mut [u8; N]) {
+    let from = base.wrapping_add(offset as usize).cast::<c_void>();
+    let length = assembly::hide(u64::from(length)) as u32;
+    let length = if length < N as u32 { length } else { N as u32 };
+    // SAFETY: as above.
+    unsafe { generated::bpf_probe_read_kernel(to.as_mut_ptr().cast(), length, from) };
 }
 
 impl Sock {

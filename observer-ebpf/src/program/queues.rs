@@ -53,7 +53,7 @@ static QUEUE_KEYS: PerCpuArray<QueueKey, 1> = PerCpuArray::new();
 
 /// How often it is tried to get a deque that another processor is at work on: each try takes some nanoseconds, as the
 /// other's work does some hundred.
-const TRIES: u32 = 512;
+const TRIES: u32 = 2048;
 
 /// Beside a [`System`]: messages are taken out.
 const TAKES: u32 = 1 << 8;
@@ -309,6 +309,21 @@ pub extern "C" fn queue_put(buffers: *mut Buffers, queue: u32, count: u64) -> u6
 
 const IS_EXPECTED: u32 = 1 << 31;
 
+/// [`Queues::remove`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn queue_remove(buffers: *mut Buffers, queue: u32, count: u32) -> u32 {
+    // SAFETY: null, or this processor's entry for this program.
+    let Some(buffers) = (unsafe { buffers.as_mut() }) else { return 0 };
+    let now = ticks(buffers.now_ns());
+    let Some(deque) = deque_of(queue) else { return 0 };
+    if lock(deque, now) {
+        deque.remove(count, now);
+        unlock(deque);
+    }
+    0
+}
+
 /// [`Queues::refuse`], likewise.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -554,6 +569,11 @@ impl Queues for Buffers {
     #[inline(always)]
     fn refuse(&mut self, queue: u32, end: End, count: u32) {
         queue_refuse(self, queue, pair(count, end as u32));
+    }
+
+    #[inline(always)]
+    fn remove(&mut self, queue: u32, count: u32) {
+        queue_remove(self, queue, count);
     }
 
     #[inline(always)]

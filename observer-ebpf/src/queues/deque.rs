@@ -281,8 +281,12 @@ impl Deque {
             }
             let length = self.length();
             self.head = self.head.wrapping_add(if taken < length { taken } else { length });
+            self.front_count = self.front_count.saturating_sub(taken as u32);
             self.taken = self.taken.wrapping_add(taken as u32);
-            self.forget(now);
+            // The ages of those that were taken have been counted as not known; but when others were put in is not known.
+            if put != 0 {
+                self.forget(now);
+            }
         }
         if self.is_drift_real(now) {
             let drift = hide_field(&self.drift);
@@ -300,6 +304,10 @@ impl Deque {
         }
         if self.length() > u64::from(LENGTH_MAX) {
             self.head = self.tail;
+            self.forget(now);
+        }
+        if self.length() == 0 && self.first != self.tail && count != 0 {
+            // Between this message and one that is gone nothing is interpolated.
             self.forget(now);
         }
         let at_front = end as u8 != self.put_end && end as u8 != End::Any as u8;
@@ -374,6 +382,15 @@ impl Deque {
             self.head = self.head.wrapping_add(count);
             self.front_count = self.front_count.saturating_sub(count as u32);
         }
+    }
+
+    /// Messages have gone from anywhere in the list: of those that are left, no age is known.
+    #[inline(always)]
+    pub fn remove(&mut self, count: u32, now: u32) {
+        let length = self.length();
+        let count = u64::from(count);
+        self.head = self.head.wrapping_add(if count < length { count } else { length });
+        self.forget(now);
     }
 
     /// The server says how long the list is, where `expected` is what [`Deque::put`] told when the command came.

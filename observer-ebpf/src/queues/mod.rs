@@ -62,6 +62,9 @@ pub trait Queues: Host {
     /// The server has not taken them.
     fn refuse(&mut self, queue: u32, end: End, count: u32);
 
+    /// `count` messages have gone from anywhere in it.
+    fn remove(&mut self, queue: u32, count: u32);
+
     /// The server has taken `count` messages of a connection's.
     fn count_put(&mut self, connection: &mut Connection, queue: u32, count: u32);
 

@@ -150,6 +150,13 @@ impl observer_ebpf::queues::Queues for Buffers<'_> {
         }
     }
 
+    fn remove(&mut self, queue: u32, count: u32) {
+        let now = ticks(self.now_ns());
+        if let Some(deque) = self.queues.deque(queue) {
+            deque.remove(count, now);
+        }
+    }
+
     fn count_put(&mut self, _connection: &mut Connection, queue: u32, count: u32) {
         self.queues.counts.entry(queue).or_default().put += u64::from(count);
     }

@@ -115,9 +115,9 @@ fn advise(outcome: libc::c_int) -> io::Result<()> {
 ///
 /// If the agent says anything else, or the kernel makes no huge pages.
 pub fn exchange(bench: &mut Bench, by: By, moves: u32) -> anyhow::Result<Outcome> {
-    let memory = Memory::new()
-        .and_then(|memory| memory.make_move().map(|()| memory))
-        .context("the kernel makes no huge pages (/sys/kernel/mm/transparent_hugepage/enabled), so it moves none")?;
+    let memory = Memory::new().and_then(|memory| memory.make_move().map(|()| memory)).context(
+        "the kernel makes no huge pages (/sys/kernel/mm/transparent_hugepage/enabled), so it moves none",
+    )?;
     let mut message = Wire::client();
     message.message(Opcode::Binary, 60);
     let bytes = memory.put(0, &message.bytes);

@@ -282,6 +282,8 @@ const ADDS: u16 = 1 << 7;
 const READS: u16 = 1 << 8;
 /// It acknowledges some.
 const ACKNOWLEDGES: u16 = 1 << 9;
+/// It takes messages out of the middle of a list, as many as the reply says.
+const REMOVES: u16 = 1 << 10;
 
 const fn queue_use_of(code: u8) -> u16 {
     let (left, right) = (End::Left as u16, End::Right as u16);
@@ -311,6 +313,8 @@ const fn queue_use_of(code: u8) -> u16 {
         READS
     } else if code == Command::Xack as u8 {
         ACKNOWLEDGES
+    } else if code == Command::Lrem as u8 {
+        REMOVES
     } else {
         0
     }
@@ -372,6 +376,12 @@ impl QueueUse {
     #[inline(always)]
     pub(in crate::protocols::redis) const fn moves(self) -> bool {
         self.0 & MOVES != 0
+    }
+
+    /// Whether it takes messages out of the middle of a list.
+    #[inline(always)]
+    pub(in crate::protocols::redis) const fn removes(self) -> bool {
+        self.0 & REMOVES != 0
     }
 
     /// Whether it uses streams rather than lists.

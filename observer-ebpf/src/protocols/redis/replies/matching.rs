@@ -205,7 +205,7 @@ impl Redis {
             }
             // Commands that are refused are not queued; any other reply ends it.
             if !is_error || code == Command::Exec as u8 {
-                self.pipeline.go_to(Transaction::None);
+                self.replies.ask(QueueStep::Thrown, ELEMENTS);
             }
         }
         let counters = connection.details.redis_mut();

@@ -11,7 +11,7 @@ use crate::protocols::redis::{Redis, Subprogram};
 use crate::queues::deque::Expected;
 use crate::queues::{End, Queues};
 use crate::stream::bytes::hide_field;
-use crate::stream::pipeline::{KEYS, MIXED, REPLIES, TIMELESS, UNKNOWN};
+use crate::stream::pipeline::{ELEMENTS, KEYS, MIXED, REPLIES, TIMELESS, Transaction, UNKNOWN};
 use crate::stream::text::number;
 
 /// What is to be done for a queue once the bytes in hand have been dealt with.
@@ -30,6 +30,8 @@ pub(super) enum QueueStep {
     Name = 4,
     /// What was told of a queue is to be handed on.
     Settle = 5,
+    /// A transaction is over, and the commands that it would have consisted of are not executed.
+    Thrown = 6,
 }
 
 /// What replies that follow on one another tell of one queue: it is handed on together.
@@ -67,6 +69,9 @@ impl Changes {
         reserved: [0; 3],
     };
 }
+
+/// The most commands of a transaction that is thrown away.
+const THROWN_MAX: u32 = 1 << 16;
 
 impl Replies {
     /// Something is to be done for a queue.
@@ -136,6 +141,8 @@ impl Redis {
             self.take_queue_reply(source, connection);
         } else if step == QueueStep::Settle as u8 {
             // That was all.
+        } else if step == QueueStep::Thrown as u8 {
+            self.throw_away(source, connection);
         } else if step == QueueStep::Element as u8 {
             self.take_queue_element(source, connection);
         } else if step == QueueStep::Name as u8 {
@@ -194,6 +201,7 @@ impl Redis {
             && changes.end == queue_use.end() as u8
             && !queue_use.reply_names()
             && !queue_use.moves()
+            && !queue_use.removes()
     }
 
     /// Takes note of what a reply tells of the queue that its command has named.
@@ -263,6 +271,14 @@ impl Redis {
         let run = hide_field(&self.replies.run);
         let queue_use = QueueUse::of(run.code);
         let queue = u32::from(run.prefix);
+        if queue_use.removes() {
+            let digits = line.length.saturating_sub(3);
+            let said = number(line.lo >> 8 | line.hi << 56, line.hi >> 8, digits);
+            if let (b':', Some(count @ 1..)) = (line.kind, said) {
+                source.remove(queue, count as u32);
+            }
+            return;
+        }
         if !queue_use.reply_names() && !queue_use.moves() {
             self.note_reply();
             return;
@@ -332,6 +348,34 @@ impl Redis {
         }
         self.replies.elements = Elements::Any as u8;
         source.take(connection, queue, End::from_u8(self.replies.end), 1);
+    }
+
+    /// The commands of a transaction are not executed: `DISCARD`, or an `EXEC` that is refused, or is none as a watched key
+    /// has changed.
+    #[inline(always)]
+    fn throw_away<S: Queues>(&mut self, source: &mut S, connection: &mut Connection) {
+        let _ = S::repeat(THROWN_MAX, || {
+            let left = self.pipeline.done(REPLIES).wrapping_sub(self.pipeline.done(ELEMENTS));
+            if left == 0 || left > THROWN_MAX {
+                return false;
+            }
+            let Some(run) = self.pipeline.next(ELEMENTS, connection.id, source) else { return false };
+            let units = self.pipeline.left(ELEMENTS, &run);
+            let units = if units < left { units } else { left };
+            self.pipeline.advance(ELEMENTS, units);
+            let queue_use = QueueUse::of(run.code);
+            if queue_use.puts() && !run.has(KEYS | MIXED | UNKNOWN) {
+                let each = Put::from_code(run.start_ns).messages();
+                let all = each.wrapping_mul(units);
+                source.refuse(
+                    u32::from(run.prefix),
+                    queue_use.end(),
+                    if all < MESSAGES_MAX { all } else { MESSAGES_MAX },
+                );
+            }
+            units > 0
+        });
+        self.pipeline.go_to(Transaction::None);
     }
 
     /// A command that uses a queue has failed.
