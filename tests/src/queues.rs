@@ -42,6 +42,9 @@ pub struct Shown {
 pub struct Queue {
     /// Its name.
     pub name: String,
+    /// What kind of queue it is, and the consumer group, as labels tell them.
+    system: &'static str,
+    group: String,
     /// The server's end.
     pub server: Vec<View>,
     /// Those of its clients.
@@ -55,9 +58,16 @@ impl Queue {
         let clients = processes.iter().map(|process| View::client(process, &label));
         Self {
             name: name.to_owned(),
+            system: "redis_list",
+            group: String::new(),
             server: vec![View::server(&server.process, &label)],
             clients: clients.collect(),
         }
+    }
+
+    /// A stream that processes of these names use, or a consumer group of it.
+    pub fn stream(name: &str, group: &str, server: &Server, processes: &[&str]) -> Self {
+        Self { system: "redis_stream", group: group.to_owned(), ..Self::new(name, server, processes) }
     }
 
     /// Both of its ends.
@@ -66,7 +76,7 @@ impl Queue {
     }
 
     fn values(&self, end: &[View], metrics: &Metrics, family: &str, more: &[(&str, &str)]) -> Vec<f64> {
-        let labels = [("system", "redis_list"), ("queue", &self.name), ("group", "")];
+        let labels = [("system", self.system), ("queue", &self.name), ("group", &self.group)];
         let labels = [&labels, more].concat();
         let series = end.iter().flat_map(|view| view.series(metrics, family, &labels));
         series.map(|sample| sample.value).collect()
@@ -79,19 +89,27 @@ impl Queue {
 
     /// What is shown at an end.
     pub fn shown(&self, end: &[View], metrics: &Metrics) -> Shown {
-        const AGE: &str = "message_age_in_queue_seconds";
+        self.shown_by(end, metrics, "message_age_in_queue_seconds", "take")
+    }
+
+    /// What is shown at an end of what was acknowledged, with the times until then for ages.
+    pub fn acknowledged(&self, end: &[View], metrics: &Metrics) -> Shown {
+        self.shown_by(end, metrics, "message_queue_processing_latency_seconds", "ack")
+    }
+
+    fn shown_by(&self, end: &[View], metrics: &Metrics, times: &str, operation: &str) -> Shown {
         const TOTAL: &str = "observer_queue_messages_total";
         let sum = |family: &str, more: &[(&str, &str)]| self.sum(end, metrics, family, more);
         let level = |family: &str| {
             let values = self.values(end, metrics, family, &[]);
             (!values.is_empty()).then(|| values.iter().sum())
         };
-        let bucket = |bound: f64| sum(&format!("{AGE}_bucket"), &[("le", &bound.to_string())]);
+        let bucket = |bound: f64| sum(&format!("{times}_bucket"), &[("le", &bound.to_string())]);
         let mut ages = BOUNDS.map(bucket).to_vec();
-        ages.extend(["count", "sum"].map(|of| sum(&format!("{AGE}_{of}"), &[])));
+        ages.extend(["count", "sum"].map(|of| sum(&format!("{times}_{of}"), &[])));
         Shown {
             put: sum(TOTAL, &[("operation", "put")]),
-            taken: sum(TOTAL, &[("operation", "take")]),
+            taken: sum(TOTAL, &[("operation", operation)]),
             unknown: sum("observer_queue_unknown_age_total", &[]),
             ages,
             length: level("queue_processing_lag_messages"),
