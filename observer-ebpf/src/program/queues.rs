@@ -1,26 +1,28 @@
-//! Message queues: their numbers, their deques, and what is counted of them: see [`observer_ebpf::queues`].
+//! Message queues: their numbers, their deques (`queues/deques.rs`), and what is counted of them (`queues/counts.rs`): see
+//! [`observer_ebpf::queues`].
+
+mod counts;
+mod deques;
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, Stack};
-use aya_ebpf::helpers::generated::{bpf_map_lookup_elem, bpf_map_update_elem};
 use aya_ebpf::macros::btf_map;
 use observer_ebpf::layout::Role;
 use observer_ebpf::layout::connection::{AF_INET, AF_UNIX, Connection};
-use observer_ebpf::layout::names::{CROWDED, CountKey, FIRST, OTHER};
-use observer_ebpf::queues::deque::{Deque, Expected, TICK_BITS, ticks};
+use observer_ebpf::layout::names::{CROWDED, FIRST, OTHER};
+use observer_ebpf::queues::deque::{Deque, Expected, ticks};
 use observer_ebpf::queues::layout::{
-    AGE_BOUNDS, AGE_BUCKETS, ANY_DB, KEY_MAX, OTHER_STREAM, PLACES, QueueCounts, QueueKey, QueueKeys, System,
-    place_of,
+    ANY_DB, KEY_MAX, OTHER_STREAM, PLACES, QueueKey, QueueKeys, System, place_of,
 };
 use observer_ebpf::queues::{End, Queues};
 use observer_ebpf::stream::bytes::Host as _;
 use observer_ebpf::stream::prefix::Text;
 
+use self::counts::{queue_count_put, queue_entries, queue_take};
+use self::deques::{IS_EXPECTED, lock, queue_compare, queue_put, queue_refuse, queue_remove, unlock};
 use crate::calls::buffers::Buffers;
-use crate::host::repeat;
 use crate::maps::UNIX_PATHS;
-use crate::names::{NO_EXIST, epoch, give, known, service_of};
-use crate::{assembly, losses};
+use crate::names::{epoch, give, known, service_of};
 
 /// Numbers of queues. One may be there twice: in its database, and in [`ANY_DB`].
 #[btf_map]
@@ -39,21 +41,9 @@ static FREE_TRIAL_QUEUES: Stack<u32, { PLACES as usize }> = Stack::new();
 #[btf_map]
 static DEQUES: Array<Deque, { PLACES as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
 
-/// What processes have done with queues. All room is there beforehand: what a program cannot get at once would be lost.
-#[btf_map]
-static QUEUE_COUNTS: HashMap<CountKey, QueueCounts, 2048> = HashMap::new();
-
-/// What an entry starts as.
-#[btf_map]
-static NO_QUEUE_COUNTS: Array<QueueCounts, 1> = Array::new();
-
 /// Where queues are put together to be looked up, an entry for each program that sees calls, as `SERVICE_KEYS` has.
 #[btf_map]
 static QUEUE_KEYS: PerCpuArray<QueueKey, 1> = PerCpuArray::new();
-
-/// How often it is tried to get a deque that another processor is at work on: each try takes some nanoseconds, as the
-/// other's work does some hundred.
-const TRIES: u32 = 2048;
 
 /// Beside a [`System`]: messages are taken out.
 const TAKES: u32 = 1 << 8;
@@ -246,280 +236,6 @@ pub extern "C" fn queue_stream_group(
     let now = ticks(buffers.now_ns());
     let service = service_of(connection, buffers);
     add(key, service, true, now).unwrap_or(OTHER_STREAM)
-}
-
-/// Takes a deque for this processor, with what has happened meanwhile added. False if another one is at work on it, and
-/// does not end.
-#[inline(always)]
-fn lock(deque: &mut Deque, now: u32) -> bool {
-    let busy = &raw mut deque.busy;
-    // SAFETY: a field of a map's entry.
-    let is_free = unsafe { assembly::exchange(busy, 1) == 0 }
-        || repeat(TRIES, || {
-            // SAFETY: as above.
-            unsafe { assembly::exchange(busy, 1) != 0 }
-        });
-    if !is_free {
-        return false;
-    }
-    let contended = &raw mut deque.contended;
-    // SAFETY: as above.
-    let [put, taken] = unsafe { [(*contended)[0], (*contended)[1]] };
-    if put | taken != 0 {
-        // SAFETY: as above.
-        let (put, taken) = unsafe {
-            (
-                assembly::exchange(contended.cast::<u64>(), 0),
-                assembly::exchange(contended.cast::<u64>().add(1), 0),
-            )
-        };
-        deque.settle([put, taken], now);
-    } else {
-        deque.settle([0; 2], now);
-    }
-    true
-}
-
-/// Lets go of what [`lock`] took.
-#[inline(always)]
-fn unlock(deque: &mut Deque) {
-    assembly::order_writes();
-    // SAFETY: the field is there; a volatile write stays behind those before it.
-    unsafe { (&raw mut deque.busy).write_volatile(0) };
-}
-
-/// [`Queues::put`]. `count` has the end in its upper half. What is returned has the length in its lower half, what was
-/// taken out above it, and [`IS_EXPECTED`] if there is anything to expect.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn queue_put(buffers: *mut Buffers, queue: u32, count: u64) -> u64 {
-    // SAFETY: null, or this processor's entry for this program.
-    let Some(buffers) = (unsafe { buffers.as_mut() }) else { return 0 };
-    let now = ticks(buffers.now_ns());
-    let Some(deque) = deque_of(queue) else { return 0 };
-    if !lock(deque, now) {
-        // SAFETY: a field of a map's entry.
-        unsafe { assembly::add((&raw mut deque.contended).cast::<u64>(), u64::from(count as u32)) };
-        return 0;
-    }
-    let expected = deque.put::<Buffers>(End::from_u8((count >> 32) as u8), count as u32, now);
-    unlock(deque);
-    pair(expected.length, expected.taken | IS_EXPECTED)
-}
-
-const IS_EXPECTED: u32 = 1 << 31;
-
-/// [`Queues::remove`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn queue_remove(buffers: *mut Buffers, queue: u32, count: u32) -> u32 {
-    // SAFETY: null, or this processor's entry for this program.
-    let Some(buffers) = (unsafe { buffers.as_mut() }) else { return 0 };
-    let now = ticks(buffers.now_ns());
-    let Some(deque) = deque_of(queue) else { return 0 };
-    if lock(deque, now) {
-        deque.remove(count, now);
-        unlock(deque);
-    }
-    0
-}
-
-/// [`Queues::refuse`], likewise.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn queue_refuse(buffers: *mut Buffers, queue: u32, count: u64) -> u32 {
-    // SAFETY: null, or this processor's entry for this program.
-    let Some(buffers) = (unsafe { buffers.as_mut() }) else { return 0 };
-    let now = ticks(buffers.now_ns());
-    let Some(deque) = deque_of(queue) else { return 0 };
-    if lock(deque, now) {
-        deque.refuse(End::from_u8((count >> 32) as u8), count as u32);
-        unlock(deque);
-    }
-    0
-}
-
-/// [`Queues::compare`]. `expected` has what was taken out in its upper half.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn queue_compare(buffers: *mut Buffers, queue: u32, expected: u64, length: u32) -> u32 {
-    // SAFETY: null, or this processor's entry for this program.
-    let Some(buffers) = (unsafe { buffers.as_mut() }) else { return 0 };
-    let now = ticks(buffers.now_ns());
-    let Some(deque) = deque_of(queue) else { return 0 };
-    if lock(deque, now) {
-        let expected = Expected { length: expected as u32, taken: (expected >> 32) as u32 };
-        deque.compare(expected, length, now);
-        unlock(deque);
-    }
-    0
-}
-
-/// What a process has done with a queue: zeroes at first. None if there is no room.
-#[inline(always)]
-fn counts_of(service: u32, queue: u32) -> Option<&'static mut QueueCounts> {
-    let key = CountKey { service, name: queue };
-    let map = (&raw const QUEUE_COUNTS).cast_mut().cast();
-    let place = (&raw const key).cast_mut().cast();
-    if service == 0 {
-        return None;
-    }
-    // SAFETY: the key is as the map has it; what it returns is null or a value.
-    unsafe {
-        let present = bpf_map_lookup_elem(map, place).cast::<QueueCounts>();
-        if !present.is_null() {
-            return Some(&mut *present);
-        }
-        let zeroes = NO_QUEUE_COUNTS.get_ptr(0)?;
-        bpf_map_update_elem(map, place, zeroes.cast_mut().cast(), NO_EXIST);
-        bpf_map_lookup_elem(map, place).cast::<QueueCounts>().as_mut()
-    }
-}
-
-/// Adds to one of the counts, which another processor may do as well.
-#[inline(always)]
-fn count(counter: &mut u64, amount: u64) {
-    // SAFETY: a field of a map's entry.
-    unsafe { assembly::add(&raw mut *counter, amount) };
-}
-
-/// Counts the age in nanoseconds of a message that was taken out; [`u64::MAX`] where it is not known.
-#[inline(always)]
-fn count_age(counts: &mut QueueCounts, age_ns: u64) {
-    if age_ns == u64::MAX {
-        count(&mut counts.unknown, 1);
-        return;
-    }
-    count(&mut counts.age_ns, age_ns);
-    let place = age_bucket(age_ns);
-    // SAFETY: within the buckets, of which there are eight.
-    unsafe { assembly::add(counts.ages.as_mut_ptr().add(place), 1) };
-}
-
-/// An age in ticks as [`count_age`] has it.
-#[inline(always)]
-fn in_ns(age: Option<u32>) -> u64 {
-    age.map_or(u64::MAX, |age| u64::from(age) << TICK_BITS)
-}
-
-/// The bucket of an age: as many as there are bounds below it, without branches.
-#[inline(always)]
-fn age_bucket(age_ns: u64) -> usize {
-    let mut bucket = 0;
-    for bound in &AGE_BOUNDS {
-        // SAFETY: a reference is always readable.
-        let bound = unsafe { core::ptr::from_ref(bound).read_volatile() };
-        bucket += bound.wrapping_sub(age_ns) >> 63;
-    }
-    assembly::hide(bucket) as usize & (AGE_BUCKETS - 1)
-}
-
-/// [`Queues::deliver`] and [`Queues::acknowledge`], which has how many they are; [`u64::MAX`] where it is not known how long
-/// ago they were added.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn queue_entries(
-    connection: *mut Connection,
-    buffers: *mut Buffers,
-    queue: u32,
-    acknowledged: u32,
-    age_ns: u64,
-) -> u32 {
-    // SAFETY: null, or entries of maps that nothing else uses while the direction is locked.
-    let (connection, buffers) = unsafe { (connection.as_mut(), buffers.as_mut()) };
-    let (Some(connection), Some(buffers)) = (connection, buffers) else { return 0 };
-    let service = service_of(connection, buffers);
-    let Some(counts) = counts_of(service, queue) else {
-        losses::uncounted_messages(1);
-        return 0;
-    };
-    let number = u64::from(acknowledged);
-    if acknowledged == 0 {
-        count(&mut counts.taken, 1);
-        count_age(counts, age_ns);
-        return 0;
-    }
-    count(&mut counts.acknowledged, number);
-    if age_ns != u64::MAX {
-        count(&mut counts.latency_ns, age_ns.wrapping_mul(number));
-        let place = age_bucket(age_ns);
-        // SAFETY: within the buckets, of which there are eight.
-        unsafe { assembly::add(counts.latencies.as_mut_ptr().add(place), number) };
-    }
-    0
-}
-
-/// [`Queues::take`]. `count` has the end in its upper half.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn queue_take(
-    connection: *mut Connection,
-    buffers: *mut Buffers,
-    queue: u32,
-    amount: u64,
-) -> u32 {
-    // SAFETY: null, or entries of maps that nothing else uses while the direction is locked.
-    let (connection, buffers) = unsafe { (connection.as_mut(), buffers.as_mut()) };
-    let (Some(connection), Some(buffers)) = (connection, buffers) else { return 0 };
-    let now = ticks(buffers.now_ns());
-    let service = service_of(connection, buffers);
-    let Some(counts) = counts_of(service, queue) else {
-        losses::uncounted_messages(u64::from(amount as u32));
-        return 0;
-    };
-    let (messages, end) = (amount as u32, End::from_u8((amount >> 32) as u8));
-    count(&mut counts.taken, u64::from(messages));
-    let Some(deque) = deque_of(queue) else {
-        count(&mut counts.unknown, u64::from(messages));
-        return 0;
-    };
-    if !lock(deque, now) {
-        count(&mut counts.unknown, u64::from(messages));
-        // SAFETY: a field of a map's entry.
-        unsafe { assembly::add((&raw mut deque.contended).cast::<u64>().add(1), u64::from(messages)) };
-        return 0;
-    }
-    if deque.is_taken == 0 {
-        deque.service = service;
-    }
-    if messages == 1 {
-        let age = deque.take(end, now);
-        count_age(counts, in_ns(age));
-    } else {
-        deque.begin();
-        repeat(messages, || {
-            let age = deque.take(end, now);
-            count_age(counts, in_ns(age));
-            deque.goes_on(messages)
-        });
-    }
-    unlock(deque);
-    0
-}
-
-/// [`Queues::count_put`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn queue_count_put(
-    connection: *mut Connection,
-    buffers: *mut Buffers,
-    queue: u32,
-    messages: u32,
-) -> u32 {
-    // SAFETY: as above.
-    let (connection, buffers) = unsafe { (connection.as_mut(), buffers.as_mut()) };
-    let (Some(connection), Some(buffers)) = (connection, buffers) else { return 0 };
-    if queue == CROWDED {
-        // Most lists that are only ever put into are none that messages wait in: those that find a place tell.
-        return 0;
-    }
-    let service = service_of(connection, buffers);
-    let Some(counts) = counts_of(service, queue) else {
-        losses::uncounted_messages(u64::from(messages));
-        return 0;
-    };
-    count(&mut counts.put, u64::from(messages));
-    0
 }
 
 impl Queues for Buffers {

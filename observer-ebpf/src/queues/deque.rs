@@ -14,11 +14,11 @@
 //! messages are all there. Of a message that is deeper, two times are there between which it was put in, of messages that
 //! are no further apart than a 63rd of the messages behind them; its own is taken to lie between those as its ordinal does.
 //!
-//! Nothing here is certain but what the server says: how long the list is after a push, or when it is asked. Where that is
-//! not what was thought, messages were put in or taken out unseen, as by a script; or replies come in another order than
-//! that in which commands were executed, and the difference is gone as soon as the rest of them has come. So it must last
-//! a while to be taken for real. Then the length is set right, and of what is there no age is known any more.
+//! What the server says of the list's length is compared with it (`deque/drift.rs`).
 
+mod drift;
+
+pub use self::drift::LASTING;
 use super::End;
 use crate::stream::bytes::{Bytes, hide_field};
 
@@ -33,14 +33,6 @@ pub const FRONT: usize = 64;
 pub const TICK_BITS: u32 = 20;
 /// How much one processor's clock may be behind another's: some minutes, which is far more than it is.
 const BEHIND: u32 = 1 << 18;
-/// How long after a reply others may come that were to be there before it.
-const LATE: u32 = 32;
-/// How long a difference must last to be taken for real: some 100 ms.
-pub const LASTING: u32 = 96;
-/// The same where the queue is so busy that a difference never lasts: the least one in so long, of so many, is real.
-const WINDOW: u32 = 1024;
-const WINDOW_SAMPLES: u32 = 16;
-
 /// The most messages that a list is taken to have: with more, numbers of 32 bits would not tell lengths apart.
 const LENGTH_MAX: u32 = 1 << 30;
 
@@ -240,33 +232,12 @@ impl Deque {
         step < count
     }
 
-    #[inline(always)]
-    fn is_drift_real(&self, now: u32) -> bool {
-        self.drift != 0 && since_ticks(now, self.drift_since) >= LASTING
-    }
-
     /// Takes note that of what is there no age is known.
     #[inline(always)]
     fn forget(&mut self, now: u32) {
         self.first = self.tail;
         self.since = now;
         self.front_count = 0;
-    }
-
-    /// Sets the length right by a difference.
-    #[inline(always)]
-    fn correct(&mut self, drift: i32) {
-        let length = self.length();
-        let size = u64::from(drift.unsigned_abs());
-        if drift > 0 {
-            self.head = self.head.wrapping_sub(size);
-        } else {
-            self.head = self.head.wrapping_add(if size < length { size } else { length });
-        }
-        self.corrected = self.corrected.wrapping_add(drift.cast_unsigned());
-        self.drift = 0;
-        self.window = [i32::MIN, i32::MAX];
-        self.window_samples = 0;
     }
 
     /// To be called before anything else: adds what happened while another processor was at work, and takes a difference that
@@ -393,79 +364,6 @@ impl Deque {
         self.forget(now);
     }
 
-    /// The server says how long the list is, where `expected` is what [`Deque::put`] told when the command came.
-    ///
-    /// Messages that have been taken out since then may have been there when the command was executed, or not: replies of
-    /// other connections come in any order.
-    #[inline(always)]
-    pub fn compare(&mut self, expected: Expected, length: u32, now: u32) {
-        let length = if length < LENGTH_MAX { length } else { LENGTH_MAX };
-        let thought = expected.length.wrapping_add(self.corrected);
-        let taken = self.taken.wrapping_sub(expected.taken) & Expected::TAKEN;
-        let difference = length.wrapping_sub(thought).cast_signed();
-        let with_taken = difference.saturating_add_unsigned(taken);
-        let drift = if difference > 0 {
-            difference
-        } else if with_taken < 0 {
-            with_taken
-        } else {
-            0
-        };
-        self.told = now;
-        if self.is_told == 0 {
-            self.is_told = 1;
-            if drift > 0 {
-                // What was there before the first message that was seen.
-                self.correct(drift);
-                return;
-            }
-        }
-        if drift == 0 {
-            self.drift = 0;
-            self.window = [i32::MIN, i32::MAX];
-            self.window_samples = 0;
-            return;
-        }
-        let is_same_way = (drift ^ self.drift) >= 0 && self.drift != 0;
-        if is_same_way {
-            let is_nearer = drift.unsigned_abs() < self.drift.unsigned_abs();
-            self.drift = if is_nearer { drift } else { self.drift };
-        } else {
-            self.drift = drift;
-            self.drift_since = now;
-        }
-        self.note(drift, now);
-    }
-
-    /// Takes note of a difference, and of whether all lately have been of one kind.
-    #[inline(always)]
-    fn note(&mut self, drift: i32, now: u32) {
-        let samples = self.window_samples;
-        if samples == 0 {
-            self.window_since = now;
-        }
-        self.window_samples = samples.wrapping_add(1);
-        if drift < 0 {
-            self.window[0] = if drift > self.window[0] { drift } else { self.window[0] };
-        } else {
-            self.window[1] = if drift < self.window[1] { drift } else { self.window[1] };
-        }
-        if samples < WINDOW_SAMPLES || since_ticks(now, self.window_since) < WINDOW {
-            return;
-        }
-        let [below, above] = hide_field(&self.window);
-        if above == i32::MAX {
-            self.correct(below);
-            self.forget(now);
-        } else if below == i32::MIN {
-            self.correct(above);
-            self.forget(now);
-        } else {
-            self.window = [i32::MIN, i32::MAX];
-            self.window_samples = 0;
-        }
-    }
-
     /// A message is taken out at an end: tells its age in ticks, if that is known.
     #[inline(always)]
     pub fn take(&mut self, end: End, now: u32) -> Option<u32> {
@@ -475,7 +373,7 @@ impl Deque {
             // Most likely they are put in at the other one.
             self.put_end = if end as u8 == End::Left as u8 { End::Right as u8 } else { End::Left as u8 };
         }
-        if self.drift < 0 && since_ticks(now, self.drift_since) < LATE {
+        if self.drift < 0 && since_ticks(now, self.drift_since) < drift::LATE {
             // It may be this one that was missing.
             self.drift += 1;
         }

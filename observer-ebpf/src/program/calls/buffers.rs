@@ -15,11 +15,12 @@ use observer_ebpf::layout::losses::Unread;
 use observer_ebpf::stream::bytes::{Scratch, hide_field};
 use observer_ebpf::stream::prefix::Work;
 
+use super::patience::try_on;
 use super::registers::{self, Registers, number};
 use crate::globals::OFFSET_TASK_FLAGS;
 use crate::host::repeat;
 use crate::kernel::{IO_WORKER, KERNEL_THREAD, Task};
-use crate::{assembly, clock, losses};
+use crate::{assembly, losses};
 
 /// What one call is read through, and what is put together meanwhile: one for each program that sees calls, none of
 /// which runs within itself.
@@ -34,18 +35,6 @@ const FIRST_WINDOW: u32 = 1024;
 const VECTORS: u32 = 8;
 /// The most `struct iovec`s that a call takes (`UIO_MAXIOV` in `include/uapi/linux/uio.h`).
 pub const VECTORS_MAX: u32 = 1024;
-
-/// How long memory is waited for that cannot be read, and how often it is tried again meanwhile, at most.
-///
-/// The kernel has just copied the call's bytes from there or to there. But while it moves pages, as where it makes a huge
-/// one of many (`collapse_huge_page` in `mm/khugepaged.c`), nobody can reach them: the process would sleep until they are
-/// back, which a program cannot. That takes a part of a millisecond, unless whoever moves them is kept from it. Before
-/// Linux 7.0 nothing else runs on the processor meanwhile.
-const PATIENCE_NS: u64 = 1_000_000;
-const TRIES: u32 = 1 << 16;
-/// How long nothing is waited for on a processor where that was in vain: a process whose memory can never be read pays a
-/// thousandth of its time at most.
-const PAUSE_NS: u64 = 1_000_000_000;
 
 /// Room for one call's bytes and how they are being read. It lives in a map, as does all that is read at
 /// a variable offset.
@@ -370,21 +359,6 @@ impl Buffers {
         self.stop = offset + size;
         size
     }
-}
-
-/// Tries for a while, until an attempt succeeds: tells when that was in vain, and else what it was told.
-#[inline(always)]
-fn try_on(vain_ns: u64, mut attempt: impl FnMut() -> bool) -> u64 {
-    let since = clock::monotonic_ns();
-    if vain_ns != 0 && since.saturating_sub(vain_ns) < PAUSE_NS {
-        return vain_ns;
-    }
-    let mut is_done = false;
-    repeat(TRIES, || {
-        is_done = attempt();
-        !is_done && clock::monotonic_ns() - since < PATIENCE_NS
-    });
-    if is_done { vain_ns } else { since }
 }
 
 /// [`Buffers::read_message`], tried again for a while, as a subprogram: 1 if it was read.

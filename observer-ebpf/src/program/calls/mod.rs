@@ -8,6 +8,7 @@
 pub mod buffers;
 pub mod io_uring;
 pub mod lock;
+mod patience;
 mod positions;
 mod registers;
 pub mod spares;

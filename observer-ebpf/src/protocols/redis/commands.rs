@@ -4,10 +4,12 @@ mod arguments;
 mod inline;
 mod kinds;
 mod plain;
+mod queue_uses;
 mod queues;
 mod streams;
 
-pub(super) use self::kinds::{Kind, QueueUse, finds_one, is_subscription};
+pub(super) use self::kinds::{Kind, finds_one, is_subscription};
+pub(super) use self::queue_uses::QueueUse;
 use self::queues::LastQueue;
 pub(super) use self::queues::Puts;
 use super::{COUNT_MAX, Header, LENGTH_MAX, Redis, Subprogram};

@@ -16,16 +16,20 @@
 
 mod commands;
 mod detect;
+mod header;
 pub mod layout;
 mod queues;
 mod replies;
 mod streams;
+mod subprograms;
 mod text;
 
 use self::commands::Commands;
+use self::header::Header;
 use self::layout::State;
 use self::replies::Replies;
 pub(in crate::protocols) use self::replies::is_type;
+pub use self::subprograms::Subprogram;
 use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
 use crate::layout::{Direction, Role, Side, Zeroes as _};
@@ -36,7 +40,6 @@ use crate::stream::names::Keys;
 use crate::stream::parser::{Opening, Outcome, Parse, Parser, StreamId};
 use crate::stream::pipeline::Pipeline;
 use crate::stream::subprograms::{Looks, Runs, Subprograms};
-use crate::stream::text::{find_in_two, number};
 
 /// Commands or replies in one iteration of the loop over a call's bytes.
 const AT_ONCE: u32 = 4;
@@ -289,54 +292,6 @@ impl Redis {
     }
 }
 
-/// Functions that the verifier checks each on its own.
-///
-/// But for the first two, none runs another: before 6.13 the kernel gives all that are on the stack at once no more than
-/// 512 bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Subprogram {
-    /// Takes in a call of the client's: [`Outcome::code`].
-    ClientCall,
-    /// Takes in a call of the server's.
-    ServerCall,
-    /// A command in one piece, or what is not looked at, of the client's; asks for the next one.
-    PlainCommand,
-    /// A command in one piece that uses a queue; asks for the next one.
-    QueueCommand,
-    /// Anything else of the client's: asks for one of the two that follow.
-    Command,
-    /// An argument is over, as far as it is looked at; asks for the next one.
-    Argument,
-    /// It is known how a command uses a queue.
-    QueueUse,
-    /// A byte of an inline command.
-    Inline,
-    /// A plain reply, or what is not looked at, of the server's; asks for the next one.
-    PlainReply,
-    /// A plain reply that tells of a queue; asks for the next one, or the one that hands that on.
-    PlainQueueReply,
-    /// Anything else of the server's: asks for one of the two that follow.
-    Reply,
-    /// A line that starts a value.
-    Line,
-    /// Bytes of a value that is looked at.
-    Value,
-    /// What a line or a value tells of a list that is a queue.
-    QueueReply,
-    /// The same of a stream.
-    StreamReply,
-    /// The key, the group or an id of a command that uses a stream: asks for [`Subprogram::Argument`].
-    StreamKey,
-}
-
-impl Subprogram {
-    /// What a subprogram returns that wants this one run next: no [`Desync::code`].
-    #[inline(always)]
-    const fn asked(self) -> u32 {
-        0x100 + self as u32
-    }
-}
-
 impl Subprograms for Redis {
     type Subprogram = Subprogram;
 }
@@ -444,60 +399,5 @@ impl<S: Runs<Self> + Looks<Self> + Keys + Queues> Parse<S> for Redis {
             Side::Server => Subprogram::ServerCall,
         };
         Outcome::from_code(source.run(call, self, stream, connection))
-    }
-}
-
-/// A line that tells a length or a count: its type, the number, and how many bytes it has.
-#[derive(Clone, Copy, Debug)]
-struct Header {
-    kind: u8,
-    /// `None` for -1.
-    value: Option<u64>,
-    length: u32,
-}
-
-impl Header {
-    /// One of one or two digits, which most are.
-    #[inline(always)]
-    const fn short(lo: u64) -> Option<Self> {
-        const END: u16 = u16::from_le_bytes(*b"\r\n");
-        let first = ((lo >> 8) as u8).wrapping_sub(b'0');
-        let second = ((lo >> 16) as u8).wrapping_sub(b'0');
-        if first > 9 {
-            return None;
-        }
-        if (lo >> 16) as u16 == END {
-            return Some(Self { kind: lo as u8, value: Some(first as u64), length: 4 });
-        }
-        if (lo >> 24) as u16 == END && second <= 9 {
-            return Some(Self { kind: lo as u8, value: Some(first as u64 * 10 + second as u64), length: 5 });
-        }
-        None
-    }
-
-    /// The header at the start of two words of which `have` bytes are there. `Ok(None)` if it is not complete.
-    #[inline(always)]
-    fn read(lo: u64, hi: u64, have: u32) -> Result<Option<Self>, Desync> {
-        if let Some(short) = Self::short(lo)
-            && short.length <= have
-        {
-            return Ok(Some(short));
-        }
-        let end = find_in_two(lo, hi, b'\n');
-        if end >= have {
-            return if have < 16 { Ok(None) } else { Err(Desync::Header) };
-        }
-        let before = if end >= 9 { hi >> (8 * (end - 9)) } else { lo >> (8 * (end.max(1) - 1)) };
-        if end < 3 || before as u8 != b'\r' {
-            return Err(Desync::Header);
-        }
-        let (first, rest) = (lo >> 8 | hi << 56, hi >> 8);
-        if end == 4 && first as u16 == u16::from_le_bytes(*b"-1") {
-            return Ok(Some(Self { kind: lo as u8, value: None, length: end + 1 }));
-        }
-        match number(first, rest, end - 2) {
-            Some(value) => Ok(Some(Self { kind: lo as u8, value: Some(value), length: end + 1 })),
-            None => Err(Desync::Length),
-        }
     }
 }

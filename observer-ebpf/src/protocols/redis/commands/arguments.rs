@@ -1,6 +1,7 @@
 //! What is made of a command's arguments.
 
-use super::kinds::{Argument, Kind, QueueUse, argument, is_subscription, run_flags, unit_of};
+use super::QueueUse;
+use super::kinds::{Argument, Kind, argument, is_subscription, run_flags, unit_of};
 use super::streams::READS_STREAMS;
 use super::{ANY_DB, CommandField, SCAN_MAX, Unit, WORD_MAX, Wanted};
 use crate::layout::Side;

@@ -2,8 +2,9 @@
 //!
 //! What stands in quotes is taken for words as well, whose prefixes are `other` and whose sizes are not counted.
 
+use super::QueueUse;
 use super::arguments::count_value;
-use super::kinds::{Argument, Kind, QueueUse, argument};
+use super::kinds::{Argument, Kind, argument};
 use super::{CommandField, WORD_MAX};
 use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;

@@ -4,13 +4,13 @@
 //! way on its own.
 
 use super::Unit;
+use super::queue_uses::{ASKS_LENGTH, PUTS, TAKES, names_queue, queue_use_of};
 use crate::protocols::redis::layout::{COMMANDS, Command};
 use crate::protocols::redis::{BLOCKING, TURNS};
-use crate::queues::End;
 use crate::stream::pipeline::ALONE;
 
 /// As many entries as a code's low seven bits can tell apart, so that no index is out of bounds.
-const ENTRIES: usize = 128;
+pub(super) const ENTRIES: usize = 128;
 const _: () = assert!(COMMANDS <= ENTRIES);
 
 /// A table of what a `const fn` tells of each command's code; zeroes behind.
@@ -25,6 +25,7 @@ macro_rules! by_command {
         table
     }};
 }
+pub(super) use by_command;
 
 /// What an argument is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +135,7 @@ const PLAINLY_ANSWERED: u8 = 1 << 3;
 const SETS_MANY: u8 = 1 << 4;
 /// The command writes one value, and may do so without a time to live.
 const SETS_ONE: u8 = 1 << 5;
-/// The command puts messages into a queue, takes some out of one, or asks how many there are: see [`queue_use`].
+/// The command puts messages into a queue, takes some out of one, or asks how many there are: see [`QueueUse`](super::QueueUse).
 const HAS_QUEUE: u8 = 1 << 6;
 /// The reply to such a command says no more than how many messages there are, or that one was taken.
 const PLAIN_WITH_QUEUE: u8 = 1 << 7;
@@ -206,7 +207,7 @@ const fn blocks(code: u8) -> bool {
 }
 
 /// Whether it is such a one with the option `BLOCK`.
-const fn may_block(code: u8) -> bool {
+pub(super) const fn may_block(code: u8) -> bool {
     code == Command::Xread as u8 || code == Command::Xreadgroup as u8
 }
 
@@ -264,157 +265,6 @@ const fn sets_many(code: u8) -> bool {
     code == Command::Mset as u8 || code == Command::Msetnx as u8
 }
 
-/// Of a use of a queue, in two bits: at which [`End`] that is.
-const END: u16 = 3;
-/// The command puts messages in, as many as it has values.
-const PUTS: u16 = 1 << 2;
-/// It asks how many messages there are.
-const ASKS_LENGTH: u16 = 1 << 3;
-/// It takes messages out.
-const TAKES: u16 = 1 << 4;
-/// The reply names the queue that they are taken out of: the command may name several.
-const REPLY_NAMES: u16 = 1 << 5;
-/// What is taken out is put into another queue.
-const MOVES: u16 = 1 << 6;
-/// It adds an entry to a stream.
-const ADDS: u16 = 1 << 7;
-/// It reads entries of streams.
-const READS: u16 = 1 << 8;
-/// It acknowledges some.
-const ACKNOWLEDGES: u16 = 1 << 9;
-/// It takes messages out of the middle of a list, as many as the reply says.
-const REMOVES: u16 = 1 << 10;
-
-const fn queue_use_of(code: u8) -> u16 {
-    let (left, right) = (End::Left as u16, End::Right as u16);
-    if code == Command::Lpush as u8 {
-        PUTS | left
-    } else if code == Command::Rpush as u8 {
-        PUTS | right
-    } else if code == Command::Llen as u8 {
-        ASKS_LENGTH
-    } else if code == Command::Lpop as u8 {
-        TAKES | left
-    } else if code == Command::Rpop as u8 {
-        TAKES | right
-    } else if code == Command::Blpop as u8 {
-        TAKES | REPLY_NAMES | left
-    } else if code == Command::Brpop as u8 {
-        TAKES | REPLY_NAMES | right
-    } else if code == Command::Lmpop as u8 || code == Command::Blmpop as u8 {
-        TAKES | REPLY_NAMES
-    } else if code == Command::Rpoplpush as u8 || code == Command::Brpoplpush as u8 {
-        TAKES | MOVES | right
-    } else if code == Command::Lmove as u8 || code == Command::Blmove as u8 {
-        TAKES | MOVES
-    } else if code == Command::Xadd as u8 {
-        ADDS
-    } else if may_block(code) {
-        READS
-    } else if code == Command::Xack as u8 {
-        ACKNOWLEDGES
-    } else if code == Command::Lrem as u8 {
-        REMOVES
-    } else {
-        0
-    }
-}
-
-/// Whether an argument of a command names a queue, or a part of one: which keys a command that reads streams has, its other
-/// words tell.
-const fn names_queue(code: u8, index: u32) -> bool {
-    let queue_use = queue_use_of(code);
-    if queue_use & READS != 0 {
-        return code == Command::Xreadgroup as u8 && index == 2;
-    }
-    if queue_use & ACKNOWLEDGES != 0 {
-        return true;
-    }
-    let is_named = queue_use != 0 && queue_use & REPLY_NAMES == 0;
-    is_named && (index == 1 || (index == 2 && queue_use & MOVES != 0))
-}
-
-/// By [`Command`]: how it uses a queue.
-static QUEUE_USES: [u16; ENTRIES] = by_command!(queue_use_of);
-
-/// How a command uses a queue, if it does.
-#[derive(Clone, Copy)]
-pub(in crate::protocols::redis) struct QueueUse(u16);
-
-impl QueueUse {
-    /// That of the command with this code.
-    #[inline(always)]
-    pub(in crate::protocols::redis) fn of(code: u8) -> Self {
-        Self(QUEUE_USES[usize::from(code) % ENTRIES])
-    }
-
-    /// Whether it puts messages in, as many as it has values.
-    #[inline(always)]
-    pub(in crate::protocols::redis) const fn puts(self) -> bool {
-        self.0 & PUTS != 0
-    }
-
-    /// Whether it asks how many messages there are.
-    #[inline(always)]
-    pub(in crate::protocols::redis) const fn asks_length(self) -> bool {
-        self.0 & ASKS_LENGTH != 0
-    }
-
-    /// Whether it takes messages out.
-    #[inline(always)]
-    pub(in crate::protocols::redis) const fn takes(self) -> bool {
-        self.0 & TAKES != 0
-    }
-
-    /// Whether the reply names the queue, and not the command.
-    #[inline(always)]
-    pub(in crate::protocols::redis) const fn reply_names(self) -> bool {
-        self.0 & REPLY_NAMES != 0
-    }
-
-    /// Whether what is taken out is put into another queue.
-    #[inline(always)]
-    pub(in crate::protocols::redis) const fn moves(self) -> bool {
-        self.0 & MOVES != 0
-    }
-
-    /// Whether it takes messages out of the middle of a list.
-    #[inline(always)]
-    pub(in crate::protocols::redis) const fn removes(self) -> bool {
-        self.0 & REMOVES != 0
-    }
-
-    /// Whether it uses streams rather than lists.
-    #[inline(always)]
-    pub(in crate::protocols::redis) const fn is_of_streams(self) -> bool {
-        self.0 & (ADDS | READS | ACKNOWLEDGES) != 0
-    }
-
-    /// Whether it adds an entry to a stream.
-    #[inline(always)]
-    pub(in crate::protocols::redis) const fn adds(self) -> bool {
-        self.0 & ADDS != 0
-    }
-
-    /// Whether it reads entries of streams.
-    #[inline(always)]
-    pub(in crate::protocols::redis) const fn reads(self) -> bool {
-        self.0 & READS != 0
-    }
-
-    /// Whether it acknowledges some.
-    #[inline(always)]
-    pub(in crate::protocols::redis) const fn acknowledges(self) -> bool {
-        self.0 & ACKNOWLEDGES != 0
-    }
-
-    /// At which end that is.
-    #[inline(always)]
-    pub(in crate::protocols::redis) const fn end(self) -> End {
-        End::from_u8((self.0 & END) as u8)
-    }
-}
-
 /// The flags of a command.
 #[derive(Clone, Copy)]
 pub(in crate::protocols::redis) struct Kind(u8);
@@ -456,7 +306,7 @@ impl Kind {
         self.0 & PLAIN_WITH_QUEUE != 0
     }
 
-    /// Whether a command uses a queue: see [`QueueUse`].
+    /// Whether a command uses a queue: see [`QueueUse`](super::QueueUse).
     #[inline(always)]
     pub(in crate::protocols::redis) const fn has_queue(self) -> bool {
         self.0 & HAS_QUEUE != 0

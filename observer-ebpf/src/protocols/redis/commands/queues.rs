@@ -1,6 +1,6 @@
 //! Commands that use a queue, of which all is in reach: taken at once, as others are.
 
-use super::kinds::QueueUse;
+use super::QueueUse;
 use super::plain::Bulk;
 use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;

@@ -1,0 +1,193 @@
+//! What processes have done with queues: taking out of deques, and entries of streams.
+
+use aya_ebpf::btf_maps::{Array, HashMap};
+use aya_ebpf::helpers::generated::{bpf_map_lookup_elem, bpf_map_update_elem};
+use aya_ebpf::macros::btf_map;
+use observer_ebpf::layout::connection::Connection;
+use observer_ebpf::layout::names::{CROWDED, CountKey};
+use observer_ebpf::queues::End;
+use observer_ebpf::queues::deque::{TICK_BITS, ticks};
+use observer_ebpf::queues::layout::{AGE_BOUNDS, AGE_BUCKETS, QueueCounts};
+use observer_ebpf::stream::bytes::Host as _;
+
+use super::deque_of;
+use super::deques::{lock, unlock};
+use crate::calls::buffers::Buffers;
+use crate::host::repeat;
+use crate::names::{NO_EXIST, service_of};
+use crate::{assembly, losses};
+
+/// What processes have done with queues. All room is there beforehand: what a program cannot get at once would be lost.
+#[btf_map]
+static QUEUE_COUNTS: HashMap<CountKey, QueueCounts, 2048> = HashMap::new();
+
+/// What an entry starts as.
+#[btf_map]
+static NO_QUEUE_COUNTS: Array<QueueCounts, 1> = Array::new();
+
+/// What a process has done with a queue: zeroes at first. None if there is no room.
+#[inline(always)]
+fn counts_of(service: u32, queue: u32) -> Option<&'static mut QueueCounts> {
+    let key = CountKey { service, name: queue };
+    let map = (&raw const QUEUE_COUNTS).cast_mut().cast();
+    let place = (&raw const key).cast_mut().cast();
+    if service == 0 {
+        return None;
+    }
+    // SAFETY: the key is as the map has it; what it returns is null or a value.
+    unsafe {
+        let present = bpf_map_lookup_elem(map, place).cast::<QueueCounts>();
+        if !present.is_null() {
+            return Some(&mut *present);
+        }
+        let zeroes = NO_QUEUE_COUNTS.get_ptr(0)?;
+        bpf_map_update_elem(map, place, zeroes.cast_mut().cast(), NO_EXIST);
+        bpf_map_lookup_elem(map, place).cast::<QueueCounts>().as_mut()
+    }
+}
+
+/// Adds to one of the counts, which another processor may do as well.
+#[inline(always)]
+fn count(counter: &mut u64, amount: u64) {
+    // SAFETY: a field of a map's entry.
+    unsafe { assembly::add(&raw mut *counter, amount) };
+}
+
+/// Counts the age in nanoseconds of a message that was taken out; [`u64::MAX`] where it is not known.
+#[inline(always)]
+fn count_age(counts: &mut QueueCounts, age_ns: u64) {
+    if age_ns == u64::MAX {
+        count(&mut counts.unknown, 1);
+        return;
+    }
+    count(&mut counts.age_ns, age_ns);
+    let place = age_bucket(age_ns);
+    // SAFETY: within the buckets, of which there are eight.
+    unsafe { assembly::add(counts.ages.as_mut_ptr().add(place), 1) };
+}
+
+/// An age in ticks as [`count_age`] has it.
+#[inline(always)]
+fn in_ns(age: Option<u32>) -> u64 {
+    age.map_or(u64::MAX, |age| u64::from(age) << TICK_BITS)
+}
+
+/// The bucket of an age: as many as there are bounds below it, without branches.
+#[inline(always)]
+fn age_bucket(age_ns: u64) -> usize {
+    let mut bucket = 0;
+    for bound in &AGE_BOUNDS {
+        // SAFETY: a reference is always readable.
+        let bound = unsafe { core::ptr::from_ref(bound).read_volatile() };
+        bucket += bound.wrapping_sub(age_ns) >> 63;
+    }
+    assembly::hide(bucket) as usize & (AGE_BUCKETS - 1)
+}
+
+/// [`Queues::deliver`] and [`Queues::acknowledge`], which has how many they are; [`u64::MAX`] where it is not known how long
+/// ago they were added.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn queue_entries(
+    connection: *mut Connection,
+    buffers: *mut Buffers,
+    queue: u32,
+    acknowledged: u32,
+    age_ns: u64,
+) -> u32 {
+    // SAFETY: null, or entries of maps that nothing else uses while the direction is locked.
+    let (connection, buffers) = unsafe { (connection.as_mut(), buffers.as_mut()) };
+    let (Some(connection), Some(buffers)) = (connection, buffers) else { return 0 };
+    let service = service_of(connection, buffers);
+    let Some(counts) = counts_of(service, queue) else {
+        losses::uncounted_messages(1);
+        return 0;
+    };
+    let number = u64::from(acknowledged);
+    if acknowledged == 0 {
+        count(&mut counts.taken, 1);
+        count_age(counts, age_ns);
+        return 0;
+    }
+    count(&mut counts.acknowledged, number);
+    if age_ns != u64::MAX {
+        count(&mut counts.latency_ns, age_ns.wrapping_mul(number));
+        let place = age_bucket(age_ns);
+        // SAFETY: within the buckets, of which there are eight.
+        unsafe { assembly::add(counts.latencies.as_mut_ptr().add(place), number) };
+    }
+    0
+}
+
+/// [`Queues::take`]. `count` has the end in its upper half.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn queue_take(
+    connection: *mut Connection,
+    buffers: *mut Buffers,
+    queue: u32,
+    amount: u64,
+) -> u32 {
+    // SAFETY: null, or entries of maps that nothing else uses while the direction is locked.
+    let (connection, buffers) = unsafe { (connection.as_mut(), buffers.as_mut()) };
+    let (Some(connection), Some(buffers)) = (connection, buffers) else { return 0 };
+    let now = ticks(buffers.now_ns());
+    let service = service_of(connection, buffers);
+    let Some(counts) = counts_of(service, queue) else {
+        losses::uncounted_messages(u64::from(amount as u32));
+        return 0;
+    };
+    let (messages, end) = (amount as u32, End::from_u8((amount >> 32) as u8));
+    count(&mut counts.taken, u64::from(messages));
+    let Some(deque) = deque_of(queue) else {
+        count(&mut counts.unknown, u64::from(messages));
+        return 0;
+    };
+    if !lock(deque, now) {
+        count(&mut counts.unknown, u64::from(messages));
+        // SAFETY: a field of a map's entry.
+        unsafe { assembly::add((&raw mut deque.contended).cast::<u64>().add(1), u64::from(messages)) };
+        return 0;
+    }
+    if deque.is_taken == 0 {
+        deque.service = service;
+    }
+    if messages == 1 {
+        let age = deque.take(end, now);
+        count_age(counts, in_ns(age));
+    } else {
+        deque.begin();
+        repeat(messages, || {
+            let age = deque.take(end, now);
+            count_age(counts, in_ns(age));
+            deque.goes_on(messages)
+        });
+    }
+    unlock(deque);
+    0
+}
+
+/// [`Queues::count_put`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn queue_count_put(
+    connection: *mut Connection,
+    buffers: *mut Buffers,
+    queue: u32,
+    messages: u32,
+) -> u32 {
+    // SAFETY: as above.
+    let (connection, buffers) = unsafe { (connection.as_mut(), buffers.as_mut()) };
+    let (Some(connection), Some(buffers)) = (connection, buffers) else { return 0 };
+    if queue == CROWDED {
+        // Most lists that are only ever put into are none that messages wait in: those that find a place tell.
+        return 0;
+    }
+    let service = service_of(connection, buffers);
+    let Some(counts) = counts_of(service, queue) else {
+        losses::uncounted_messages(u64::from(messages));
+        return 0;
+    };
+    count(&mut counts.put, u64::from(messages));
+    0
+}

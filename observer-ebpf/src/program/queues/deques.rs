@@ -1,0 +1,121 @@
+//! Putting into deques, which are one processor's at a time.
+
+use observer_ebpf::queues::End;
+use observer_ebpf::queues::deque::{Deque, Expected, ticks};
+use observer_ebpf::stream::bytes::Host as _;
+
+use super::{deque_of, pair};
+use crate::assembly;
+use crate::calls::buffers::Buffers;
+use crate::host::repeat;
+
+/// How often it is tried to get a deque that another processor is at work on: each try takes some nanoseconds, as the
+/// other's work does some hundred.
+const TRIES: u32 = 2048;
+
+/// Takes a deque for this processor, with what has happened meanwhile added. False if another one is at work on it, and
+/// does not end.
+#[inline(always)]
+pub fn lock(deque: &mut Deque, now: u32) -> bool {
+    let busy = &raw mut deque.busy;
+    // SAFETY: a field of a map's entry.
+    let is_free = unsafe { assembly::exchange(busy, 1) == 0 }
+        || repeat(TRIES, || {
+            // SAFETY: as above.
+            unsafe { assembly::exchange(busy, 1) != 0 }
+        });
+    if !is_free {
+        return false;
+    }
+    let contended = &raw mut deque.contended;
+    // SAFETY: as above.
+    let [put, taken] = unsafe { [(*contended)[0], (*contended)[1]] };
+    if put | taken != 0 {
+        // SAFETY: as above.
+        let (put, taken) = unsafe {
+            (
+                assembly::exchange(contended.cast::<u64>(), 0),
+                assembly::exchange(contended.cast::<u64>().add(1), 0),
+            )
+        };
+        deque.settle([put, taken], now);
+    } else {
+        deque.settle([0; 2], now);
+    }
+    true
+}
+
+/// Lets go of what [`lock`] took.
+#[inline(always)]
+pub fn unlock(deque: &mut Deque) {
+    assembly::order_writes();
+    // SAFETY: the field is there; a volatile write stays behind those before it.
+    unsafe { (&raw mut deque.busy).write_volatile(0) };
+}
+
+/// [`Queues::put`]. `count` has the end in its upper half. What is returned has the length in its lower half, what was
+/// taken out above it, and [`IS_EXPECTED`] if there is anything to expect.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn queue_put(buffers: *mut Buffers, queue: u32, count: u64) -> u64 {
+    // SAFETY: null, or this processor's entry for this program.
+    let Some(buffers) = (unsafe { buffers.as_mut() }) else { return 0 };
+    let now = ticks(buffers.now_ns());
+    let Some(deque) = deque_of(queue) else { return 0 };
+    if !lock(deque, now) {
+        // SAFETY: a field of a map's entry.
+        unsafe { assembly::add((&raw mut deque.contended).cast::<u64>(), u64::from(count as u32)) };
+        return 0;
+    }
+    let expected = deque.put::<Buffers>(End::from_u8((count >> 32) as u8), count as u32, now);
+    unlock(deque);
+    pair(expected.length, expected.taken | IS_EXPECTED)
+}
+
+pub const IS_EXPECTED: u32 = 1 << 31;
+
+/// [`Queues::remove`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn queue_remove(buffers: *mut Buffers, queue: u32, count: u32) -> u32 {
+    // SAFETY: null, or this processor's entry for this program.
+    let Some(buffers) = (unsafe { buffers.as_mut() }) else { return 0 };
+    let now = ticks(buffers.now_ns());
+    let Some(deque) = deque_of(queue) else { return 0 };
+    if lock(deque, now) {
+        deque.remove(count, now);
+        unlock(deque);
+    }
+    0
+}
+
+/// [`Queues::refuse`], likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn queue_refuse(buffers: *mut Buffers, queue: u32, count: u64) -> u32 {
+    // SAFETY: null, or this processor's entry for this program.
+    let Some(buffers) = (unsafe { buffers.as_mut() }) else { return 0 };
+    let now = ticks(buffers.now_ns());
+    let Some(deque) = deque_of(queue) else { return 0 };
+    if lock(deque, now) {
+        deque.refuse(End::from_u8((count >> 32) as u8), count as u32);
+        unlock(deque);
+    }
+    0
+}
+
+/// [`Queues::compare`]. `expected` has what was taken out in its upper half.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn queue_compare(buffers: *mut Buffers, queue: u32, expected: u64, length: u32) -> u32 {
+    // SAFETY: null, or this processor's entry for this program.
+    let Some(buffers) = (unsafe { buffers.as_mut() }) else { return 0 };
+    let now = ticks(buffers.now_ns());
+    let Some(deque) = deque_of(queue) else { return 0 };
+    if lock(deque, now) {
+        let expected = Expected { length: expected as u32, taken: (expected >> 32) as u32 };
+        deque.compare(expected, length, now);
+        unlock(deque);
+    }
+    0
+}
