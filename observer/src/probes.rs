@@ -4,8 +4,9 @@ mod load;
 mod maps;
 mod programs;
 
+use std::any::Any;
 use std::fmt;
-use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -156,12 +157,26 @@ pub struct Probes {
     pub adopt: Option<BpfIter>,
     /// Finds which sockets are still there.
     pub refresh: Option<BpfIter>,
-    ebpf: Ebpf,
+    /// The program's own log, until somebody takes it.
+    program_log: Option<ProgramLog>,
+    /// What keeps programs attached.
+    links: Vec<Box<dyn Any>>,
+    /// Programs that are loaded, by name. Their instructions and all else that `aya` keeps of them, some megabytes, are not
+    /// needed any more.
+    descriptors: Vec<(&'static str, OwnedFd)>,
 }
+
+/// The program's own log, or why there is none.
+type ProgramLog = Result<aya_log::EbpfLogger<&'static dyn log::Log>, aya_log::Error>;
 
 impl fmt::Debug for Probes {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Probes").field("probes", &self.probes).finish_non_exhaustive()
+        let Self { probes, links, .. } = self;
+        formatter
+            .debug_struct("Probes")
+            .field("probes", probes)
+            .field("links", &links.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -195,11 +210,13 @@ pub fn load(settings: &Settings) -> Result<Probes, Error> {
     let mut adopt = None;
     let mut refresh = None;
     let sockets = clone_of(&ebpf, "SOCKETS")?;
+    let mut links: Vec<Box<dyn Any>> = Vec::new();
+    let mut descriptors = Vec::new();
     for spec in specs {
         let outcome = loaded.remove(spec.name).unwrap_or_else(|| Err("it is not in the object".to_owned()));
         let outcome = outcome.and_then(|()| match spec.kind {
-            Kind::Tracepoint => attach_tracepoint(&mut ebpf, spec.name),
-            Kind::Exit => attach_exit(&mut ebpf, spec.name),
+            Kind::Tracepoint => attach_tracepoint(&mut ebpf, spec.name).map(|link| links.push(link)),
+            Kind::Exit => attach_exit(&mut ebpf, spec.name).map(|link| links.push(link)),
             Kind::Iterator(_) => {
                 let map = (spec.name == "refresh").then_some(&sockets);
                 attach_iterator(&mut ebpf, spec.name, map).map(|iterator| {
@@ -216,6 +233,10 @@ pub fn load(settings: &Settings) -> Result<Probes, Error> {
             } else {
                 Error::Essential { name, since, reason }
             });
+        }
+        let descriptor = ebpf.program(spec.name).and_then(|program| program.fd().ok());
+        if let Some(descriptor) = descriptor.and_then(|program| program.as_fd().try_clone_to_owned().ok()) {
+            descriptors.push((spec.name, descriptor));
         }
         let verified = ebpf
             .program(spec.name)
@@ -245,7 +266,9 @@ pub fn load(settings: &Settings) -> Result<Probes, Error> {
         losses: typed(&mut ebpf, "LOSSES")?,
         adopt,
         refresh,
-        ebpf,
+        program_log: Some(aya_log::EbpfLogger::init(&mut ebpf)),
+        links,
+        descriptors,
     })
 }
 
@@ -277,8 +300,7 @@ fn names(ebpf: &mut Ebpf, control: Rc<Control>, settings: &Settings) -> Result<N
         free: typed(ebpf, "FREE_QUEUES")?,
         free_trial: typed(ebpf, "FREE_TRIAL_QUEUES")?,
         counts: clone_of(ebpf, "QUEUE_COUNTS")?,
-        deques: Deques::new(clone_of(ebpf, "DEQUES")?)
-            .map_err(|error| Error::Maps(format!("cannot map DEQUES into memory: {error}")))?,
+        deques: Deques::new(clone_of(ebpf, "DEQUES")?),
     };
     let now_ns = events::monotonic_now_ns();
     let queue_epochs = Epochs::of::<QueueKeys>(Rc::clone(&control));
@@ -326,9 +348,9 @@ fn give(ebpf: &Ebpf, tree: &Tree) -> Result<(), Error> {
 }
 
 impl Probes {
-    /// Connects the program's own log to this process's, if it has one.
-    pub fn logger(&mut self) -> Result<aya_log::EbpfLogger<&'static dyn log::Log>, aya_log::Error> {
-        aya_log::EbpfLogger::init(&mut self.ebpf)
+    /// The program's own log, which is connected to this process's, or why it has none. Only the first to ask gets it.
+    pub fn take_log(&mut self) -> Option<ProgramLog> {
+        self.program_log.take()
     }
 }
 
@@ -344,7 +366,8 @@ impl Probes {
 
     /// The descriptor of a program that is loaded.
     fn descriptor(&self, spec: &ProgramSpec) -> Option<RawFd> {
-        self.ebpf.program(spec.name)?.fd().ok().map(|program| program.as_fd().as_raw_fd())
+        let loaded = self.descriptors.iter().find(|(name, _)| *name == spec.name);
+        loaded.map(|(_, descriptor)| descriptor.as_raw_fd())
     }
 }
 

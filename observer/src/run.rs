@@ -197,7 +197,7 @@ impl Wakeups {
 
 /// Passes on what the program logs, which is nothing on its data path.
 fn start_program_log(loaded: &mut probes::Probes) -> Option<tokio::task::JoinHandle<()>> {
-    let logger = match loaded.logger() {
+    let logger = match loaded.take_log()? {
         Ok(logger) => logger,
         Err(error) => {
             log::debug!("the program does not log: {error}");

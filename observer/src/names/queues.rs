@@ -173,7 +173,7 @@ impl Queues {
             let entries = self.read_queues()?;
             self.learn(&entries, now_ns);
         }
-        self.look_into(now_ns);
+        self.look_into(now_ns)?;
         let told = self.known.values().filter_map(|queue| queue.seen.as_ref().map(|seen| seen.service));
         services.learn(&self.counted.keys().map(|key| key.service).chain(told).collect(), ledger)?;
         self.find_tellers(services);
@@ -227,12 +227,12 @@ impl Queues {
     }
 
     /// Looks at what is in each list. Where it is written all the time, it is what it was.
-    fn look_into(&mut self, now_ns: u64) {
+    fn look_into(&mut self, now_ns: u64) -> io::Result<()> {
         for (&number, queue) in &mut self.known {
             if queue.row.system != System::RedisList {
                 continue;
             }
-            let Some(deque) = self.maps.deques.read(number) else { continue };
+            let Some(deque) = self.maps.deques.read(number)? else { continue };
             let seen = Seen::of(&deque, queue.seen.as_ref(), now_ns);
             queue.is_settled |= seen.is_taken;
             queue.seen = Some(seen);
@@ -244,6 +244,7 @@ impl Queues {
         for queue in self.known.values_mut().filter(|queue| !queue.is_settled) {
             queue.is_settled = settled.contains(&(queue.row.clone(), queue.server));
         }
+        Ok(())
     }
 
     /// Takes note of whom the lengths of lists are told of, which stays known when that process has ended.

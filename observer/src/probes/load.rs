@@ -1,5 +1,6 @@
 //! Loading and attaching the programs.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd as _;
 
@@ -141,18 +142,18 @@ fn load_program(spec: ProgramSpec, program: &mut Program, btf: &Btf) -> Result<(
     outcome.map_err(|error| chain(&error))
 }
 
-/// Attaches a loaded program.
-pub(super) fn attach_tracepoint(ebpf: &mut Ebpf, name: &str) -> Result<(), String> {
+/// Attaches a loaded program, for as long as what is returned lives.
+pub(super) fn attach_tracepoint(ebpf: &mut Ebpf, name: &str) -> Result<Box<dyn Any>, String> {
     let program: &mut BtfTracePoint = program(ebpf, name)?;
-    program.attach().map_err(|error| chain(&error))?;
-    Ok(())
+    let link = program.attach().and_then(|id| program.take_link(id));
+    Ok(Box::new(link.map_err(|error| chain(&error))?))
 }
 
 /// See [`attach_tracepoint`].
-pub(super) fn attach_exit(ebpf: &mut Ebpf, name: &str) -> Result<(), String> {
+pub(super) fn attach_exit(ebpf: &mut Ebpf, name: &str) -> Result<Box<dyn Any>, String> {
     let program: &mut FExit = program(ebpf, name)?;
-    program.attach().map_err(|error| chain(&error))?;
-    Ok(())
+    let link = program.attach().and_then(|id| program.take_link(id));
+    Ok(Box::new(link.map_err(|error| chain(&error))?))
 }
 
 /// See [`attach_tracepoint`]. `map` is what it goes over, if that is a map.

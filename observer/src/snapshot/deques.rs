@@ -1,5 +1,6 @@
 //! The `DEQUES` map: what is in each queue, while the program goes on putting in and taking out.
 
+use std::cell::OnceCell;
 use std::io;
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -14,27 +15,40 @@ use super::{AsRawFdOf as _, page_up};
 /// How often one is copied that is written meanwhile.
 const TRIES: u32 = 8;
 
-/// The `DEQUES` map, in this process's memory. Pages that no queue has had are not there.
+/// The `DEQUES` map, in this process's memory.
 #[derive(Debug)]
 pub struct Deques {
-    memory: MmapRaw,
-    _map: MapData,
+    /// Mapped with the first queue: all of it counts as this process's memory, some 1.1 MB.
+    memory: OnceCell<MmapRaw>,
+    map: MapData,
 }
 
 impl Deques {
-    /// Maps it.
-    pub fn new(map: MapData) -> io::Result<Self> {
+    /// That of the map.
+    pub const fn new(map: MapData) -> Self {
+        Self { memory: OnceCell::new(), map }
+    }
+
+    /// Where it is mapped.
+    fn memory(&self) -> io::Result<&MmapRaw> {
+        if let Some(memory) = self.memory.get() {
+            return Ok(memory);
+        }
         let length = page_up(PLACES as usize * size_of::<Deque>());
-        let memory = MmapOptions::new().len(length).map_raw_read_only(map.fd().as_raw_fd_of())?;
-        Ok(Self { memory, _map: map })
+        let memory = MmapOptions::new().len(length).map_raw_read_only(self.map.fd().as_raw_fd_of())?;
+        Ok(self.memory.get_or_init(|| memory))
     }
 
     /// What is in the queue of a number. None if its place is not its own yet, or if every copy was written meanwhile.
-    pub fn read(&self, number: u32) -> Option<Deque> {
-        let first: *const Deque = self.memory.as_ptr().cast();
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be mapped into this process's memory.
+    pub fn read(&self, number: u32) -> io::Result<Option<Deque>> {
+        let first: *const Deque = self.memory()?.as_ptr().cast();
         // SAFETY: mapped as long as `self` lives, and there are as many as there are places.
         let deque = unsafe { copy(first.add(place_of(number) as usize)) };
-        deque.filter(|deque| deque.number == number)
+        Ok(deque.filter(|deque| deque.number == number))
     }
 }
 
