@@ -1,7 +1,8 @@
 //! What workers wait for in lists of Redis: how many messages there are, and how long each has been there, as those that put
 //! them in and took them out say.
 
-// needs: redis
+// They keep both processors busy, beside which others would measure other times.
+// needs: host
 // takes: 18 s
 // at once: 6 tests
 

@@ -1,6 +1,7 @@
 //! Celery and RQ: what their workers take out of lists, and how long it was there.
 
-// needs: redis
+// They keep both processors busy, beside which others would measure other times.
+// needs: host
 // takes: 13 s
 // at once: 2 tests
 
