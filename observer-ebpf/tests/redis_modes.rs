@@ -11,10 +11,7 @@ use observer_ebpf::protocols::redis::layout::{ErrorKind, State};
 use resp::{command, observed};
 
 fn session() -> Observed {
-    let mut session = observed(Role::Client);
-    session.client(&command(&[b"PING"]));
-    session.server(b"+PONG\r\n");
-    session
+    resp::session(Role::Client)
 }
 
 fn words(text: &str) -> Vec<u8> {

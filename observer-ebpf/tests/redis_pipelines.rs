@@ -14,10 +14,7 @@ use proptest::prelude::*;
 use resp::{command, observed};
 
 fn session() -> Observed {
-    let mut session = observed(Role::Client);
-    session.client(&command(&[b"PING"]));
-    session.server(b"+PONG\r\n");
-    session
+    resp::session(Role::Client)
 }
 
 /// Keys found and not found of a prefix; an empty one for none.

@@ -7,47 +7,20 @@ mod resp;
 
 use common::Observed;
 use common::queues::Counted;
+use common::turns::{ROLES, Turns, feed, length};
 use observer_ebpf::layout::Role;
 use observer_ebpf::queues::deque::TICK_BITS;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use resp::{command, observed};
-
-/// Runs of bytes, and whether the server writes them.
-type Turns = Vec<(bool, Vec<u8>)>;
-
-fn ask(words: &[&str]) -> Vec<u8> {
-    command(&words.iter().map(|word| word.as_bytes()).collect::<Vec<_>>())
-}
-
-/// A connection that has said what it must to be known.
-fn session(role: Role) -> Observed {
-    let mut session = observed(role);
-    session.client(&ask(&["PING"]));
-    session.server(b"+PONG\r\n");
-    session
-}
-
-/// Feeds turns with a cut at a byte of all of them.
-fn feed(session: &mut Observed, turns: &Turns, split: usize) {
-    let mut start = 0;
-    for (by_server, bytes) in turns {
-        let cut = split.saturating_sub(start).min(bytes.len());
-        for part in [&bytes[..cut], &bytes[cut..]] {
-            session.by(*by_server, part);
-        }
-        start += bytes.len();
-    }
-}
+use resp::{ask, session};
 
 /// What turns make of queues, cut anywhere and in buffers of any size: `expected` has the length of each, and how many
 /// messages were put in, taken out, and taken out without a known age.
 #[track_caller]
 fn assert_queues(turns: &Turns, expected: &[(&str, u64, [u64; 3])]) {
-    let length: usize = turns.iter().map(|(_, bytes)| bytes.len()).sum();
-    for role in [Role::Client, Role::Server] {
+    for role in ROLES {
         for buffer in [1, 3, 16, 1024] {
-            for split in 0..=length {
+            for split in 0..=length(turns) {
                 let mut session = session(role).in_buffers_of(buffer);
                 feed(&mut session, turns, split);
                 assert_eq!(session.desyncs, [], "split at {split} in buffers of {buffer}");
@@ -68,22 +41,22 @@ fn assert_queues(turns: &Turns, expected: &[(&str, u64, [u64; 3])]) {
 #[test]
 fn pushes_and_pops_at_either_end() {
     let turns = vec![
-        (false, ask(&["LPUSH", "q", "one"])),
-        (true, b":1\r\n".to_vec()),
-        (false, ask(&["lpush", "q", "two", "three"])),
-        (true, b":3\r\n".to_vec()),
-        (false, ask(&["RPUSH", "q", "back"])),
-        (true, b":4\r\n".to_vec()),
-        (false, ask(&["LLEN", "q"])),
-        (true, b":4\r\n".to_vec()),
-        (false, ask(&["RPOP", "q"])),
-        (true, b"$4\r\nback\r\n".to_vec()),
-        (false, ask(&["RPOP", "q", "2"])),
-        (true, b"*2\r\n$3\r\none\r\n$3\r\ntwo\r\n".to_vec()),
-        (false, ask(&["LPOP", "empty"])),
-        (true, b"$-1\r\n".to_vec()),
-        (false, ask(&["LPOP", "empty", "4"])),
-        (true, b"*-1\r\n".to_vec()),
+        (true, ask(&["LPUSH", "q", "one"])),
+        (false, b":1\r\n".to_vec()),
+        (true, ask(&["lpush", "q", "two", "three"])),
+        (false, b":3\r\n".to_vec()),
+        (true, ask(&["RPUSH", "q", "back"])),
+        (false, b":4\r\n".to_vec()),
+        (true, ask(&["LLEN", "q"])),
+        (false, b":4\r\n".to_vec()),
+        (true, ask(&["RPOP", "q"])),
+        (false, b"$4\r\nback\r\n".to_vec()),
+        (true, ask(&["RPOP", "q", "2"])),
+        (false, b"*2\r\n$3\r\none\r\n$3\r\ntwo\r\n".to_vec()),
+        (true, ask(&["LPOP", "empty"])),
+        (false, b"$-1\r\n".to_vec()),
+        (true, ask(&["LPOP", "empty", "4"])),
+        (false, b"*-1\r\n".to_vec()),
     ];
     assert_queues(&turns, &[("q", 1, [4, 3, 0]), ("empty", 0, [0, 0, 0])]);
 }
@@ -92,18 +65,18 @@ fn pushes_and_pops_at_either_end() {
 fn pops_that_name_their_queue_in_the_reply() {
     let long = "a:queue:whose:name:is:somewhat:longer:than:one:word:is";
     let turns = vec![
-        (false, [ask(&["RPUSH", "low", "m"]), ask(&["RPUSH", long, "1", "2", "3"])].concat()),
-        (true, b":1\r\n:3\r\n".to_vec()),
-        (false, ask(&["BLPOP", "high", "low", "0"])),
-        (true, b"*2\r\n$3\r\nlow\r\n$1\r\nm\r\n".to_vec()),
-        (false, ask(&["BRPOP", "high", "low", "1"])),
-        (true, b"*-1\r\n".to_vec()),
-        (false, ask(&["LMPOP", "2", "high", long, "LEFT", "COUNT", "2"])),
-        (true, format!("*2\r\n${}\r\n{long}\r\n*2\r\n$1\r\n1\r\n$1\r\n2\r\n", long.len()).into_bytes()),
-        (false, ask(&["BLMPOP", "0", "1", long, "LEFT"])),
-        (true, format!("*2\r\n${}\r\n{long}\r\n*1\r\n$1\r\n3\r\n", long.len()).into_bytes()),
-        (false, ask(&["BLMPOP", "0", "1", long, "LEFT"])),
-        (true, b"_\r\n".to_vec()),
+        (true, [ask(&["RPUSH", "low", "m"]), ask(&["RPUSH", long, "1", "2", "3"])].concat()),
+        (false, b":1\r\n:3\r\n".to_vec()),
+        (true, ask(&["BLPOP", "high", "low", "0"])),
+        (false, b"*2\r\n$3\r\nlow\r\n$1\r\nm\r\n".to_vec()),
+        (true, ask(&["BRPOP", "high", "low", "1"])),
+        (false, b"*-1\r\n".to_vec()),
+        (true, ask(&["LMPOP", "2", "high", long, "LEFT", "COUNT", "2"])),
+        (false, format!("*2\r\n${}\r\n{long}\r\n*2\r\n$1\r\n1\r\n$1\r\n2\r\n", long.len()).into_bytes()),
+        (true, ask(&["BLMPOP", "0", "1", long, "LEFT"])),
+        (false, format!("*2\r\n${}\r\n{long}\r\n*1\r\n$1\r\n3\r\n", long.len()).into_bytes()),
+        (true, ask(&["BLMPOP", "0", "1", long, "LEFT"])),
+        (false, b"_\r\n".to_vec()),
     ];
     assert_queues(&turns, &[("low", 0, [1, 1, 0]), (long, 0, [3, 3, 0]), ("high", 0, [0, 0, 0])]);
 }
@@ -111,10 +84,10 @@ fn pops_that_name_their_queue_in_the_reply() {
 #[test]
 fn moves_from_one_to_another() {
     let turns = vec![
-        (false, ask(&["RPUSH", "from", "1", "2", "3", "4"])),
-        (true, b":4\r\n".to_vec()),
+        (true, ask(&["RPUSH", "from", "1", "2", "3", "4"])),
+        (false, b":4\r\n".to_vec()),
         (
-            false,
+            true,
             [
                 ask(&["LMOVE", "from", "to", "LEFT", "RIGHT"]),
                 ask(&["LMOVE", "empty", "to", "LEFT", "RIGHT"]),
@@ -123,13 +96,13 @@ fn moves_from_one_to_another() {
             ]
             .concat(),
         ),
-        (true, b"$1\r\n1\r\n$-1\r\n$-1\r\n$1\r\n2\r\n".to_vec()),
-        (false, ask(&["LLEN", "to"])),
-        (true, b":2\r\n".to_vec()),
-        (false, ask(&["RPOPLPUSH", "empty", "to"])),
-        (true, b"$-1\r\n".to_vec()),
-        (false, ask(&["LPOP", "to"])),
-        (true, b"$1\r\n1\r\n".to_vec()),
+        (false, b"$1\r\n1\r\n$-1\r\n$-1\r\n$1\r\n2\r\n".to_vec()),
+        (true, ask(&["LLEN", "to"])),
+        (false, b":2\r\n".to_vec()),
+        (true, ask(&["RPOPLPUSH", "empty", "to"])),
+        (false, b"$-1\r\n".to_vec()),
+        (true, ask(&["LPOP", "to"])),
+        (false, b"$1\r\n1\r\n".to_vec()),
     ];
     assert_queues(&turns, &[("from", 2, [4, 2, 0]), ("to", 1, [2, 1, 0])]);
 }
@@ -137,16 +110,16 @@ fn moves_from_one_to_another() {
 #[test]
 fn transactions_and_what_is_refused() {
     let turns = vec![
-        (false, [ask(&["MULTI"]), ask(&["LPUSH", "q", "a"]), ask(&["LPUSH", "q", "b"])].concat()),
-        (true, b"+OK\r\n+QUEUED\r\n+QUEUED\r\n".to_vec()),
-        (false, [ask(&["RPOP", "q"]), ask(&["BRPOP", "q", "0"]), ask(&["EXEC"])].concat()),
-        (true, b"+QUEUED\r\n+QUEUED\r\n*4\r\n:1\r\n:2\r\n$1\r\na\r\n*2\r\n$1\r\nq\r\n$1\r\nb\r\n".to_vec()),
-        (false, ask(&["LPUSH", "q", "c"])),
-        (true, b"-OOM command not allowed when used memory > 'maxmemory'.\r\n".to_vec()),
-        (false, [ask(&["MULTI"]), ask(&["LPUSH", "q", "d", "e"]), ask(&["EXEC"])].concat()),
-        (true, b"+OK\r\n+QUEUED\r\n*1\r\n-WRONGTYPE no\r\n".to_vec()),
-        (false, ask(&["LPUSH", "q", "f"])),
-        (true, b":1\r\n".to_vec()),
+        (true, [ask(&["MULTI"]), ask(&["LPUSH", "q", "a"]), ask(&["LPUSH", "q", "b"])].concat()),
+        (false, b"+OK\r\n+QUEUED\r\n+QUEUED\r\n".to_vec()),
+        (true, [ask(&["RPOP", "q"]), ask(&["BRPOP", "q", "0"]), ask(&["EXEC"])].concat()),
+        (false, b"+QUEUED\r\n+QUEUED\r\n*4\r\n:1\r\n:2\r\n$1\r\na\r\n*2\r\n$1\r\nq\r\n$1\r\nb\r\n".to_vec()),
+        (true, ask(&["LPUSH", "q", "c"])),
+        (false, b"-OOM command not allowed when used memory > 'maxmemory'.\r\n".to_vec()),
+        (true, [ask(&["MULTI"]), ask(&["LPUSH", "q", "d", "e"]), ask(&["EXEC"])].concat()),
+        (false, b"+OK\r\n+QUEUED\r\n*1\r\n-WRONGTYPE no\r\n".to_vec()),
+        (true, ask(&["LPUSH", "q", "f"])),
+        (false, b":1\r\n".to_vec()),
     ];
     assert_queues(&turns, &[("q", 1, [3, 2, 0])]);
 }
@@ -157,20 +130,20 @@ fn transactions_that_are_not_executed() {
         [ask(&["MULTI"]), ask(&["LPUSH", "q", "a", "b"]), ask(&["RPUSH", "q", "c"]), ask(&["RPOP", "q"])];
     let queued = b"+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n".to_vec();
     let turns = vec![
-        (false, ask(&["LPUSH", "q", "first"])),
-        (true, b":1\r\n".to_vec()),
-        (false, pushes.concat()),
-        (true, queued.clone()),
-        (false, ask(&["DISCARD"])),
-        (true, b"+OK\r\n".to_vec()),
+        (true, ask(&["LPUSH", "q", "first"])),
+        (false, b":1\r\n".to_vec()),
+        (true, pushes.concat()),
+        (false, queued.clone()),
+        (true, ask(&["DISCARD"])),
+        (false, b"+OK\r\n".to_vec()),
         // A key that was watched has changed.
-        (false, [&pushes.concat()[..], &ask(&["EXEC"])].concat()),
-        (true, [&queued[..], b"*-1\r\n"].concat()),
+        (true, [&pushes.concat()[..], &ask(&["EXEC"])].concat()),
+        (false, [&queued[..], b"*-1\r\n"].concat()),
         // A command was not queued.
-        (false, [&pushes.concat()[..], &ask(&["GET"]), &ask(&["EXEC"])].concat()),
-        (true, [&queued[..], b"-ERR wrong number\r\n-EXECABORT Transaction discarded\r\n"].concat()),
-        (false, ask(&["LPUSH", "q", "d"])),
-        (true, b":2\r\n".to_vec()),
+        (true, [&pushes.concat()[..], &ask(&["GET"]), &ask(&["EXEC"])].concat()),
+        (false, [&queued[..], b"-ERR wrong number\r\n-EXECABORT Transaction discarded\r\n"].concat()),
+        (true, ask(&["LPUSH", "q", "d"])),
+        (false, b":2\r\n".to_vec()),
     ];
     assert_queues(&turns, &[("q", 2, [2, 0, 0])]);
 }
@@ -178,14 +151,14 @@ fn transactions_that_are_not_executed() {
 #[test]
 fn what_goes_from_the_middle_is_gone() {
     let turns = vec![
-        (false, ask(&["RPUSH", "work", "a", "b", "c"])),
-        (true, b":3\r\n".to_vec()),
-        (false, [ask(&["LREM", "work", "1", "b"]), ask(&["LREM", "work", "0", "x"])].concat()),
-        (true, b":1\r\n:0\r\n".to_vec()),
-        (false, ask(&["LPOP", "work"])),
-        (true, b"$1\r\na\r\n".to_vec()),
-        (false, ask(&["RPUSH", "work", "d"])),
-        (true, b":2\r\n".to_vec()),
+        (true, ask(&["RPUSH", "work", "a", "b", "c"])),
+        (false, b":3\r\n".to_vec()),
+        (true, [ask(&["LREM", "work", "1", "b"]), ask(&["LREM", "work", "0", "x"])].concat()),
+        (false, b":1\r\n:0\r\n".to_vec()),
+        (true, ask(&["LPOP", "work"])),
+        (false, b"$1\r\na\r\n".to_vec()),
+        (true, ask(&["RPUSH", "work", "d"])),
+        (false, b":2\r\n".to_vec()),
     ];
     assert_queues(&turns, &[("work", 2, [4, 1, 1])]);
 }
@@ -194,15 +167,14 @@ fn what_goes_from_the_middle_is_gone() {
 fn names_that_no_queue_here_has_are_others() {
     let long = "x".repeat(65);
     let turns = vec![
-        (false, ask(&["LPUSH", &long, "a"])),
-        (true, b":1\r\n".to_vec()),
-        (false, ask(&["BRPOP", &long, "1"])),
-        (true, format!("*2\r\n$65\r\n{long}\r\n$1\r\na\r\n").into_bytes()),
-        (false, ask(&["LMPOP", "1", &long, "LEFT"])),
-        (true, format!("*2\r\n$65\r\n{long}\r\n*3\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n").into_bytes()),
+        (true, ask(&["LPUSH", &long, "a"])),
+        (false, b":1\r\n".to_vec()),
+        (true, ask(&["BRPOP", &long, "1"])),
+        (false, format!("*2\r\n$65\r\n{long}\r\n$1\r\na\r\n").into_bytes()),
+        (true, ask(&["LMPOP", "1", &long, "LEFT"])),
+        (false, format!("*2\r\n$65\r\n{long}\r\n*3\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n").into_bytes()),
     ];
-    let length: usize = turns.iter().map(|(_, bytes): &(bool, Vec<u8>)| bytes.len()).sum();
-    for split in 0..=length {
+    for split in 0..=length(&turns) {
         let mut session = session(Role::Client);
         feed(&mut session, &turns, split);
         let other = Counted { put: 1, taken: 4, unknown: 4, ..Counted::default() };
@@ -213,13 +185,12 @@ fn names_that_no_queue_here_has_are_others() {
 #[test]
 fn databases_have_queues_of_their_own() {
     let turns = vec![
-        (false, [ask(&["LPUSH", "q", "a"]), ask(&["SELECT", "12"]), ask(&["LPUSH", "q", "b", "c"])].concat()),
-        (true, b":1\r\n+OK\r\n:2\r\n".to_vec()),
-        (false, [ask(&["RESET"]), ask(&["RPOP", "q"])].concat()),
-        (true, b"+RESET\r\n$1\r\na\r\n".to_vec()),
+        (true, [ask(&["LPUSH", "q", "a"]), ask(&["SELECT", "12"]), ask(&["LPUSH", "q", "b", "c"])].concat()),
+        (false, b":1\r\n+OK\r\n:2\r\n".to_vec()),
+        (true, [ask(&["RESET"]), ask(&["RPOP", "q"])].concat()),
+        (false, b"+RESET\r\n$1\r\na\r\n".to_vec()),
     ];
-    let length: usize = turns.iter().map(|(_, bytes): &(bool, Vec<u8>)| bytes.len()).sum();
-    for split in 0..=length {
+    for split in 0..=length(&turns) {
         let mut session = session(Role::Server);
         feed(&mut session, &turns, split);
         let lengths = [0, 12].map(|db| session.queues.of("q", db).0);

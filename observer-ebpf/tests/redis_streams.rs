@@ -7,22 +7,17 @@ mod resp;
 
 use common::Observed;
 use common::queues::Counted;
+use common::turns::{ROLES, Turns, feed, length};
 use observer_ebpf::layout::Role;
-use resp::{command, observed};
+use resp::ask;
 
 /// When the tests are: milliseconds since 1970.
 const NOW_MS: u64 = 1_764_500_000_000;
 const MS: u64 = 1_000_000;
 
-fn ask(words: &[&str]) -> Vec<u8> {
-    command(&words.iter().map(|word| word.as_bytes()).collect::<Vec<_>>())
-}
-
 fn session(role: Role, buffer: u32) -> Observed {
-    let mut session = observed(role).in_buffers_of(buffer);
+    let mut session = resp::session(role).in_buffers_of(buffer);
     session.wall_ns = NOW_MS * MS;
-    session.client(&ask(&["PING"]));
-    session.server(b"+PONG\r\n");
     session
 }
 
@@ -41,24 +36,13 @@ fn entries(ids: &[String]) -> String {
     format!("*{}\r\n{}", ids.len(), ids.iter().map(entry).collect::<String>())
 }
 
-/// Runs of bytes, and whether the server writes them.
-type Turns = Vec<(bool, Vec<u8>)>;
-
 /// Feeds turns cut anywhere, in buffers of any size, at both ends, and has each looked at.
 fn each_way(turns: &Turns, look: impl Fn(&Observed, &str)) {
-    let length: usize = turns.iter().map(|(_, bytes)| bytes.len()).sum();
-    for role in [Role::Client, Role::Server] {
+    for role in ROLES {
         for buffer in [1, 16, 1024] {
-            for split in 0..=length {
+            for split in 0..=length(turns) {
                 let mut session = session(role, buffer);
-                let mut start = 0;
-                for (by_server, bytes) in turns {
-                    let cut = split.saturating_sub(start).min(bytes.len());
-                    for part in [&bytes[..cut], &bytes[cut..]] {
-                        session.by(*by_server, part);
-                    }
-                    start += bytes.len();
-                }
+                feed(&mut session, turns, split);
                 let how = format!("split at {split} in buffers of {buffer}, as {role:?}");
                 assert_eq!(session.desyncs, [], "{how}");
                 look(&session, &how);
@@ -71,14 +55,14 @@ fn each_way(turns: &Turns, look: impl Fn(&Observed, &str)) {
 fn entries_are_as_old_as_their_ids_say() {
     let ids = [id(7_000, 0), id(1, 12_345), id(0, 3)];
     let turns = vec![
-        (false, ask(&["XADD", "s", "*", "field", "value"])),
-        (true, bulk(&ids[2]).into_bytes()),
-        (false, ask(&["XADD", "s", "NOMKSTREAM", "*", "field", "value"])),
-        (true, b"$-1\r\n".to_vec()),
-        (false, ask(&["XREAD", "COUNT", "10", "BLOCK", "100", "STREAMS", "s", "0"])),
-        (true, format!("*1\r\n*2\r\n{}{}", bulk("s"), entries(&ids)).into_bytes()),
-        (false, ask(&["XREAD", "BLOCK", "1", "STREAMS", "s", &ids[2]])),
-        (true, b"*-1\r\n".to_vec()),
+        (true, ask(&["XADD", "s", "*", "field", "value"])),
+        (false, bulk(&ids[2]).into_bytes()),
+        (true, ask(&["XADD", "s", "NOMKSTREAM", "*", "field", "value"])),
+        (false, b"$-1\r\n".to_vec()),
+        (true, ask(&["XREAD", "COUNT", "10", "BLOCK", "100", "STREAMS", "s", "0"])),
+        (false, format!("*1\r\n*2\r\n{}{}", bulk("s"), entries(&ids)).into_bytes()),
+        (true, ask(&["XREAD", "BLOCK", "1", "STREAMS", "s", &ids[2]])),
+        (false, b"*-1\r\n".to_vec()),
     ];
     each_way(&turns, |session, how| {
         let (_, counted) = session.queues.of("stream s", 0);
@@ -95,21 +79,21 @@ fn groups_are_delivered_to_and_acknowledge() {
     let group = ["XREADGROUP", "GROUP", "billing", "worker-1", "COUNT", "10"];
     let read = |rest: &[&str]| ask(&[&group[..], rest].concat());
     let turns = vec![
-        (false, read(&["BLOCK", "0", "STREAMS", "orders", ">"])),
+        (true, read(&["BLOCK", "0", "STREAMS", "orders", ">"])),
         // RESP3 has a map of streams.
-        (true, format!("%1\r\n{}{}", bulk("orders"), entries(&ids)).into_bytes()),
-        (false, ask(&["XACK", "orders", "billing", &ids[2]])),
-        (true, b":1\r\n".to_vec()),
+        (false, format!("%1\r\n{}{}", bulk("orders"), entries(&ids)).into_bytes()),
+        (true, ask(&["XACK", "orders", "billing", &ids[2]])),
+        (false, b":1\r\n".to_vec()),
         // One of them is not pending any more.
-        (false, ask(&["XACK", "orders", "billing", &ids[0], &ids[1], &ids[2]])),
-        (true, b":2\r\n".to_vec()),
-        (false, [ask(&["XACK", "orders", "billing", "5-1"]), ask(&["XACK", "orders", "billing"])].concat()),
-        (true, b":1\r\n-ERR wrong number of arguments\r\n".to_vec()),
+        (true, ask(&["XACK", "orders", "billing", &ids[0], &ids[1], &ids[2]])),
+        (false, b":2\r\n".to_vec()),
+        (true, [ask(&["XACK", "orders", "billing", "5-1"]), ask(&["XACK", "orders", "billing"])].concat()),
+        (false, b":1\r\n-ERR wrong number of arguments\r\n".to_vec()),
         // What was delivered before is not delivered anew.
-        (false, read(&["STREAMS", "orders", "0"])),
-        (true, format!("*1\r\n*2\r\n{}{}", bulk("orders"), entries(&ids)).into_bytes()),
-        (false, ask(&["GET", "k"])),
-        (true, b"$-1\r\n".to_vec()),
+        (true, read(&["STREAMS", "orders", "0"])),
+        (false, format!("*1\r\n*2\r\n{}{}", bulk("orders"), entries(&ids)).into_bytes()),
+        (true, ask(&["GET", "k"])),
+        (false, b"$-1\r\n".to_vec()),
     ];
     each_way(&turns, |session, how| {
         let (_, counted) = session.queues.of("stream orders group billing", 0);
@@ -130,12 +114,12 @@ fn entries_without_fields_and_streams_without_entries_are_stepped_over() {
     let entry = bulk(&id(9, 0));
     let reply = format!("*1\r\n*2\r\n{}*3\r\n*2\r\n{entry}*-1\r\n*2\r\n{entry}*0\r\n*-1\r\n", bulk("s"));
     let turns = vec![
-        (false, ask(&["XREAD", "STREAMS", "s", "0"])),
-        (true, reply.into_bytes()),
-        (false, ask(&["XREAD", "STREAMS", "s", "0"])),
-        (true, format!("*1\r\n*2\r\n{}*0\r\n", bulk("s")).into_bytes()),
-        (false, ask(&["LPUSH", "q", "a"])),
-        (true, b":1\r\n".to_vec()),
+        (true, ask(&["XREAD", "STREAMS", "s", "0"])),
+        (false, reply.into_bytes()),
+        (true, ask(&["XREAD", "STREAMS", "s", "0"])),
+        (false, format!("*1\r\n*2\r\n{}*0\r\n", bulk("s")).into_bytes()),
+        (true, ask(&["LPUSH", "q", "a"])),
+        (false, b":1\r\n".to_vec()),
     ];
     each_way(&turns, |session, how| {
         assert_eq!(session.queues.of("stream s", 0).1.ages_ns, [9 * MS; 2], "{how}");

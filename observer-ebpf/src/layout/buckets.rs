@@ -2,7 +2,7 @@
 
 /// The bucket that a number falls in: as many as there are bounds below it, which are inclusive.
 #[inline(always)]
-pub(crate) fn bucket<const N: usize>(bounds: &[u64; N], number: u64) -> usize {
+pub fn bucket<const N: usize>(bounds: &[u64; N], number: u64) -> usize {
     // The signs of the differences add up to it: straight-line code, which the verifier walks once, where
     // comparisons would make it walk on once for each bucket. The bounds are read so that the compiler does
     // not know them, or it would make comparisons of this.

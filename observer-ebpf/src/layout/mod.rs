@@ -3,7 +3,7 @@
 //! Integers only, padding explicit, sizes asserted: both halves are built from these very definitions, so a layout
 //! cannot differ between them. What a protocol counts is in `protocols/*/layout.rs`.
 
-pub(crate) mod buckets;
+pub mod buckets;
 #[macro_use]
 mod named;
 pub mod connection;

@@ -85,6 +85,31 @@ pub unsafe fn give<K>(map: *mut c_void, key: &K, number: u32) -> bool {
     }
 }
 
+/// What a map has under a key, which is a first value if there was nothing. None if there is no room.
+///
+/// # Safety
+///
+/// The map must have such keys and values, and whatever is in a value may be written.
+#[inline(always)]
+pub unsafe fn entry<K, V>(
+    map: *mut c_void,
+    key: &K,
+    first: impl FnOnce() -> Option<*const V>,
+) -> Option<*mut V> {
+    let place = core::ptr::from_ref(key).cast_mut().cast();
+    // SAFETY: the caller's promise; what is returned is null or a value.
+    unsafe {
+        let present = bpf_map_lookup_elem(map, place).cast::<V>();
+        if !present.is_null() {
+            return Some(present);
+        }
+        // Another processor may come first.
+        bpf_map_update_elem(map, place, first()?.cast_mut().cast(), NO_EXIST);
+        let present = bpf_map_lookup_elem(map, place).cast::<V>();
+        if present.is_null() { None } else { Some(present) }
+    }
+}
+
 /// Gives a key one of the numbers that are free. None if there is none, the key has one, or there is no room.
 ///
 /// # Safety

@@ -92,6 +92,21 @@ fn set_server(key: &mut QueueKey, connection: &Connection, index: u32) {
     }
 }
 
+/// Puts what a queue is, and its name, into a key, a word at a time: as one value it would go by way of the stack.
+#[inline(always)]
+fn set_name(key: &mut QueueKey, system: u32, length: u32, word: impl Fn(usize) -> u64) {
+    key.system = system;
+    key.length = length;
+    key.reserved = 0;
+    let words = key.bytes.as_mut_ptr().cast::<u64>();
+    let mut at = 0;
+    while at < KEY_MAX as usize / 8 {
+        // SAFETY: within the key's bytes, which are aligned to eight bytes where they are.
+        unsafe { words.add(at).write_volatile(word(at)) };
+        at += 1;
+    }
+}
+
 /// A deque by its queue's number, if it is that queue's still.
 #[inline(always)]
 fn deque_of(number: u32) -> Option<&'static mut Deque> {
@@ -152,16 +167,7 @@ pub extern "C" fn queue_number(
         set_server(key, connection, buffers.index());
     }
     key.db = db;
-    key.system = system;
-    key.length = length as u32;
-    key.reserved = 0;
-    let words = key.bytes.as_mut_ptr().cast::<u64>();
-    let mut at = 0;
-    while at < KEY_MAX as usize / 8 {
-        // SAFETY: within the key's bytes, which are aligned to eight bytes where they are.
-        unsafe { words.add(at).write_volatile(text.word_at(at)) };
-        at += 1;
-    }
+    set_name(key, system, length as u32, |at| text.word_at(at));
     let map = (&raw const QUEUES).cast_mut().cast();
     // SAFETY: the map's own key.
     if let Some(number) = unsafe { known(map, key) } {
@@ -219,16 +225,7 @@ pub extern "C" fn queue_stream_group(
     key.port = 0;
     key.netns = 0;
     key.db = 0;
-    key.system = System::StreamGroup as u32;
-    key.length = 0;
-    key.reserved = 0;
-    let words = key.bytes.as_mut_ptr().cast::<u64>();
-    let mut at = 0;
-    while at < KEY_MAX as usize / 8 {
-        // SAFETY: within the key's bytes, which are aligned to eight bytes where they are.
-        unsafe { words.add(at).write_volatile(0) };
-        at += 1;
-    }
+    set_name(key, System::StreamGroup as u32, 0, |_| 0);
     // SAFETY: the map's own key.
     if let Some(number) = unsafe { known((&raw const QUEUES).cast_mut().cast(), key) } {
         return number;

@@ -1,10 +1,8 @@
 //! HTTP's requests, counted by name: the numbers of routes and authorities, and what is counted under them.
 
-use core::ffi::c_void;
-
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, Stack};
-use aya_ebpf::helpers::generated::{bpf_map_lookup_elem, bpf_map_update_elem};
+use aya_ebpf::helpers::generated::bpf_map_lookup_elem;
 use aya_ebpf::macros::btf_map;
 use observer_ebpf::layout::connection::Connection;
 use observer_ebpf::layout::names::{CROWDED, NAME_MAX, Name};
@@ -19,7 +17,7 @@ use observer_ebpf::stream::prefix::Text;
 use crate::assembly;
 use crate::calls::buffers::Buffers;
 use crate::globals::{HTTP_MAX_ROUTES, HTTP_STREAM_AFTER_NS, HTTP_TEMPLATES};
-use crate::names::{NO_EXIST, epoch, give, give_free, known, numbered, service_of};
+use crate::names::{entry, epoch, give_free, known, numbered, service_of};
 
 /// Numbers of routes, by process and server.
 #[btf_map]
@@ -164,18 +162,9 @@ fn known_route(template: &Template, service: u32, room: u32) -> u32 {
 /// How many routes a process and server has.
 #[inline(always)]
 fn routes_of(service: u32) -> Option<*mut u64> {
-    let map = (&raw const ROUTES_OF).cast_mut().cast();
-    // SAFETY: the map's own key; what it returns is null or a value.
-    let count = unsafe { bpf_map_lookup_elem(map, (&raw const service).cast_mut().cast()).cast::<u64>() };
-    if !count.is_null() {
-        return Some(count);
-    }
-    // SAFETY: as above; another processor may come first.
-    unsafe {
-        give(map, &service, 0);
-        let count = bpf_map_lookup_elem(map, (&raw const service).cast_mut().cast()).cast::<u64>();
-        if count.is_null() { None } else { Some(count) }
-    }
+    let none = 0_u64;
+    // SAFETY: the map has such keys and values.
+    unsafe { entry((&raw const ROUTES_OF).cast_mut().cast(), &service, || Some(&raw const none)) }
 }
 
 /// The number of a route, a new one if it has none.
@@ -302,32 +291,12 @@ fn has_templates() -> bool {
 /// What is counted under a key, on this processor if there is room for that.
 #[inline(always)]
 fn counts_of(key: &RequestKey) -> Option<*mut u64> {
+    let zeroes = || NO_REQUESTS.get_ptr(0);
     // SAFETY: both maps have such keys and values, and all that is in them may be written.
     unsafe {
-        counts_in((&raw const REQUEST_COUNTS).cast_mut().cast(), key)
-            .or_else(|| counts_in((&raw const SPARE_COUNTS).cast_mut().cast(), key))
-    }
-}
-
-/// What a map has under a key: zeroes at first. None if there is no room.
-///
-/// # Safety
-///
-/// The map must have such keys, and [`RequestCounts`] that may be written.
-#[inline(always)]
-unsafe fn counts_in(map: *mut c_void, key: &RequestKey) -> Option<*mut u64> {
-    let place = core::ptr::from_ref(key).cast_mut().cast();
-    // SAFETY: the key is as the map has it; what it returns is null or a value.
-    let present = unsafe { bpf_map_lookup_elem(map, place).cast::<u64>() };
-    if !present.is_null() {
-        return Some(present);
-    }
-    let zeroes = NO_REQUESTS.get_ptr(0)?;
-    // SAFETY: key and value are as the map has them.
-    unsafe {
-        bpf_map_update_elem(map, place, zeroes.cast_mut().cast(), NO_EXIST);
-        let present = bpf_map_lookup_elem(map, place).cast::<u64>();
-        if present.is_null() { None } else { Some(present) }
+        entry((&raw const REQUEST_COUNTS).cast_mut().cast(), key, zeroes)
+            .or_else(|| entry((&raw const SPARE_COUNTS).cast_mut().cast(), key, zeroes))
+            .map(<*mut RequestCounts>::cast)
     }
 }
 

@@ -1,8 +1,8 @@
 //! What processes have done with queues: taking out of deques, and entries of streams.
 
 use aya_ebpf::btf_maps::{Array, HashMap};
-use aya_ebpf::helpers::generated::{bpf_map_lookup_elem, bpf_map_update_elem};
 use aya_ebpf::macros::btf_map;
+use observer_ebpf::layout::buckets::bucket;
 use observer_ebpf::layout::connection::Connection;
 use observer_ebpf::layout::names::{CROWDED, CountKey};
 use observer_ebpf::queues::End;
@@ -14,7 +14,7 @@ use super::deque_of;
 use super::deques::{lock, unlock};
 use crate::calls::buffers::Buffers;
 use crate::host::repeat;
-use crate::names::{NO_EXIST, service_of};
+use crate::names::{entry, service_of};
 use crate::{assembly, losses};
 
 /// What processes have done with queues. All room is there beforehand: what a program cannot get at once would be lost.
@@ -29,20 +29,13 @@ static NO_QUEUE_COUNTS: Array<QueueCounts, 1> = Array::new();
 #[inline(always)]
 fn counts_of(service: u32, queue: u32) -> Option<&'static mut QueueCounts> {
     let key = CountKey { service, name: queue };
-    let map = (&raw const QUEUE_COUNTS).cast_mut().cast();
-    let place = (&raw const key).cast_mut().cast();
     if service == 0 {
         return None;
     }
-    // SAFETY: the key is as the map has it; what it returns is null or a value.
+    // SAFETY: the map has such keys and values, and all that is in them may be written.
     unsafe {
-        let present = bpf_map_lookup_elem(map, place).cast::<QueueCounts>();
-        if !present.is_null() {
-            return Some(&mut *present);
-        }
-        let zeroes = NO_QUEUE_COUNTS.get_ptr(0)?;
-        bpf_map_update_elem(map, place, zeroes.cast_mut().cast(), NO_EXIST);
-        bpf_map_lookup_elem(map, place).cast::<QueueCounts>().as_mut()
+        entry((&raw const QUEUE_COUNTS).cast_mut().cast(), &key, || NO_QUEUE_COUNTS.get_ptr(0))
+            .map(|counts| &mut *counts)
     }
 }
 
@@ -72,16 +65,10 @@ fn in_ns(age: Option<u32>) -> u64 {
     age.map_or(u64::MAX, |age| u64::from(age) << TICK_BITS)
 }
 
-/// The bucket of an age: as many as there are bounds below it, without branches.
+/// The bucket of an age, which the verifier knows to be one.
 #[inline(always)]
 fn age_bucket(age_ns: u64) -> usize {
-    let mut bucket = 0;
-    for bound in &AGE_BOUNDS {
-        // SAFETY: a reference is always readable.
-        let bound = unsafe { core::ptr::from_ref(bound).read_volatile() };
-        bucket += bound.wrapping_sub(age_ns) >> 63;
-    }
-    assembly::hide(bucket) as usize & (AGE_BUCKETS - 1)
+    assembly::hide(bucket(&AGE_BOUNDS, age_ns) as u64) as usize & (AGE_BUCKETS - 1)
 }
 
 /// [`Queues::deliver`] and [`Queues::acknowledge`], which has how many they are; [`u64::MAX`] where it is not known how long
@@ -146,7 +133,7 @@ pub extern "C" fn queue_take(
     if !lock(deque, now) {
         count(&mut counts.unknown, u64::from(messages));
         // SAFETY: a field of a map's entry.
-        unsafe { assembly::add((&raw mut deque.contended).cast::<u64>().add(1), u64::from(messages)) };
+        unsafe { assembly::add(&raw mut deque.contended[1], u64::from(messages)) };
         return 0;
     }
     if deque.is_taken == 0 {

@@ -13,6 +13,9 @@ use crate::host::repeat;
 /// other's work does some hundred.
 const TRIES: u32 = 2048;
 
+/// Of what [`queue_put`] returns, in its upper half.
+pub const IS_EXPECTED: u32 = 1 << 31;
+
 /// Takes a deque for this processor, with what has happened meanwhile added. False if another one is at work on it, and
 /// does not end.
 #[inline(always)]
@@ -27,21 +30,14 @@ pub fn lock(deque: &mut Deque, now: u32) -> bool {
     if !is_free {
         return false;
     }
-    let contended = &raw mut deque.contended;
-    // SAFETY: as above.
-    let [put, taken] = unsafe { [(*contended)[0], (*contended)[1]] };
-    if put | taken != 0 {
-        // SAFETY: as above.
-        let (put, taken) = unsafe {
-            (
-                assembly::exchange(contended.cast::<u64>(), 0),
-                assembly::exchange(contended.cast::<u64>().add(1), 0),
-            )
-        };
-        deque.settle([put, taken], now);
+    let [put, taken] = &mut deque.contended;
+    let contended = if *put | *taken == 0 {
+        [0; 2]
     } else {
-        deque.settle([0; 2], now);
-    }
+        // SAFETY: as above.
+        unsafe { [assembly::exchange(put, 0), assembly::exchange(taken, 0)] }
+    };
+    deque.settle(contended, now);
     true
 }
 
@@ -51,6 +47,19 @@ pub fn unlock(deque: &mut Deque) {
     assembly::order_writes();
     // SAFETY: the field is there; a volatile write stays behind those before it.
     unsafe { (&raw mut deque.busy).write_volatile(0) };
+}
+
+/// Has something done with a queue's deque, if it has one that another processor is not at work on for long.
+#[inline(always)]
+fn with_deque(buffers: *mut Buffers, queue: u32, work: impl FnOnce(&mut Deque, u32)) {
+    // SAFETY: null, or this processor's entry for this program.
+    let Some(buffers) = (unsafe { buffers.as_mut() }) else { return };
+    let now = ticks(buffers.now_ns());
+    let Some(deque) = deque_of(queue) else { return };
+    if lock(deque, now) {
+        work(deque, now);
+        unlock(deque);
+    }
 }
 
 /// [`Queues::put`]. `count` has the end in its upper half. What is returned has the length in its lower half, what was
@@ -64,7 +73,7 @@ pub extern "C" fn queue_put(buffers: *mut Buffers, queue: u32, count: u64) -> u6
     let Some(deque) = deque_of(queue) else { return 0 };
     if !lock(deque, now) {
         // SAFETY: a field of a map's entry.
-        unsafe { assembly::add((&raw mut deque.contended).cast::<u64>(), u64::from(count as u32)) };
+        unsafe { assembly::add(&raw mut deque.contended[0], u64::from(count as u32)) };
         return 0;
     }
     let expected = deque.put::<Buffers>(End::from_u8((count >> 32) as u8), count as u32, now);
@@ -72,20 +81,11 @@ pub extern "C" fn queue_put(buffers: *mut Buffers, queue: u32, count: u64) -> u6
     pair(expected.length, expected.taken | IS_EXPECTED)
 }
 
-pub const IS_EXPECTED: u32 = 1 << 31;
-
 /// [`Queues::remove`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn queue_remove(buffers: *mut Buffers, queue: u32, count: u32) -> u32 {
-    // SAFETY: null, or this processor's entry for this program.
-    let Some(buffers) = (unsafe { buffers.as_mut() }) else { return 0 };
-    let now = ticks(buffers.now_ns());
-    let Some(deque) = deque_of(queue) else { return 0 };
-    if lock(deque, now) {
-        deque.remove(count, now);
-        unlock(deque);
-    }
+    with_deque(buffers, queue, |deque, now| deque.remove(count, now));
     0
 }
 
@@ -93,14 +93,8 @@ pub extern "C" fn queue_remove(buffers: *mut Buffers, queue: u32, count: u32) ->
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn queue_refuse(buffers: *mut Buffers, queue: u32, count: u64) -> u32 {
-    // SAFETY: null, or this processor's entry for this program.
-    let Some(buffers) = (unsafe { buffers.as_mut() }) else { return 0 };
-    let now = ticks(buffers.now_ns());
-    let Some(deque) = deque_of(queue) else { return 0 };
-    if lock(deque, now) {
-        deque.refuse(End::from_u8((count >> 32) as u8), count as u32);
-        unlock(deque);
-    }
+    let (count, end) = (count as u32, End::from_u8((count >> 32) as u8));
+    with_deque(buffers, queue, |deque, _| deque.refuse(end, count));
     0
 }
 
@@ -108,14 +102,7 @@ pub extern "C" fn queue_refuse(buffers: *mut Buffers, queue: u32, count: u64) ->
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn queue_compare(buffers: *mut Buffers, queue: u32, expected: u64, length: u32) -> u32 {
-    // SAFETY: null, or this processor's entry for this program.
-    let Some(buffers) = (unsafe { buffers.as_mut() }) else { return 0 };
-    let now = ticks(buffers.now_ns());
-    let Some(deque) = deque_of(queue) else { return 0 };
-    if lock(deque, now) {
-        let expected = Expected { length: expected as u32, taken: (expected >> 32) as u32 };
-        deque.compare(expected, length, now);
-        unlock(deque);
-    }
+    let expected = Expected { length: expected as u32, taken: (expected >> 32) as u32 };
+    with_deque(buffers, queue, |deque, now| deque.compare(expected, length, now));
     0
 }

@@ -18,11 +18,11 @@ use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
 
 use crate::queues::{Queues, layout};
-use crate::stream::bytes::{Bytes, ITERATIONS_MAX, hide_field, is_done, low_bytes, pass};
+use crate::stream::bytes::{Bytes, ITERATIONS_MAX, hide_field, is_done, pass};
 use crate::stream::carry::Carry;
 use crate::stream::names::Keys;
 use crate::stream::prefix::{LastPrefix, Text};
-use crate::stream::text::{find_in_two, within};
+use crate::stream::text::find_in_two;
 
 /// The longest name, number or option that is looked at.
 const WORD_MAX: u32 = 16;
@@ -274,18 +274,7 @@ macro_rules! gather {
     ($stream:expr, $source:expr, $at:expr, $available:expr) => {{
         let wanted = u32::from($stream.wanted);
         if $stream.text_length == 0 && $available >= wanted {
-            let (first, second) = $source.words($at);
-            $stream.text.words[0] = low_bytes(first, within(wanted, 0));
-            $stream.text.words[1] = low_bytes(second, within(wanted, 1));
-            if wanted > 16 {
-                let mut place = 2;
-                while place < 8 {
-                    let (first, second) = $source.words($at + 8 * place);
-                    $stream.text.words[place as usize] = low_bytes(first, within(wanted, place));
-                    $stream.text.words[place as usize + 1] = low_bytes(second, within(wanted, place + 1));
-                    place += 2;
-                }
-            }
+            $stream.gather($at, wanted, $source);
             $stream.text_length = wanted as u8;
             wanted
         } else {

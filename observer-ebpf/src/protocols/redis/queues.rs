@@ -18,7 +18,13 @@ const MESSAGES: u32 = 20;
 const _: () = assert!(Expected::TAKEN.count_ones() + MESSAGES < 32);
 
 /// The most messages of one command that are counted.
-pub(super) const MESSAGES_MAX: u32 = (1 << MESSAGES) - 1;
+const MESSAGES_MAX: u32 = (1 << MESSAGES) - 1;
+
+/// As many messages of one command, as far as they are counted.
+#[inline(always)]
+pub(super) const fn messages(count: u64) -> u32 {
+    if count < MESSAGES_MAX as u64 { count as u32 } else { MESSAGES_MAX }
+}
 
 /// What a run has of a command that puts messages in or asks for the length: how many messages, and what
 /// [`Queues::put`](crate::queues::Queues::put) told, less those of all units up to its own.

@@ -5,5 +5,5 @@
 mod observe;
 mod recorded;
 
-pub(crate) use observe::{Outcome, command, observed, outcome};
+pub(crate) use observe::{Outcome, ask, command, observed, outcome, session};
 pub(crate) use recorded::{RECORDED, recorded};

@@ -4,7 +4,7 @@ use super::QueueUse;
 use super::plain::Bulk;
 use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
-use crate::protocols::redis::queues::{MESSAGES_MAX, Put};
+use crate::protocols::redis::queues::{Put, messages};
 use crate::protocols::redis::{Redis, Subprogram};
 use crate::queues::layout::{KEY_MAX, PLACES};
 use crate::queues::{End, Queues};
@@ -155,7 +155,7 @@ impl Redis {
         source: &mut S,
         connection: &mut Connection,
     ) -> u64 {
-        let messages = if values < MESSAGES_MAX { values } else { MESSAGES_MAX };
+        let messages = messages(u64::from(values));
         let sent = self.pipeline.sent();
         let end = queue_use.end() as u8;
         let puts = &mut self.commands.puts;

@@ -2,7 +2,7 @@
 
 use crate::layout::losses::Desync;
 use crate::protocols::redis::{COUNT_MAX, Header, LENGTH_MAX};
-use crate::stream::text::find_in_two;
+use crate::stream::text::{find_in_two, number};
 
 /// Whether a line of this type tells the length of a value behind it.
 #[inline(always)]
@@ -86,6 +86,14 @@ impl Line {
             b'*' | b'~' | b'>' => self.count,
             _ => 0,
         }
+    }
+
+    /// The integer that it is, if it is one that is not negative and has no more digits than are in reach.
+    #[inline(always)]
+    pub(super) fn integer(&self) -> Option<u64> {
+        let digits = self.length.saturating_sub(3);
+        let number = number(self.lo >> 8 | self.hi << 56, self.hi >> 8, digits);
+        if self.kind == b':' { number } else { None }
     }
 
     /// Whether it is the integer zero.

@@ -12,7 +12,6 @@ use crate::queues::layout::KEY_MAX;
 use crate::stream::bytes::{Host, hide_field};
 use crate::stream::lookups::Found;
 use crate::stream::pipeline::{ELEMENTS, KEYS, REPLIES, Run, TIMELESS, Transaction, UNKNOWN};
-use crate::stream::text::number;
 
 /// Whether a transaction does not take the command: it is answered, with an error, at once.
 #[inline(always)]
@@ -273,9 +272,7 @@ impl Redis {
             }
             let all = self.pipeline.left(who, &keys);
             self.pipeline.advance(who, all);
-            let digits = line.length.saturating_sub(3);
-            let found = number(line.lo >> 8 | line.hi << 56, line.hi >> 8, digits);
-            let hits = match found {
+            let hits = match line.integer() {
                 Some(found) if found < u64::from(all) => found as u32,
                 _ => all,
             };

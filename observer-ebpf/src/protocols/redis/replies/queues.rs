@@ -4,15 +4,14 @@ use super::line::Line;
 use super::{Elements, Replies};
 use crate::layout::connection::Connection;
 use crate::layout::losses::Desync;
-use crate::layout::names::{FIRST, OTHER};
+use crate::layout::names::OTHER;
 use crate::protocols::redis::commands::QueueUse;
-use crate::protocols::redis::queues::{MESSAGES_MAX, Put};
+use crate::protocols::redis::queues::{Put, messages};
 use crate::protocols::redis::{Redis, Subprogram};
 use crate::queues::deque::Expected;
 use crate::queues::{End, Queues};
 use crate::stream::bytes::hide_field;
-use crate::stream::pipeline::{ELEMENTS, KEYS, MIXED, REPLIES, TIMELESS, Transaction, UNKNOWN};
-use crate::stream::text::number;
+use crate::stream::pipeline::{ELEMENTS, KEYS, MIXED, REPLIES, Run, TIMELESS, Transaction, UNKNOWN};
 
 /// What is to be done for a queue once the bytes in hand have been dealt with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,14 +211,11 @@ impl Redis {
         let done = self.pipeline.done(u32::from(hide_field(&self.replies.who)));
         let queue_use = QueueUse::of(run.code);
         let changes = &mut self.replies.changes;
-        let digits = line.length.saturating_sub(3);
-        let said = number(line.lo >> 8 | line.hi << 56, line.hi >> 8, digits);
         if queue_use.takes() {
-            let messages = if line.kind == b'*' { line.count as u32 } else { 1 };
-            let messages = if messages < MESSAGES_MAX { messages } else { MESSAGES_MAX };
-            changes.messages = changes.messages.saturating_add(if line.is_nil() { 0 } else { messages });
+            let count = if line.kind == b'*' { messages(line.count) } else { 1 };
+            changes.messages = changes.messages.saturating_add(if line.is_nil() { 0 } else { count });
             changes.is_taken = 1;
-        } else if let (b':', Some(said)) = (line.kind, said) {
+        } else if let Some(said) = line.integer() {
             let put = Put::from_code(run.start_ns);
             changes.messages = changes.messages.saturating_add(put.messages());
             changes.is_taken = 0;
@@ -272,9 +268,7 @@ impl Redis {
         let queue_use = QueueUse::of(run.code);
         let queue = u32::from(run.prefix);
         if queue_use.removes() {
-            let digits = line.length.saturating_sub(3);
-            let said = number(line.lo >> 8 | line.hi << 56, line.hi >> 8, digits);
-            if let (b':', Some(count @ 1..)) = (line.kind, said) {
+            if let Some(count @ 1..) = line.integer() {
                 source.remove(queue, count as u32);
             }
             return;
@@ -293,13 +287,8 @@ impl Redis {
             }
             return;
         }
-        let messages = if line.kind == b'*' { line.count as u32 } else { 1 };
-        let messages = if messages < MESSAGES_MAX { messages } else { MESSAGES_MAX };
-        if messages > 0 {
-            source.take(connection, queue, queue_use.end(), messages);
-        }
-        if queue_use.moves()
-            && let Some(to) = self.pipeline.next(who, connection.id, source)
+        source.take(connection, queue, queue_use.end(), 1);
+        if let Some(to) = self.pipeline.next(who, connection.id, source)
             && to.has(KEYS)
         {
             self.pipeline.advance(who, 1);
@@ -316,11 +305,10 @@ impl Redis {
         let kind = hide_field(&self.replies.elements);
         if kind == Elements::Messages as u8 {
             self.replies.elements = Elements::Any as u8;
-            let messages =
-                if line.count < u64::from(MESSAGES_MAX) { line.count as u32 } else { MESSAGES_MAX };
-            if line.kind == b'*' && messages > 0 {
+            let count = messages(line.count);
+            if line.kind == b'*' && count > 0 {
                 let queue = u32::from(hide_field(&self.replies.queue));
-                source.take(connection, queue, End::from_u8(self.replies.end), messages);
+                source.take(connection, queue, End::from_u8(self.replies.end), count);
             }
         } else {
             // It is none that a queue here has.
@@ -363,16 +351,7 @@ impl Redis {
             let units = self.pipeline.left(ELEMENTS, &run);
             let units = if units < left { units } else { left };
             self.pipeline.advance(ELEMENTS, units);
-            let queue_use = QueueUse::of(run.code);
-            if queue_use.puts() && !run.has(KEYS | MIXED | UNKNOWN) {
-                let each = Put::from_code(run.start_ns).messages();
-                let all = each.wrapping_mul(units);
-                source.refuse(
-                    u32::from(run.prefix),
-                    queue_use.end(),
-                    if all < MESSAGES_MAX { all } else { MESSAGES_MAX },
-                );
-            }
+            refuse(&run, units, source);
             units > 0
         });
         self.pipeline.go_to(Transaction::None);
@@ -381,11 +360,20 @@ impl Redis {
     /// A command that uses a queue has failed.
     #[inline(always)]
     fn refuse_messages<S: Queues>(&mut self, source: &mut S) {
-        let run = hide_field(&self.replies.run);
-        let queue_use = QueueUse::of(run.code);
-        let queue = u32::from(run.prefix);
-        if queue_use.puts() && queue >= FIRST && !run.has(MIXED | UNKNOWN) {
-            source.refuse(queue, queue_use.end(), Put::from_code(run.start_ns).messages());
-        }
+        refuse(&hide_field(&self.replies.run), 1, source);
+    }
+}
+
+/// What so many commands of a run have put into a queue is not there.
+#[inline(always)]
+fn refuse<S: Queues>(run: &Run, commands: u32, source: &mut S) {
+    let queue_use = QueueUse::of(run.code);
+    if queue_use.puts() && !run.has(KEYS | MIXED | UNKNOWN) {
+        let each = Put::from_code(run.start_ns).messages();
+        source.refuse(
+            u32::from(run.prefix),
+            queue_use.end(),
+            messages(u64::from(each.wrapping_mul(commands))),
+        );
     }
 }

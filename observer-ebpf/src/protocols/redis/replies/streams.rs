@@ -17,7 +17,6 @@ use crate::protocols::redis::streams::{added_ms, age_ns};
 use crate::queues::Queues;
 use crate::stream::bytes::hide_field;
 use crate::stream::pipeline::{KEYS, MIXED, TIMELESS, UNKNOWN};
-use crate::stream::text::number;
 
 /// The most runs of ids that one command acknowledges: as many as can be in flight.
 const RUNS_MAX: u32 = 4096;
@@ -127,10 +126,8 @@ impl Redis {
                 self.replies.elements = Elements::Entries as u8;
                 self.replies.entry_step = EntryStep::Pair as u8;
             }
-        } else if line.kind == b':' {
-            let digits = line.length.saturating_sub(3);
-            let said = number(line.lo >> 8 | line.hi << 56, line.hi >> 8, digits);
-            self.replies.entries = said.unwrap_or(0) as u32;
+        } else if let Some(said) = line.integer() {
+            self.replies.entries = said as u32;
             self.acknowledge_entries(queue, source, connection);
         }
     }
