@@ -142,6 +142,9 @@ fn transactions_that_are_not_executed() {
         // A command was not queued.
         (true, [&pushes.concat()[..], &ask(&["GET"]), &ask(&["EXEC"])].concat()),
         (false, [&queued[..], b"-ERR wrong number\r\n-EXECABORT Transaction discarded\r\n"].concat()),
+        // One that puts messages in is that command.
+        (true, [&pushes.concat()[..], &ask(&["LPUSH", "q", "e", "f"]), &ask(&["EXEC"])].concat()),
+        (false, [&queued[..], b"-OOM used memory\r\n-EXECABORT Transaction discarded\r\n"].concat()),
         (true, ask(&["LPUSH", "q", "d"])),
         (false, b":2\r\n".to_vec()),
     ];

@@ -189,7 +189,10 @@ impl Redis {
         counters.waits_answered = counters.waits_answered.wrapping_add(u16::from(run.has(BLOCKING)));
         if is_error {
             self.take_error(line, connection);
-            self.replies.ask(QueueStep::Refused, REPLIES);
+            // With one that is not queued, all of the transaction is thrown away.
+            if !self.pipeline.is_in(Transaction::Queued) {
+                self.replies.ask(QueueStep::Refused, REPLIES);
+            }
         }
         if queued {
             return false;
