@@ -403,13 +403,20 @@ def serve_briefly(listener, count):
 
 def http_ask(one, paths):
     """As a client: asks for each path in turn, and reads the answer whole. Tells the status of each."""
-    statuses = []
+    return http_time(one, paths)[0]
+
+
+def http_time(one, paths):
+    """The same. Tells the statuses, and how many seconds each has taken."""
+    statuses, seconds = [], []
     for path in paths:
+        start = time.monotonic()
         one.sendall(b"GET " + path.encode() + b" HTTP/1.1\r\nHost: test\r\n\r\n")
         head = receive_until(one, b"\r\n\r\n").lower()
         receive([one], int(head.split(b"content-length:")[1].split()[0]))
+        seconds.append(time.monotonic() - start)
         statuses.append(int(head.split()[1]))
-    return statuses
+    return [statuses, seconds]
 
 
 def http_pace(one, paths, per_second, seconds):
