@@ -10,6 +10,7 @@ mod table;
 pub mod fastcgi;
 pub mod http;
 pub mod http2;
+pub mod kafka;
 pub mod memcached;
 pub mod postgres;
 pub mod redis;
@@ -22,7 +23,7 @@ use self::websocket::WebSocket;
 use self::websocket::frames::Frames;
 use crate::layout::connection::Connection;
 use crate::layout::{Direction, Side};
-use crate::queues::Queues;
+use crate::queues::topics::Topics;
 use crate::stream::names::Keys;
 use crate::stream::parser::{Adopts, Parser, Recognise};
 use crate::stream::proxy::Header;
@@ -39,6 +40,8 @@ protocols! { ($)
         WebSocket = 2, "websocket", websocket::WebSocket;
         /// `PostgreSQL`'s frontend/backend protocol, version 3.
         Postgres = 3, "postgres", postgres::Postgres, port 5432;
+        /// Kafka's protocol, behind Postgres, whose first message has the length and two bytes of a request of Kafka's.
+        Kafka = 10, "kafka", kafka::Kafka;
         /// memcached's text protocol.
         Memcached = 6, "memcached", memcached::Memcached;
         /// RESP.

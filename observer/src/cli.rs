@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::Flags;
 
-/// Exports metrics of the WebSocket, HTTP, Postgres and Redis traffic of this host.
+/// Exports metrics of the WebSocket, HTTP, Postgres, Redis, memcached and Kafka traffic of this host.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Cli {

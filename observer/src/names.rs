@@ -98,7 +98,7 @@ impl Names {
         self.collect(ledger)?;
         self.prefixes.retire(&numbers, &self.services)?;
         self.requests.retire(&numbers, &self.services)?;
-        self.queues.retire(&numbers, &self.services)?;
+        self.queues.retire(&numbers, &self.services, events::monotonic_now_ns())?;
         self.services.remove(&numbers)
     }
 

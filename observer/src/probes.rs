@@ -301,6 +301,7 @@ fn names(ebpf: &mut Ebpf, control: Rc<Control>, settings: &Settings) -> Result<N
         free_trial: typed(ebpf, "FREE_TRIAL_QUEUES")?,
         counts: clone_of(ebpf, "QUEUE_COUNTS")?,
         deques: Deques::new(clone_of(ebpf, "DEQUES")?),
+        partitions: clone_of(ebpf, "PARTITIONS")?,
     };
     let now_ns = events::monotonic_now_ns();
     let queue_epochs = Epochs::of::<QueueKeys>(Rc::clone(&control));

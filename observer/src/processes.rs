@@ -194,6 +194,7 @@ impl OpenTotals {
             | Protocol::Fastcgi
             | Protocol::Scgi
             | Protocol::WebSocket
+            | Protocol::Kafka
             | Protocol::Memcached
             | Protocol::Tls => {}
         }

@@ -29,16 +29,16 @@ pub struct Row {
 }
 
 impl Row {
-    /// That of the key of a list or a stream. None if it is of anything else.
+    /// That of the key of a list, a stream or a topic. None if it is of anything else.
     pub fn of(key: &QueueKey) -> Option<Self> {
         let system = System::from_u32(key.system)?;
-        let is_named = matches!(system, System::RedisList | System::RedisStream);
+        let is_named = matches!(system, System::RedisList | System::RedisStream | System::KafkaTopic);
         is_named.then(|| Self { system, queue: label(name(key)), group: "".into() })
     }
 
-    /// That of a consumer group of a stream.
-    pub fn of_group(stream: &Self, group: &Rc<str>) -> Self {
-        Self { group: Rc::clone(group), ..stream.clone() }
+    /// That of a consumer group of a stream or a topic.
+    pub fn of_group(queue: &Self, group: &Rc<str>) -> Self {
+        Self { group: Rc::clone(group), ..queue.clone() }
     }
 
     /// That of all queues of a system that have no name of their own.
@@ -81,14 +81,16 @@ pub type Rows = BTreeMap<ServerKey, BTreeMap<Row, Totals>>;
 
 impl Totals {
     /// [`Totals::rates`], as far as there are any. At a server's end from 0 on, as all that is done passes there. A client
-    /// that only puts messages in is no consumer that does nothing. Only consumer groups acknowledge.
+    /// that only puts messages in is no consumer that does nothing. Only consumer groups acknowledge. A broker of Kafka is
+    /// not told for which group messages are taken.
     pub fn rates_of(&self, role: Role, row: &Row) -> [Option<f64>; 3] {
         let is_server = role == Role::Server;
+        let is_all = is_server && (row.system != System::KafkaTopic || row.group.is_empty());
         let QueueCounts { put, taken, acknowledged, .. } = self.counts;
         let [put_rate, take_rate, ack_rate] = self.rates;
         [
-            (is_server || put > 0).then_some(put_rate),
-            (is_server || taken > 0).then_some(take_rate),
+            (is_all || put > 0).then_some(put_rate),
+            (is_all || taken > 0).then_some(take_rate),
             (is_server && !row.group.is_empty() || acknowledged > 0).then_some(ack_rate),
         ]
     }
@@ -99,12 +101,12 @@ impl Totals {
 pub struct Level {
     /// Messages that wait.
     pub messages: u64,
-    /// Nanoseconds that the one which goes next has waited, or at least has.
-    pub oldest_ns: u64,
+    /// Nanoseconds that the one which goes next has waited, or at least has, where that is known.
+    pub oldest_ns: Option<u64>,
 }
 
 impl Level {
-    /// Adds another list of the same queue.
+    /// Adds another list or another partition of the same queue.
     pub fn add(&mut self, other: Self) {
         self.messages += other.messages;
         self.oldest_ns = self.oldest_ns.max(other.oldest_ns);
@@ -192,7 +194,11 @@ pub(crate) mod tests {
         assert_eq!(row(&stream), ["redis_stream", "orders", ""]);
         let group = Row::of_group(&Row::of(&stream).expect("a stream"), &super::label(b"billing"));
         assert_eq!((&*group.queue, &*group.group), ("orders", "billing"));
-        for system in [System::Group, System::StreamGroup] {
+        let topic = key(System::KafkaTopic, b"orders\x06", 0);
+        assert_eq!(row(&topic), ["kafka", "other", ""]);
+        let topic = key(System::KafkaTopic, b"orders.v1", 0);
+        assert_eq!(row(&topic), ["kafka", "orders.v1", ""]);
+        for system in [System::Group, System::StreamGroup, System::TopicGroup] {
             assert_eq!(Row::of(&key(system, b"billing", 0)), None);
         }
     }
@@ -249,8 +255,9 @@ pub(crate) mod tests {
 
     #[test]
     fn lists_of_one_queue_add_up() {
-        let mut level = Level { messages: 3, oldest_ns: 7 };
-        level.add(Level { messages: 2, oldest_ns: 5 });
-        assert_eq!(level, Level { messages: 5, oldest_ns: 7 });
+        let mut level = Level { messages: 3, oldest_ns: Some(7) };
+        level.add(Level { messages: 2, oldest_ns: Some(5) });
+        level.add(Level { messages: 1, oldest_ns: None });
+        assert_eq!(level, Level { messages: 6, oldest_ns: Some(7) });
     }
 }

@@ -3,6 +3,7 @@
 
 mod counts;
 mod deques;
+mod topics;
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, Stack};
@@ -12,7 +13,7 @@ use observer_ebpf::layout::connection::{AF_INET, AF_UNIX, Connection};
 use observer_ebpf::layout::names::{CROWDED, FIRST, OTHER};
 use observer_ebpf::queues::deque::{Deque, Expected, ticks};
 use observer_ebpf::queues::layout::{
-    ANY_DB, KEY_MAX, OTHER_STREAM, PLACES, QueueKey, QueueKeys, System, place_of,
+    ANY_DB, KEY_MAX, OTHER_STREAM, OTHER_TOPIC, PLACES, QueueKey, QueueKeys, System, place_of,
 };
 use observer_ebpf::queues::{End, Queues};
 use observer_ebpf::stream::bytes::Host as _;
@@ -140,7 +141,19 @@ fn add(key: &QueueKey, service: u32, takes: bool, now: u32) -> Option<u32> {
     None
 }
 
-/// [`Queues::queue`], [`Queues::stream`] and [`Queues::group`]. `length` has the [`System`] in its upper half, with [`TAKES`]
+/// The number of what has no place, of a [`System`].
+#[inline(always)]
+const fn other(system: u32) -> u32 {
+    if system == System::RedisList as u32 {
+        CROWDED
+    } else if system == System::KafkaTopic as u32 || system == System::TopicGroup as u32 {
+        OTHER_TOPIC
+    } else {
+        OTHER_STREAM
+    }
+}
+
+/// [`Queues::queue`], [`Queues::stream`] and [`Queues::group`], and the same of topics of Kafka. `length` has the [`System`] in its upper half, with [`TAKES`]
 /// if messages are taken.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -158,8 +171,10 @@ pub extern "C" fn queue_number(
     // SAFETY: this processor's entry for this program: nothing else uses it while the program runs.
     let key = unsafe { &mut *key };
     let system = (length >> 32) as u32 & !TAKES;
-    let crowded = if system == System::RedisList as u32 { CROWDED } else { OTHER_STREAM };
-    if system == System::Group as u32 {
+    let crowded = other(system);
+    // A topic is told apart by its name alone: it is spread over the brokers of a cluster, and what is counted says of which.
+    let has_no_server = system == System::Group as u32 || system == System::KafkaTopic as u32;
+    if has_no_server {
         key.server = [0; 2];
         key.port = 0;
         key.netns = 0;
@@ -176,7 +191,7 @@ pub extern "C" fn queue_number(
     let takes = (length >> 32) as u32 != System::RedisList as u32;
     let now = ticks(buffers.now_ns());
     let service = service_of(connection, buffers);
-    if db == ANY_DB || system == System::Group as u32 {
+    if db == ANY_DB || has_no_server {
         return add(key, service, takes, now).unwrap_or(crowded);
     }
     // The list may be known by connections of which it is not known what they have selected.
@@ -206,33 +221,34 @@ pub extern "C" fn queue_number(
     number
 }
 
-/// [`Queues::stream_group`].
+/// [`Queues::stream_group`], and the same of a topic of Kafka.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn queue_stream_group(
+pub extern "C" fn queue_pair(
     connection: *mut Connection,
     buffers: *mut Buffers,
+    system: u32,
     stream: u32,
     group: u32,
 ) -> u32 {
     // SAFETY: null, or entries of maps that nothing else uses while the direction is locked.
     let (connection, buffers) = unsafe { (connection.as_mut(), buffers.as_mut()) };
     let (Some(connection), Some(buffers)) = (connection, buffers) else { return OTHER_STREAM };
-    let Some(key) = QUEUE_KEYS.get_ptr_mut(buffers.room()) else { return OTHER_STREAM };
+    let Some(key) = QUEUE_KEYS.get_ptr_mut(buffers.room()) else { return other(system) };
     // SAFETY: this processor's entry for this program: nothing else uses it while the program runs.
     let key = unsafe { &mut *key };
     key.server = [u64::from(stream), u64::from(group)];
     key.port = 0;
     key.netns = 0;
     key.db = 0;
-    set_name(key, System::StreamGroup as u32, 0, |_| 0);
+    set_name(key, system, 0, |_| 0);
     // SAFETY: the map's own key.
     if let Some(number) = unsafe { known((&raw const QUEUES).cast_mut().cast(), key) } {
         return number;
     }
     let now = ticks(buffers.now_ns());
     let service = service_of(connection, buffers);
-    add(key, service, true, now).unwrap_or(OTHER_STREAM)
+    add(key, service, true, now).unwrap_or(other(system))
 }
 
 impl Queues for Buffers {
@@ -259,7 +275,7 @@ impl Queues for Buffers {
 
     #[inline(always)]
     fn stream_group(&mut self, connection: &mut Connection, stream: u32, group: u32) -> u32 {
-        queue_stream_group(connection, self, stream, group)
+        queue_pair(connection, self, System::StreamGroup as u32, stream, group)
     }
 
     #[inline(always)]

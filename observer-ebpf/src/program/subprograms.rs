@@ -7,6 +7,7 @@ use observer_ebpf::layout::connection::Connection;
 use observer_ebpf::layout::losses::Desync;
 use observer_ebpf::layout::{Direction, Side};
 use observer_ebpf::protocols::http::{self, Http};
+use observer_ebpf::protocols::kafka::{self, Kafka};
 use observer_ebpf::protocols::memcached::{self, Memcached};
 use observer_ebpf::protocols::postgres::{self, Postgres};
 use observer_ebpf::protocols::redis::{self, Redis};
@@ -159,6 +160,18 @@ subprograms! {
 }
 
 subprograms! {
+    Kafka, kafka:
+    kafka_client_call = ClientCall;
+    kafka_server_call = ServerCall;
+    kafka_client_step = ClientStep;
+    kafka_server_step = ServerStep;
+    kafka_client_action = ClientAction;
+    kafka_server_action = ServerAction;
+    kafka_client_resync = ClientResync;
+    kafka_server_resync = ServerResync;
+}
+
+subprograms! {
     Memcached, memcached:
     memcached_client_call = ClientCall;
     memcached_server_call = ServerCall;
@@ -208,6 +221,7 @@ macro_rules! no_looks {
 }
 
 no_looks! { Http WebSocket Tls }
+looks! { Kafka: kafka_client_is_whole, kafka_server_is_whole }
 looks! { Memcached: memcached_client_is_whole, memcached_server_is_whole }
 looks! { Postgres: postgres_client_is_whole, postgres_server_is_whole }
 looks! { Redis: redis_client_is_whole, redis_server_is_whole }

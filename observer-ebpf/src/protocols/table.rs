@@ -251,12 +251,12 @@ macro_rules! protocols {
 
         /// What the bytes of a call offer to all parsers.
         pub trait Call:
-            Keys + Queues + Labels + Runs<Session> + Runs<Frames> $(+ Runs<$module::$parser> + Looks<$module::$parser>)*
+            Keys + Topics + Labels + Runs<Session> + Runs<Frames> $(+ Runs<$module::$parser> + Looks<$module::$parser>)*
         {
         }
 
         impl<S> Call for S where
-            S: Keys + Queues + Labels + Runs<Session> + Runs<Frames> $(+ Runs<$module::$parser> + Looks<$module::$parser>)*
+            S: Keys + Topics + Labels + Runs<Session> + Runs<Frames> $(+ Runs<$module::$parser> + Looks<$module::$parser>)*
         {
         }
     };

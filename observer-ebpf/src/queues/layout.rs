@@ -3,6 +3,7 @@
 use core::ops::AddAssign;
 
 pub use super::deque::Deque;
+pub use super::partition::{Partition, PartitionKey};
 use crate::layout::names::Namespace;
 
 /// How many queues have a place at a time.
@@ -39,6 +40,10 @@ pub enum System {
     Group = 3,
     /// A consumer group of a stream: [`QueueKey::server`] has the numbers of the stream and of the group's name.
     StreamGroup = 4,
+    /// A topic of Kafka.
+    KafkaTopic = 5,
+    /// A consumer group of a topic: [`QueueKey::server`] has the numbers of the topic and of the group's name.
+    TopicGroup = 6,
 }
 
 impl System {
@@ -49,6 +54,8 @@ impl System {
             2 => Some(Self::RedisStream),
             3 => Some(Self::Group),
             4 => Some(Self::StreamGroup),
+            5 => Some(Self::KafkaTopic),
+            6 => Some(Self::TopicGroup),
             _ => None,
         }
     }
@@ -58,6 +65,7 @@ impl System {
         match self {
             Self::RedisList => "redis_list",
             Self::RedisStream | Self::Group | Self::StreamGroup => "redis_stream",
+            Self::KafkaTopic | Self::TopicGroup => "kafka",
         }
     }
 }
@@ -91,6 +99,9 @@ const _: () = assert!(size_of::<QueueKey>() == 40 + KEY_MAX as usize && align_of
 
 /// The number of streams that have no place or no name of their own.
 pub const OTHER_STREAM: u32 = 3;
+
+/// The number of topics that have no place or no name of their own.
+pub const OTHER_TOPIC: u32 = 4;
 
 /// The place of the queue that has a number: an index of `DEQUES`. When a place goes to another queue, its number changes
 /// by [`PLACES`], so that what is still on its way for the one before does not count for the next.

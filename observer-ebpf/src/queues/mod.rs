@@ -16,6 +16,8 @@
 
 pub mod deque;
 pub mod layout;
+pub mod partition;
+pub mod topics;
 
 use self::deque::Expected;
 use crate::layout::connection::Connection;

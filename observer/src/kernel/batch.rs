@@ -40,6 +40,11 @@ pub fn read<K: Pod, V: Pod>(map: &MapData, limit: usize) -> io::Result<Vec<(K, V
     Ok(entries)
 }
 
+/// The same, told one by one, where values are too large to keep them all.
+pub fn tell<K: Pod, V: Pod>(map: &MapData, limit: usize, mut tell: impl FnMut(&K, &V)) -> io::Result<()> {
+    read_values(map, limit, 1, |key, values: &[V]| values.iter().for_each(|value| tell(key, value)))
+}
+
 /// The same of a hash map that has a value for each processor, which are told together. They are of whole words.
 pub fn read_each<K: Pod, V: Pod>(map: &MapData, limit: usize, tell: impl FnMut(&K, &[V])) -> io::Result<()> {
     const { assert!(size_of::<V>().is_multiple_of(8)) };

@@ -26,7 +26,11 @@ families! {
         LABELS,
         "How long the message that goes next has been in the queue, or at least has; 0 if there is none.",
     );
-    LAG = gauge("queue_processing_lag_messages", LABELS, "Messages in the queue now.");
+    LAG = gauge(
+        "queue_processing_lag_messages",
+        LABELS,
+        "Messages that wait in the queue now; of Kafka, between what was acknowledged and the high watermark.",
+    );
     CONSUMER_RATE = gauge(
         "queue_consumer_rate_per_second",
         LABELS,
@@ -46,7 +50,7 @@ families! {
         "message_queue_processing_latency_seconds",
         &BOUNDS,
         LABELS,
-        "Time from when messages were put into a stream until they were acknowledged.",
+        "Time from when messages were put into a stream or a topic until they were acknowledged.",
     );
     UNKNOWN_AGE = counter(
         "observer_queue_unknown_age_total",
@@ -68,7 +72,7 @@ pub fn fill(families: &mut Families, view: &View) {
             let system = row.system.label();
             let labels = [process, container, role, server, system, &row.queue, &row.group];
             fill_row(families, labels, totals, totals.rates_of(group.role, row));
-            if row.system == System::RedisStream {
+            if row.system != System::RedisList {
                 let counts = &totals.counts;
                 families.of(&LATENCY).observe(labels, &counts.latencies, seconds(counts.latency_ns));
             }
@@ -95,7 +99,9 @@ fn fill_row(families: &mut Families, labels: [&str; 7], totals: &Totals, rates: 
     }
     if let Some(level) = level {
         families.of(&LAG).push(labels, Value::Gauge(level.messages as f64));
-        families.of(&OLDEST).push(labels, Value::Gauge(seconds(level.oldest_ns)));
+    }
+    if let Some(oldest_ns) = level.and_then(|level| level.oldest_ns) {
+        families.of(&OLDEST).push(labels, Value::Gauge(seconds(oldest_ns)));
     }
 }
 
@@ -134,17 +140,20 @@ mod tests {
         let mut counts =
             QueueCounts { put: 1, taken: 4, unknown: 1, age_ns: 72_050_000_000, ..QueueCounts::default() };
         (counts.ages[0], counts.ages[5], counts.ages[7]) = (1, 1, 1);
-        let level = Some(Level { messages: 7, oldest_ns: 2_500_000_000 });
+        let level = Some(Level { messages: 7, oldest_ns: Some(2_500_000_000) });
         let celery = Totals { counts, rates: [0.1, 0.4, 0.0], level };
         let mut counts =
             QueueCounts { taken: 2, acknowledged: 2, latency_ns: 3_000_000_000, ..QueueCounts::default() };
         (counts.ages[0], counts.latencies[3]) = (2, 2);
         let orders = Totals { counts, ..Totals::default() };
+        let level = Some(Level { messages: 12, oldest_ns: None });
+        let events = Totals { level, ..orders };
         let lines = shown(
             Role::Client,
             BTreeMap::from([
                 (row(System::RedisList, "celery", ""), celery),
                 (row(System::RedisStream, "orders", "billing"), orders),
+                (row(System::KafkaTopic, "events", "billing"), events),
             ]),
         );
         for line in [
@@ -166,11 +175,14 @@ mod tests {
             "message_queue_processing_latency_seconds_bucket{S,le=\"1\"} 0",
             "message_queue_processing_latency_seconds_bucket{S,le=\"5\"} 2",
             "message_queue_processing_latency_seconds_sum{S} 3",
+            "message_queue_processing_latency_seconds_sum{T} 3",
+            "queue_processing_lag_messages{T} 12",
         ] {
             let end = "process=\"app\",container=\"\",role=\"client\",server=\"10.0.0.7:6379\"";
             let list = format!("{{{end},system=\"redis_list\",queue=\"celery\",group=\"\"");
             let stream = format!("{{{end},system=\"redis_stream\",queue=\"orders\",group=\"billing\"");
-            let line = line.replace("{L", &list).replace("{S", &stream);
+            let topic = format!("{{{end},system=\"kafka\",queue=\"events\",group=\"billing\"");
+            let line = line.replace("{L", &list).replace("{S", &stream).replace("{T", &topic);
             assert!(lines.contains(&line), "{line} is not in:\n{}", lines.join("\n"));
         }
         let has = |family: &str, queue: &str| {
@@ -179,6 +191,7 @@ mod tests {
         assert!(!has("message_queue_processing_latency_seconds", "celery"));
         assert!(!has("observer_queue_producer_rate_per_second", "orders"));
         assert!(!has("queue_processing_lag_messages", "orders"));
+        assert!(!has("observer_queue_oldest_message_seconds", "events"));
     }
 
     #[test]
@@ -193,5 +206,12 @@ mod tests {
             lines.iter().filter(|line| line.contains("_rate_per_second")).count()
         };
         assert_eq!([rates(Role::Server), rates(Role::Client)], [2, 1]);
+        // Nobody takes messages of a topic as a group, as far as a broker knows.
+        let counts = QueueCounts { acknowledged: 5, ..QueueCounts::default() };
+        let rates_of = |group: &str| {
+            let topic = row(System::KafkaTopic, "events", group);
+            Totals { counts, ..Totals::default() }.rates_of(Role::Server, &topic).map(|rate| rate.is_some())
+        };
+        assert_eq!([rates_of(""), rates_of("billing")], [[true, true, true], [false, false, true]]);
     }
 }

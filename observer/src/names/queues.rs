@@ -2,8 +2,10 @@
 //! plain data, and the names of its numbers. See [`observer_ebpf::queues`] for the other half.
 //!
 //! A list is shown once it is known to be a queue: a message was taken out of it, or somebody says so. Until then it is on
-//! trial, and what is counted of it is kept.
+//! trial, and what is counted of it is kept. Streams and topics are queues in any case.
 
+mod lag;
+mod partitions;
 mod places;
 mod rates;
 mod seen;
@@ -16,10 +18,13 @@ use std::io;
 use std::rc::Rc;
 
 use aya::maps::{MapData, MapError, Stack};
-use observer_ebpf::layout::Role;
 use observer_ebpf::layout::names::{CountKey, OTHER};
-use observer_ebpf::queues::layout::{OTHER_STREAM, PLACES, QueueCounts, QueueKey, System};
+use observer_ebpf::layout::{Protocol, Role};
+use observer_ebpf::queues::layout::{
+    OTHER_STREAM, OTHER_TOPIC, PLACES, PartitionKey, QueueCounts, QueueKey, System,
+};
 
+use self::lag::{Lag, Lags, Marks};
 use self::places::{Free, Places};
 use self::rates::Rates;
 use self::seen::Seen;
@@ -28,7 +33,7 @@ use crate::kernel::batch;
 use crate::kernel::pod::pod;
 use crate::ledger::Ledger;
 use crate::queues::shown::{Ages, Name};
-use crate::queues::{self, Pattern, Row, Rows, Totals};
+use crate::queues::{self, Level, Pattern, Row, Rows, Totals};
 use crate::recent::Looks;
 use crate::snapshot::{Deques, Epochs};
 
@@ -45,7 +50,7 @@ pod! {
 pub struct Maps {
     /// Numbers of queues.
     pub queues: MapData,
-    /// Numbers that may be given to lists that messages are taken out of, and to streams.
+    /// Numbers that may be given to lists that messages are taken out of, to streams and to topics.
     pub free: Stack<MapData, u32>,
     /// Numbers that may be given to other lists.
     pub free_trial: Stack<MapData, u32>,
@@ -53,6 +58,8 @@ pub struct Maps {
     pub counts: MapData,
     /// What is in lists.
     pub deques: Deques,
+    /// How far partitions of topics are written, read and acknowledged.
+    pub partitions: MapData,
 }
 
 impl std::fmt::Debug for Maps {
@@ -65,7 +72,10 @@ impl std::fmt::Debug for Maps {
 #[derive(Debug)]
 struct Queue {
     row: Row,
-    /// The server, as its key has it; of a consumer group, the numbers of its stream and of its name.
+    /// The whole name of a list, a stream or a topic, whether it may be a label or not; of a consumer group, that of its
+    /// stream or topic.
+    name: Rc<[u8]>,
+    /// The server, as its key has it; of a consumer group, the numbers of its stream or topic and of its name.
     server: [u64; 3],
     /// Whether it is known to be one.
     is_settled: bool,
@@ -82,9 +92,10 @@ struct Queue {
 
 impl Queue {
     /// One that was not seen before.
-    const fn new(row: Row, server: [u64; 3], is_settled: bool, now_ns: u64) -> Self {
+    const fn new(row: Row, name: Rc<[u8]>, server: [u64; 3], is_settled: bool, now_ns: u64) -> Self {
         Self {
             row,
+            name,
             server,
             is_settled,
             seen: None,
@@ -102,8 +113,8 @@ pub struct Queues {
     maps: Maps,
     /// By which the kernel half knows that numbers are not to be used any more.
     epochs: Epochs,
-    /// Entries that the maps of numbers and of counts have room for.
-    rooms: [usize; 2],
+    /// Entries that the maps of numbers, of counts and of partitions have room for.
+    rooms: [usize; 3],
     /// Names of lists that are queues in any case.
     patterns: Vec<Pattern>,
     places: Places,
@@ -116,11 +127,14 @@ pub struct Queues {
     gone: HashMap<Place, BTreeMap<u32, QueueCounts>>,
     /// What was counted under numbers that are other queues' now, of rows that are still there.
     left: HashMap<Place, BTreeMap<Row, QueueCounts>>,
+    /// What the map of partitions holds, and how far consumers are behind by that.
+    partitions: HashMap<PartitionKey, Marks>,
+    lags: Lags,
     rates: Rates,
     /// How old what was taken out has been.
     ages: Looks<Name, Ages>,
-    /// What has no name of its own: of lists, and of streams.
-    others: [Row; 2],
+    /// What has no name of its own: of lists, of streams, and of topics.
+    others: [Row; 3],
 }
 
 impl Queues {
@@ -136,7 +150,7 @@ impl Queues {
         now_ns: u64,
     ) -> Result<Self, MapError> {
         let room = |map: &MapData| map.info().map(|info| info.max_entries() as usize);
-        let rooms = [room(&maps.queues)?, room(&maps.counts)?];
+        let rooms = [room(&maps.queues)?, room(&maps.counts)?, room(&maps.partitions)?];
         let places = Places::new();
         for free in places.all() {
             maps.push(free)?;
@@ -152,9 +166,11 @@ impl Queues {
             counted: HashMap::new(),
             gone: HashMap::new(),
             left: HashMap::new(),
+            partitions: HashMap::new(),
+            lags: Lags::default(),
             rates: Rates::new(now_ns),
             ages: Looks::new(now_ns),
-            others: [System::RedisList, System::RedisStream].map(Row::other),
+            others: [System::RedisList, System::RedisStream, System::KafkaTopic].map(Row::other),
         })
     }
 
@@ -168,13 +184,12 @@ impl Queues {
         let entries: Vec<(Count, Value)> = batch::read(&self.maps.counts, self.rooms[1])?;
         self.counted = entries.into_iter().map(|(Count(key), Value(counts))| (key, counts)).collect();
         // Afterwards: whatever is counted under a number was given that number before.
-        let is_new = |key: &CountKey| self.places_has(key.name) && !self.known.contains_key(&key.name);
-        if self.counted.keys().any(is_new) {
-            let entries = self.read_queues()?;
-            self.learn(&entries, now_ns);
-        }
+        self.learn_new(&self.counted.keys().map(|key| key.name).collect(), now_ns)?;
+        self.read_partitions()?;
+        self.learn_new(&self.partitions.keys().map(|key| key.queue).collect(), now_ns)?;
         self.look_into(now_ns)?;
         let told = self.known.values().filter_map(|queue| queue.seen.as_ref().map(|seen| seen.service));
+        let told = told.chain(self.partitions.keys().map(|key| key.service));
         services.learn(&self.counted.keys().map(|key| key.service).chain(told).collect(), ledger)?;
         self.find_tellers(services);
         // Counts that belong to nobody, or to a queue that has given up its place since they were counted.
@@ -182,7 +197,20 @@ impl Queues {
             services.place(key.service).is_none() || (key.name >= PLACES && !self.places_has(key.name))
         };
         let stray: Vec<CountKey> = self.counted.keys().copied().filter(stray).collect();
-        self.take_out(&stray, services)
+        self.take_out(&stray, services)?;
+        self.take_out_stray_partitions(services)?;
+        self.compare_offsets(services, now_ns);
+        Ok(())
+    }
+
+    /// Reads which queues have numbers, where one of these is not known.
+    fn learn_new(&mut self, numbers: &HashSet<u32>, now_ns: u64) -> io::Result<()> {
+        let is_new = |&number: &u32| self.places_has(number) && !self.known.contains_key(&number);
+        if numbers.iter().any(is_new) {
+            let entries = self.read_queues()?;
+            self.learn(&entries, now_ns);
+        }
+        Ok(())
     }
 
     /// Whether a number is that of a queue now, or may be soon.
@@ -207,21 +235,24 @@ impl Queues {
             }
             let Some(row) = Row::of(key) else { continue };
             let name = queues::name(key);
-            let is_settled = row.system == System::RedisStream
-                || self.patterns.iter().any(|pattern| pattern.matches(name));
+            let is_settled =
+                row.system != System::RedisList || self.patterns.iter().any(|pattern| pattern.matches(name));
             let server = [key.server[0], key.server[1], u64::from(key.port) | u64::from(key.netns) << 32];
-            self.known.insert(*number, Queue::new(row, server, is_settled, now_ns));
+            self.known.insert(*number, Queue::new(row, name.into(), server, is_settled, now_ns));
         }
-        // Their streams and their names are known by now.
-        for (key, number) in entries.iter().filter(|(key, _)| key.system == System::StreamGroup as u32) {
-            let [stream, group] = key.server.map(|number| number as u32);
+        // Their streams, their topics and their names are known by now.
+        let is_group = |key: &QueueKey| {
+            matches!(System::from_u32(key.system), Some(System::StreamGroup | System::TopicGroup))
+        };
+        for (key, number) in entries.iter().filter(|(key, _)| is_group(key)) {
+            let [queue, group] = key.server.map(|number| number as u32);
             if !self.places_has(*number) || self.known.contains_key(number) {
                 continue;
             }
-            if let (Some(stream), Some(name)) = (self.known.get(&stream), self.groups.get(&group)) {
-                let row = Row::of_group(&stream.row, name);
+            if let (Some(queue), Some(group)) = (self.known.get(&queue), self.groups.get(&group)) {
+                let (row, name) = (Row::of_group(&queue.row, group), Rc::clone(&queue.name));
                 let server = [key.server[0], key.server[1], 0];
-                self.known.insert(*number, Queue::new(row, server, true, now_ns));
+                self.known.insert(*number, Queue::new(row, name, server, true, now_ns));
             }
         }
     }
@@ -277,14 +308,23 @@ impl Queues {
         for key in &keys[..removed] {
             let Some(counts) = self.counted.remove(key) else { continue };
             let Some(place) = services.place(key.service) else { continue };
-            let number = if key.name < PLACES || self.places_has(key.name) { key.name } else { OTHER };
+            let number = match place.protocol {
+                _ if key.name < PLACES || self.places_has(key.name) => key.name,
+                Protocol::Kafka => OTHER_TOPIC,
+                _ => OTHER,
+            };
             *self.gone.entry(place.clone()).or_default().entry(number).or_default() += counts;
         }
         outcome
     }
 
     /// Takes note that nothing is counted any more for these services.
-    pub(super) fn retire(&mut self, numbers: &HashSet<u32>, services: &Services) -> io::Result<()> {
+    pub(super) fn retire(
+        &mut self,
+        numbers: &HashSet<u32>,
+        services: &Services,
+        now_ns: u64,
+    ) -> io::Result<()> {
         let theirs: Vec<CountKey> =
             self.counted.keys().copied().filter(|key| numbers.contains(&key.service)).collect();
         // What was in a server's lists is over with it; the next one begins anew.
@@ -294,6 +334,8 @@ impl Queues {
             };
             queue.teller.take_if(is_over);
         }
+        self.take_out_partitions_where(|key| numbers.contains(&key.service))?;
+        self.compare_offsets(services, now_ns);
         self.take_out(&theirs, services)
     }
 
@@ -309,7 +351,12 @@ impl Queues {
     /// The row of a number, if it is shown.
     fn row(&self, number: u32) -> Option<&Row> {
         if number < PLACES {
-            return Some(&self.others[usize::from(number == OTHER_STREAM)]);
+            let place = match number {
+                OTHER_STREAM => 1,
+                OTHER_TOPIC => 2,
+                _ => 0,
+            };
+            return Some(&self.others[place]);
         }
         self.known.get(&number).filter(|queue| queue.is_settled).map(|queue| &queue.row)
     }
@@ -350,6 +397,10 @@ impl Queues {
             if let Some(level) = seen.level(place.group.role, now_ns) {
                 totals(all, place, &queue.row).level.get_or_insert_default().add(level);
             }
+        }
+        for Lag { place, row, messages } in &self.lags.rows {
+            let level = Level { messages: *messages, oldest_ns: None };
+            totals(all, place, row).level.get_or_insert_default().add(level);
         }
     }
 }

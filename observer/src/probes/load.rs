@@ -62,6 +62,8 @@ pub(super) fn create(
         .map_max_entries("SERVICE_KEYS", calls.len() as u32)
         .map_max_entries("NAME_KEYS", calls.len() as u32)
         .map_max_entries("QUEUE_KEYS", calls.len() as u32)
+        .map_max_entries("LEARNT_KEYS", calls.len() as u32)
+        .map_max_entries("NEW_LEARNT", calls.len() as u32)
         .map_max_entries("REQUESTS", if requests.is_empty() { 1 } else { REQUESTS })
         .override_global("HTTP_MAX_ROUTES", &settings.http_max_routes, true)
         .override_global("HTTP_STREAM_AFTER_NS", &settings.http_stream_after_ns, true)

@@ -4,6 +4,7 @@
 //! To add one: a folder here, with its totals and its families, and its line below.
 
 pub mod http;
+pub mod kafka;
 pub mod keys;
 pub mod memcached;
 pub mod postgres;
@@ -189,6 +190,7 @@ books! {
         WebSocket => websocket: websocket::Totals;
         Http => http: ByServer<http::Totals>;
         Postgres => postgres: ByServer<postgres::Totals>;
+        Kafka => kafka: ByServer<kafka::Totals>;
         Memcached => memcached: ByServer<memcached::Totals>;
         Redis => redis: ByServer<redis::Totals>;
     }

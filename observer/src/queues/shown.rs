@@ -39,7 +39,7 @@ pub struct Queue {
     pub group: String,
     /// Messages that wait, where that is told of these processes.
     pub messages: Option<u64>,
-    /// How long the one which goes next has waited, or at least has; 0 if there is none.
+    /// How long the one which goes next has waited, or at least has; 0 if there is none. Of lists only.
     pub oldest_seconds: Option<f64>,
     /// Messages put in a second, over the last ten; at clients, if they have ever done so.
     pub put_per_second: Option<f64>,
@@ -111,7 +111,7 @@ impl Queues {
         // Unknown is as good as empty: a queue that is in use comes before one that is neither.
         let waiting = |totals: &Totals| {
             let level = totals.level.unwrap_or_default();
-            Reverse((level.messages, level.oldest_ns))
+            Reverse((level.messages, level.oldest_ns.unwrap_or_default()))
         };
         let busy = |totals: &Totals| totals.rates.iter().sum::<f64>();
         all.sort_unstable_by(|(one, one_totals, _), (other, other_totals, _)| {
@@ -140,7 +140,10 @@ impl Queue {
             queue,
             group,
             messages: totals.level.map(|level| level.messages),
-            oldest_seconds: totals.level.map(|level| level.oldest_ns as f64 / 1e9),
+            oldest_seconds: totals
+                .level
+                .and_then(|level| level.oldest_ns)
+                .map(|oldest_ns| oldest_ns as f64 / 1e9),
             put_per_second,
             taken_per_second,
             acknowledged_per_second,
@@ -166,7 +169,8 @@ mod tests {
     }
 
     fn list(queue: &str, level: Option<(u64, u64)>, rate: f64) -> (Name, Totals, RecentAges) {
-        let level = level.map(|(messages, seconds)| Level { messages, oldest_ns: seconds * 1_000_000_000 });
+        let level =
+            level.map(|(messages, seconds)| Level { messages, oldest_ns: Some(seconds * 1_000_000_000) });
         let totals = Totals { level, rates: [rate, rate, 0.0], ..Totals::default() };
         (name(Role::Server, System::RedisList, queue, ""), totals, RecentAges::default())
     }
@@ -196,13 +200,26 @@ mod tests {
         let counts = QueueCounts { taken: 3, acknowledged: 1, ..QueueCounts::default() };
         let totals = Totals { counts, rates: [0.0, 0.3, 0.1], level: None };
         let ages = RecentAges { mean_age_seconds: Some(1.5), p95_age_seconds: Some(4.5) };
-        let rows = [(worker, totals, ages), list("celery", Some((7, 2)), 0.0)];
+        let topic = name(Role::Client, System::KafkaTopic, "events", "audit");
+        // Of a topic it is not known since when messages wait.
+        let lagging = Totals { level: Some(Level { messages: 3, oldest_ns: None }), ..Totals::default() };
+        let rows = [
+            (worker, totals, ages),
+            list("celery", Some((7, 2)), 0.0),
+            (topic, lagging, RecentAges::default()),
+        ];
         let json = serde_json::to_value(Queues::new(rows.into_iter(), 10.5, 10)).expect("it is data");
         let expected = serde_json::json!({ "seconds": 10.5, "queues": [
             {
                 "process": "app", "container": "", "role": "server", "server": "[::1]:6379",
                 "system": "redis_list", "queue": "celery", "group": "", "messages": 7, "oldest_seconds": 2.0,
                 "put_per_second": 0.0, "taken_per_second": 0.0, "acknowledged_per_second": null,
+                "mean_age_seconds": null, "p95_age_seconds": null,
+            },
+            {
+                "process": "app", "container": "", "role": "client", "server": "[::1]:6379",
+                "system": "kafka", "queue": "events", "group": "audit", "messages": 3, "oldest_seconds": null,
+                "put_per_second": null, "taken_per_second": null, "acknowledged_per_second": null,
                 "mean_age_seconds": null, "p95_age_seconds": null,
             },
             {

@@ -19,6 +19,11 @@ impl Queue {
     fn oldest(&self) -> Option<f64> {
         self.oldest_seconds.filter(|_| self.messages > Some(0))
     }
+
+    /// The protocol that it is spoken to by: systems of Redis have names of several words.
+    fn protocol(&self) -> &str {
+        self.system.split('_').next().unwrap_or_default()
+    }
 }
 
 impl Listed for Queue {
@@ -31,14 +36,12 @@ impl Listed for Queue {
             Value::Text(&row.role)
         }),
         Column::new('s', "SERVER", "the server's end", Kind::Address, 15, 4, |row| Value::Text(&row.server)),
-        Column::new('y', "SYSTEM", "a list or a stream of Redis", Kind::Text, 12, 7, |row| {
+        Column::new('y', "SYSTEM", "a list or a stream of Redis, or Kafka", Kind::Text, 12, 7, |row| {
             Value::Text(&row.system)
         }),
-        Column::new('u', "QUEUE", "its key", Kind::Path, 20, 0, |row| Value::Text(&row.queue)),
-        Column::new('g', "GROUP", "a stream's consumer group", Kind::Text, 8, 2, |row| {
-            Value::Text(&row.group)
-        }),
-        Column::new('w', "WAITING", "messages in a list now", Kind::Number, 7, 0, |row| {
+        Column::new('u', "QUEUE", "its key, or the topic", Kind::Path, 20, 0, |row| Value::Text(&row.queue)),
+        Column::new('g', "GROUP", "the consumer group", Kind::Text, 8, 2, |row| Value::Text(&row.group)),
+        Column::new('w', "WAITING", "messages that wait now", Kind::Number, 7, 0, |row| {
             row.messages.map_or(Value::Nothing, Value::Count)
         }),
         Column::new('o', "OLDEST", "how long the next of them has waited", Kind::Number, 6, 0, |row| {
@@ -81,7 +84,7 @@ impl Listed for Queue {
             ("system", self.system.clone()),
             ("queue", self.queue.clone()),
             ("group", self.group.clone()),
-            ("protocol", "redis".to_owned()),
+            ("protocol", self.protocol().to_owned()),
         ]
     }
 

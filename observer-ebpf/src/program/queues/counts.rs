@@ -27,7 +27,7 @@ static NO_QUEUE_COUNTS: Array<QueueCounts, 1> = Array::new();
 
 /// What a process has done with a queue: zeroes at first. None if there is no room.
 #[inline(always)]
-fn counts_of(service: u32, queue: u32) -> Option<&'static mut QueueCounts> {
+pub fn counts_of(service: u32, queue: u32) -> Option<&'static mut QueueCounts> {
     let key = CountKey { service, name: queue };
     if service == 0 {
         return None;
@@ -90,12 +90,19 @@ pub extern "C" fn queue_entries(
         losses::uncounted_messages(1);
         return 0;
     };
-    let number = u64::from(acknowledged);
     if acknowledged == 0 {
         count(&mut counts.taken, 1);
         count_age(counts, age_ns);
         return 0;
     }
+    count_acknowledged(counts, u64::from(acknowledged), age_ns);
+    0
+}
+
+/// Counts messages that were acknowledged, so many nanoseconds after they had been put in; [`u64::MAX`] where that is not
+/// known.
+#[inline(always)]
+pub fn count_acknowledged(counts: &mut QueueCounts, number: u64, age_ns: u64) {
     count(&mut counts.acknowledged, number);
     if age_ns != u64::MAX {
         count(&mut counts.latency_ns, age_ns.wrapping_mul(number));
@@ -103,7 +110,21 @@ pub extern "C" fn queue_entries(
         // SAFETY: within the buckets, of which there are eight.
         unsafe { assembly::add(counts.latencies.as_mut_ptr().add(place), number) };
     }
-    0
+}
+
+/// Counts messages that were taken out together, of an age in nanoseconds; [`u64::MAX`] where it is not known.
+#[inline(always)]
+pub fn count_taken(counts: &mut QueueCounts, number: u32, age_ns: u64) {
+    let number = u64::from(number);
+    count(&mut counts.taken, number);
+    if age_ns == u64::MAX {
+        count(&mut counts.unknown, number);
+        return;
+    }
+    count(&mut counts.age_ns, age_ns.wrapping_mul(number));
+    let place = age_bucket(age_ns);
+    // SAFETY: within the buckets, of which there are eight.
+    unsafe { assembly::add(counts.ages.as_mut_ptr().add(place), number) };
 }
 
 /// [`Queues::take`]. `count` has the end in its upper half.

@@ -6,9 +6,13 @@ use crate::layout::Side;
 use crate::stream::parser::{Adopts, Recognise};
 use crate::stream::start::{Match, Pattern, Start};
 
-/// `StartupMessage`: a length below 16384, then 3.x. Clients try what servers do not know as 3.9999.
+/// `StartupMessage`: a length below 16384, then 3.0 or 3.2. There is no other, and requests for metadata of Kafka's, which
+/// is what some of its clients say first, begin as one of 3.1 or of 3.3 to 3.13 would.
 const STARTUP: Pattern =
-    Pattern::masked(&[0, 0, 0, 0, 0, 3, 0, 0], &[0xFF, 0xFF, 0xC0, 0, 0xFF, 0xFF, 0xC0, 0]);
+    Pattern::masked(&[0, 0, 0, 0, 0, 3, 0, 0], &[0xFF, 0xFF, 0xC0, 0, 0xFF, 0xFF, 0xFF, 0xFD]);
+/// The same of 3.9999, as which clients try what servers do not know.
+const STARTUP_UNKNOWN: Pattern =
+    Pattern::masked(&[0, 0, 0, 0, 0, 3, 0x27, 0x0F], &[0xFF, 0xFF, 0xC0, 0, 0xFF, 0xFF, 0xFF, 0xFF]);
 /// `CancelRequest`, `SSLRequest`, `GSSENCRequest`: a length, which is up to 268 as of 3.2, then 1234.5678 to 1234.5680.
 const REQUESTS: Pattern =
     Pattern::masked(&[0, 0, 0, 0, 4, 0xD2, 0x16, 0x20], &[0xFF, 0xFF, 0xFE, 0, 0xFF, 0xFF, 0xFF, 0xE0]);
@@ -22,7 +26,7 @@ impl Recognise for Postgres {
     #[inline(always)]
     fn recognise(start: Start, side: Side) -> Match {
         match side {
-            Side::Client => start.one_of(&[STARTUP, REQUESTS]),
+            Side::Client => start.one_of(&[STARTUP, STARTUP_UNKNOWN, REQUESTS]),
             Side::Server => start.one_of(&[ERROR, PLAIN_ERROR]),
         }
     }

@@ -23,7 +23,8 @@ impl Queues {
     ) -> io::Result<()> {
         self.rates.tick(now_ns);
         let entries = self.read_queues()?;
-        if entries.is_empty() && self.counted.is_empty() && self.rates.is_empty() {
+        let has_counts = !self.counted.is_empty() || !self.partitions.is_empty();
+        if entries.is_empty() && !has_counts && self.rates.is_empty() {
             return Ok(());
         }
         self.learn(&entries, now_ns);
@@ -50,14 +51,18 @@ impl Queues {
             if let Some(seen) = &queue.seen {
                 queue.used_ns = seen.used_ns();
             }
+            // A consumer that is stuck counts nothing, and somebody wants to know.
+            if self.lags.waiting.contains(number) {
+                queue.used_ns = now_ns;
+            }
         }
-        // A stream is used while a group of it is.
+        // A stream or a topic is used while a group of it is.
         let groups = self.known.values().filter(|queue| !queue.row.group.is_empty());
         let by_groups: Vec<(u32, u64)> =
             groups.map(|queue| (queue.server[0] as u32, queue.used_ns)).collect();
-        for (stream, used_ns) in by_groups {
-            if let Some(stream) = self.known.get_mut(&stream) {
-                stream.used_ns = stream.used_ns.max(used_ns);
+        for (number, used_ns) in by_groups {
+            if let Some(queue) = self.known.get_mut(&number) {
+                queue.used_ns = queue.used_ns.max(used_ns);
             }
         }
     }
@@ -80,7 +85,7 @@ impl Queues {
         let leaving = self.places.look(now_ns, &uses);
         let has_any = !leaving.is_empty();
         for number in leaving {
-            // A group goes with its stream, and with its name.
+            // A group goes with its stream or topic, and with its name.
             let is_of =
                 |queue: &Queue| !queue.row.group.is_empty() && queue.server[..2].contains(&u64::from(number));
             let groups = self.known.iter().filter(|(_, queue)| is_of(queue));
@@ -163,6 +168,7 @@ impl Queues {
         }
         self.rates.forget(number);
         let outcome = batch::remove(&self.maps.counts, &theirs.into_iter().map(Count).collect::<Vec<_>>()).1;
+        let outcome = outcome.and(self.take_out_partitions_where(|key| key.queue == number));
         // Last: nothing stands for the number that the place had.
         self.maps.push(self.places.take_back(number)).map_err(io::Error::other)?;
         outcome

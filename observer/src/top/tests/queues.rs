@@ -2,6 +2,7 @@
 
 use super::{KeyCode, live, press, screen, text, write};
 use crate::queues::shown::{Queue, Queues, RecentAges};
+use crate::table::Listed as _;
 use crate::top::source::Wanted;
 use crate::top::state::State;
 
@@ -86,4 +87,13 @@ fn queues_are_asked_for_sorted_and_filtered() {
     press(&mut state, KeyCode::Esc);
     write(&mut state, "/queue=celery protocol=redis role=server");
     assert_eq!(processes(&state), ["redis-server"]);
+    press(&mut state, KeyCode::Esc);
+    write(&mut state, "/protocol=kafka");
+    assert_eq!(processes(&state), [""; 0]);
+}
+
+#[test]
+fn a_topic_is_of_kafka() {
+    let topic = Queue { system: "kafka".to_owned(), ..Queue::default() };
+    assert!(topic.texts().contains(&("protocol", "kafka".to_owned())));
 }

@@ -155,7 +155,7 @@ const TABLES = {
       maybe("p95 age", (row) => row.p95_age_seconds, duration),
     ],
     texts: (row) => [row.process, row.container, row.role, row.server, row.system, row.queue, row.group],
-    speaks: (row, protocol) => protocol === "redis",
+    speaks: (row, protocol) => row.system.split("_")[0] === protocol,
     none: "no message queue has been seen yet",
   },
 };
