@@ -6,6 +6,7 @@ use common::Observed;
 use common::heads::method as told;
 use observer_ebpf::layout::{Protocol, Role, Side};
 use observer_ebpf::protocols::http::Http;
+use observer_ebpf::protocols::kafka::Kafka;
 use observer_ebpf::protocols::memcached::Memcached;
 use observer_ebpf::protocols::postgres::Postgres;
 use observer_ebpf::protocols::recognise;
@@ -36,6 +37,9 @@ const STARTS: &[(&[u8], Protocol)] = &[
     (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Protocol::Http2),
     (b"\x01\x01\x00\x01\x00\x08\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00", Protocol::Fastcgi),
     (b"70:CONTENT_LENGTH\x00", Protocol::Scgi),
+    // Kafka's ApiVersions and Metadata, which a response is to confirm: of 3.9, as a StartupMessage would have it.
+    (b"\x00\x00\x00\x0B\x00\x12\x00\x03\x00\x00\x00\x01\x00\x01c", Protocol::Unknown),
+    (b"\x00\x00\x00\x0B\x00\x03\x00\x09\x00\x00\x00\x01\x00\x01c", Protocol::Unknown),
     (b"12345:CONTENT_LENGTH\x00", Protocol::Scgi),
     (b"7a:CONTENT_LENGTH\x00", Protocol::Unknown),
     (b"\x01\x02\x00\x01\x00\x08\x00\x00", Protocol::Unknown),
@@ -229,7 +233,7 @@ proptest! {
         let start = Start::new(word, length);
         for side in [Side::Client, Side::Server] {
             let _ = recognise(start, side);
-            let _ = [Http::adopts(start, side), Postgres::adopts(start, side)];
+            let _ = [Http::adopts(start, side), Postgres::adopts(start, side), Kafka::adopts(start, side)];
             let _ = [Redis::adopts(start, side), Tls::adopts(start, side), Memcached::adopts(start, side)];
         }
     }

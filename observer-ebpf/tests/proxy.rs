@@ -20,6 +20,9 @@ const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const STARTUP: &[u8] = b"\0\0\0\x11\0\x03\0\0user\0me\0\0";
 const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 const SET: &[u8] = b"set a 0 0 1\r\nx\r\n";
+/// Kafka's `ApiVersions` of a client `c`, and its response.
+const VERSIONS: &[u8] = b"\0\0\0\x0B\0\x12\0\0\0\0\0\x01\0\x01c";
+const VERSIONS_REPLY: &[u8] = b"\0\0\0\x0A\0\0\0\x01\0\0\0\0\0\0";
 const HELLO: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
 
 /// A header of version 2: its command, its family, and what is behind its length.
@@ -101,6 +104,7 @@ fn every_protocol_is_told_behind_every_header() {
         (STARTUP, Protocol::Postgres),
         (PING, Protocol::Redis),
         (SET, Protocol::Memcached),
+        (VERSIONS, Protocol::Kafka),
         (HELLO, Protocol::Tls),
         (b"SSH-2.0-x\r\n", Protocol::Unknown),
     ];
@@ -118,6 +122,9 @@ fn every_protocol_is_told_behind_every_header() {
                     }
                     if protocol == Protocol::Memcached {
                         observed.server(b"STORED\r\n");
+                    }
+                    if protocol == Protocol::Kafka {
+                        observed.server(VERSIONS_REPLY);
                     }
                     let what = || format!("{}: {}", header.escape_ascii(), start.escape_ascii());
                     assert_eq!(observed.protocol(), protocol, "{}", what());
@@ -158,6 +165,7 @@ fn assert_as_without(header: &[u8], calls: &[(bool, &[u8])], cut: usize, buffer:
         Protocol::Memcached => {
             assert_eq!(observed.connection.memcached(), plain.connection.memcached(), "{}", what());
         }
+        Protocol::Kafka => assert_eq!(observed.connection.kafka(), plain.connection.kafka(), "{}", what()),
         Protocol::Http => assert_eq!(observed.connection.http(), plain.connection.http(), "{}", what()),
         Protocol::Tls | Protocol::Http2 | Protocol::Fastcgi | Protocol::Scgi | Protocol::Unknown => {}
     }
@@ -169,12 +177,13 @@ fn a_session_behind_a_header_is_as_one_without_wherever_it_is_cut() {
     let mut frames = Wire::from_client();
     frames.message(MessageType::Text, 20).message(MessageType::Binary, 300);
     let ready = b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I";
-    let sessions: [&[(bool, &[u8])]; 5] = [
+    let sessions: [&[(bool, &[u8])]; 6] = [
         &[(false, &request), (true, &response), (false, &frames.bytes)],
         &[(false, REQUEST), (true, b"HTTP/1.1 429 Too Many Requests\r\n\r\n")],
         &[(false, STARTUP), (true, ready), (false, b"Q\0\0\0\x0dselect 1\0")],
         &[(false, PING), (true, b"+PONG\r\n")],
         &[(false, SET), (true, b"STORED\r\n")],
+        &[(false, VERSIONS), (true, VERSIONS_REPLY)],
     ];
     for (header, _) in headers().into_iter().filter(|(header, _)| header.len() < 300) {
         for calls in sessions {

@@ -2,7 +2,11 @@
 
 mod common;
 
+#[path = "common/kafka/mod.rs"]
+mod kafka;
+
 use common::{Handshake, Observed};
+use kafka::{Batch, old_message, request_of, response_of, sized};
 use observer_ebpf::layout::losses::Desync;
 use observer_ebpf::layout::{Direction, Role};
 use proptest::collection::vec;
@@ -49,7 +53,40 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
         2 => vec(any::<u8>(), 1..60),
         4 => vec(frame, 1..6).prop_map(|frames| frames.concat()),
         3 => prop::sample::select(heads),
+        3 => kafka_bytes(),
         1 => (any::<u8>(), 1..3_000usize).prop_map(|(byte, length)| vec![byte; length]),
+    ]
+}
+
+/// Messages of Kafka, of any version and with any body, and parts of them.
+fn kafka_bytes() -> impl Strategy<Value = Vec<u8>> {
+    let part = prop_oneof![
+        3 => vec(any::<u8>(), 0..40),
+        2 => vec(prop::sample::select(vec![0, 0, 0, 1, 2, 0x7F, 0x80, 0xFF]), 0..40),
+        1 => Just(b"\0\0\0\x01\0\x01t\0\0\0\x01\0\0\0\x05".to_vec()),
+        1 => Just(b"\x02\x02t\x02\0\0\0\x05".to_vec()),
+        1 => (any::<i64>(), any::<i32>(), any::<i16>(), any::<i32>(), any::<i64>(), 0..90u32).prop_map(
+            |(first, records, attributes, last_delta, newest_ms, length)| {
+                Batch { first, last_delta, records, newest_ms, attributes, length }.bytes()
+            }
+        ),
+        1 => (0..4u8, any::<i64>(), 0..90u32).prop_map(|(format, offset, value)| old_message(format, offset, value)),
+    ];
+    let key = prop::sample::select(vec![0, 0, 1, 1, 1, 3, 8, 9, 11, 12, 13, 14, 18, 28, 68, 127, 128]);
+    let body = vec(part, 0..5).prop_map(|parts| parts.concat());
+    let client = prop::sample::select(vec![None, Some("c"), Some("broker-1-fetcher-0")]);
+    let message = (any::<bool>(), key, 0..20i16, 0..6i32, client, body.clone(), any::<bool>());
+    prop_oneof![
+        9 => message.prop_map(|(is_request, key, version, correlation, client, body, is_sized)| {
+            // Record batches behind the length of all.
+            let body = if is_sized { [&body[..body.len() / 2], &sized(&body)].concat() } else { body };
+            if is_request {
+                request_of(key, version, correlation, client, &body)
+            } else {
+                response_of(correlation, &body)
+            }
+        }),
+        1 => body.prop_map(|body| [&body[..], b"\0"].concat()),
     ]
 }
 
@@ -100,16 +137,39 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 6_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_steps_panic(steps in vec(step(), 0..60), server: bool, start in 0..3u8, passing: bool, poison: u8) {
+    fn no_steps_panic(steps in vec(step(), 0..60), server: bool, start in 0..4u8, passing: bool, poison: u8) {
         let role = if server { Role::Server } else { Role::Client };
         let mut observed = match start {
             0 => Observed::new(role),
             1 => Observed::adopted(role),
+            2 => kafka::session(role),
             _ => Observed::upgraded(role, true),
         };
         observed.passing = passing;
         observed.poison = poison;
         run(&mut observed, steps);
+    }
+
+    #[test]
+    fn no_messages_of_kafka_panic(
+        steps in vec(prop_oneof![
+            12 => (any::<bool>(), 1..40u32, kafka_bytes()).prop_map(|(sent, buffer, bytes)| {
+                Step::Call { sent, buffer, readable: u32::MAX, bytes }
+            }),
+            1 => step(),
+        ], 0..20),
+        server: bool,
+        passing: bool,
+        poison: u8,
+    ) {
+        let [zeros, other] = [0, poison].map(|poison| {
+            let mut observed = kafka::session(if server { Role::Server } else { Role::Client });
+            observed.passing = passing;
+            observed.poison = poison;
+            run(&mut observed, steps.clone());
+            kafka::Outcome::of(&observed)
+        });
+        prop_assert_eq!(zeros, other);
     }
 
     #[test]
@@ -140,10 +200,18 @@ fn a_long_call_of_anything_takes_bounded_work() {
         b"\xFF",
         b"a",
         b"get a b\r\n",
+        b"\0\0\0\x0B\0\x01\0\x04\0\0\0\x01\0\x01c",
+        b"\0\0\0\x04\0\0\0\x01",
+        b"\x01",
     ] {
         let bytes = fill.repeat(400_000 / fill.len());
         for role in [Role::Client, Role::Server] {
-            for start in [Observed::new(role), Observed::adopted(role), Observed::upgraded(role, false)] {
+            for start in [
+                Observed::new(role),
+                Observed::adopted(role),
+                Observed::upgraded(role, false),
+                kafka::session(role),
+            ] {
                 for buffer in [1, 1024] {
                     let mut observed = start.clone().in_buffers_of(buffer);
                     for _ in 0..2 {

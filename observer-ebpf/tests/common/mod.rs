@@ -13,6 +13,7 @@ pub(crate) mod queues;
 pub(crate) mod recording;
 mod reference;
 mod source;
+pub(crate) mod topics;
 pub(crate) mod turns;
 mod wire;
 

@@ -6,11 +6,13 @@ use observer_ebpf::layout::connection::Connection;
 use observer_ebpf::layout::names::OTHER;
 use observer_ebpf::queues::deque::{Deque, Expected, ticks};
 use observer_ebpf::queues::layout::{ANY_DB, OTHER_STREAM, PLACES as FIRST};
+use observer_ebpf::queues::partition::Partition;
 use observer_ebpf::queues::{End, Queues as _};
 use observer_ebpf::stream::bytes::Host as _;
 use observer_ebpf::stream::prefix::Text;
 
 use super::source::Buffers;
+use super::topics::Topics;
 
 /// What was counted of a queue.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,25 +29,33 @@ pub(crate) struct Counted {
     pub(crate) latencies_ns: Vec<u64>,
 }
 
+/// How many ages are listed for one batch, as noise may tell of any number of messages.
+const MOST_LISTED: usize = 1_000;
+
 /// Queues by number, from `FIRST` on.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Queues {
     numbers: BTreeMap<(Vec<u8>, u32), u32>,
     deques: Vec<Deque>,
     counts: BTreeMap<u32, Counted>,
+    /// What is known of topics of Kafka.
+    pub(crate) topics: Topics,
 }
 
 impl PartialEq for Queues {
     fn eq(&self, other: &Self) -> bool {
         let lengths = |of: &Self| of.deques.iter().map(Deque::length).collect::<Vec<_>>();
-        self.numbers == other.numbers && self.counts == other.counts && lengths(self) == lengths(other)
+        self.numbers == other.numbers
+            && self.counts == other.counts
+            && self.topics == other.topics
+            && lengths(self) == lengths(other)
     }
 }
 
 impl Eq for Queues {}
 
 impl Queues {
-    fn number(&mut self, key: &[u8], db: u32) -> u32 {
+    pub(super) fn number(&mut self, key: &[u8], db: u32) -> u32 {
         if let Some(&number) = self.numbers.get(&(key.to_vec(), db)) {
             return number;
         }
@@ -78,6 +88,33 @@ impl Queues {
         let number = self.numbers.get(&(key.as_bytes().to_vec(), db)).copied().unwrap_or(OTHER);
         let length = number.checked_sub(FIRST).map_or(0, |place| self.deques[place as usize].length());
         (length, self.counts.get(&number).cloned().unwrap_or_default())
+    }
+
+    /// The partitions of a queue, by their numbers.
+    pub(crate) fn partitions_of(&self, key: &str) -> BTreeMap<u32, Partition> {
+        let number = self.numbers.get(&(key.as_bytes().to_vec(), 0)).copied().unwrap_or(OTHER);
+        let partitions = self.topics.partitions.iter().filter(|((queue, _), _)| *queue == number);
+        partitions.map(|(&(_, partition), &state)| (partition, state)).collect()
+    }
+
+    /// Counts messages that were delivered, at the same age each.
+    pub(super) fn count_taken(&mut self, number: u32, count: u32, age_ns: Option<u64>) {
+        let counts = self.counts.entry(number).or_default();
+        counts.taken += u64::from(count);
+        match age_ns {
+            Some(age_ns) => {
+                counts.ages_ns.extend(std::iter::repeat_n(age_ns, (count as usize).min(MOST_LISTED)));
+            }
+            None => counts.unknown += u64::from(count),
+        }
+    }
+
+    /// The same of messages that were acknowledged.
+    pub(super) fn count_acknowledged(&mut self, number: u32, count: u64, age_ns: Option<u64>) {
+        let counts = self.counts.entry(number).or_default();
+        counts.acknowledged = counts.acknowledged.wrapping_add(count);
+        let listed = usize::try_from(count).map_or(MOST_LISTED, |count| count.min(MOST_LISTED));
+        counts.latencies_ns.extend(std::iter::repeat_n(age_ns, listed).flatten());
     }
 
     /// What was counted of streams that have no name of their own.

@@ -10,6 +10,7 @@ use observer_ebpf::layout::control::Thresholds;
 use observer_ebpf::layout::losses::Unread;
 use observer_ebpf::layout::names::{CROWDED, FIRST, KeyCounts, NONE, Name, OTHER, Prefixes};
 use observer_ebpf::protocols::http::{self, Http};
+use observer_ebpf::protocols::kafka::{self, Kafka};
 use observer_ebpf::protocols::memcached::{self, Memcached};
 use observer_ebpf::protocols::postgres::{self, Postgres};
 use observer_ebpf::protocols::redis::{self, Redis};
@@ -324,6 +325,7 @@ runs! {
     Http: http;
     WebSocket: websocket;
     Postgres: postgres;
+    Kafka: kafka;
     Memcached: memcached;
     Redis: redis;
     Tls: tls;
