@@ -15,6 +15,7 @@ pub mod ends;
 pub mod haproxy;
 pub mod held;
 pub mod http;
+pub mod kafka;
 pub mod losses;
 pub mod memcached;
 pub mod metrics;

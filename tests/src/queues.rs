@@ -10,6 +10,7 @@ use anyhow::{Context as _, ensure};
 
 use self::truth::{BOUNDS, Truth};
 use crate::agent::Agent;
+use crate::kafka::Broker;
 use crate::metrics::Metrics;
 use crate::redis::server::Server;
 use crate::redis::shown::View;
@@ -42,9 +43,10 @@ pub struct Shown {
 pub struct Queue {
     /// Its name.
     pub name: String,
-    /// What kind of queue it is, and the consumer group, as labels tell them.
+    /// What kind of queue it is, as the label tells.
     system: &'static str,
-    group: String,
+    /// The consumer group, likewise; none for whatever group there is.
+    group: Option<String>,
     /// The server's end.
     pub server: Vec<View>,
     /// Those of its clients.
@@ -59,7 +61,7 @@ impl Queue {
         Self {
             name: name.to_owned(),
             system: "redis_list",
-            group: String::new(),
+            group: Some(String::new()),
             server: vec![View::server(&server.process, &label)],
             clients: clients.collect(),
         }
@@ -67,7 +69,34 @@ impl Queue {
 
     /// A stream that processes of these names use, or a consumer group of it.
     pub fn stream(name: &str, group: &str, server: &Server, processes: &[&str]) -> Self {
-        Self { system: "redis_stream", group: group.to_owned(), ..Self::new(name, server, processes) }
+        let group = Some(group.to_owned());
+        Self { system: "redis_stream", group, ..Self::new(name, server, processes) }
+    }
+
+    /// A topic of Kafka that processes of these names use, in whatever consumer group.
+    pub fn topic(name: &str, broker: &Broker, processes: &[&str]) -> Self {
+        let label = broker.label();
+        let clients = processes.iter().map(|process| View::client(process, &label));
+        Self {
+            name: name.to_owned(),
+            system: "kafka",
+            group: None,
+            server: vec![View::server(&broker.process, &label)],
+            clients: clients.collect(),
+        }
+    }
+
+    /// The same as one consumer group uses it, or whoever is in none.
+    #[must_use]
+    pub fn of_group(&self, group: &str) -> Self {
+        Self { group: Some(group.to_owned()), ..self.clone() }
+    }
+
+    /// The same as clients of one process use it.
+    #[must_use]
+    pub fn of_process(&self, process: &str) -> Self {
+        let clients = self.clients.iter().filter(|view| view.is_of(process)).cloned().collect();
+        Self { clients, ..self.clone() }
     }
 
     /// Both of its ends.
@@ -76,8 +105,9 @@ impl Queue {
     }
 
     fn values(&self, end: &[View], metrics: &Metrics, family: &str, more: &[(&str, &str)]) -> Vec<f64> {
-        let labels = [("system", self.system), ("queue", &self.name), ("group", &self.group)];
-        let labels = [&labels, more].concat();
+        let group = self.group.as_deref().map(|group| ("group", group));
+        let labels = [("system", self.system), ("queue", &self.name)].into_iter().chain(group);
+        let labels: Vec<(&str, &str)> = labels.chain(more.iter().copied()).collect();
         let series = end.iter().flat_map(|view| view.series(metrics, family, &labels));
         series.map(|sample| sample.value).collect()
     }
@@ -127,6 +157,34 @@ impl Queue {
         settle(agent, |metrics| {
             let shown = self.shown(end, metrics);
             truth.check(&shown).with_context(|| format!("{} of {end:?}: {shown:?}", self.name))
+        })
+    }
+
+    /// Waits until both ends show that so many messages wait.
+    pub fn expect_lag(&self, agent: &Agent, lag: f64) -> anyhow::Result<()> {
+        self.ends().into_iter().try_for_each(|end| self.expect_lag_at(end, agent, lag))
+    }
+
+    /// Waits until clients show that so many messages wait.
+    pub fn expect_clients_lag(&self, agent: &Agent, lag: f64) -> anyhow::Result<()> {
+        self.expect_lag_at(&self.clients, agent, lag)
+    }
+
+    fn expect_lag_at(&self, end: &[View], agent: &Agent, lag: f64) -> anyhow::Result<()> {
+        settle(agent, |metrics| {
+            let shown = self.shown(end, metrics);
+            ensure!(shown.length == Some(lag), "not {lag} in {}: {end:?} {shown:?}", self.name);
+            Ok(())
+        })
+    }
+
+    /// Waits until both ends show what was acknowledged, and how long after it had been put in.
+    pub fn expect_acknowledged(&self, agent: &Agent, truth: &Truth) -> anyhow::Result<()> {
+        self.ends().into_iter().try_for_each(|end| {
+            settle(agent, |metrics| {
+                let shown = self.acknowledged(end, metrics);
+                truth.check(&shown).with_context(|| format!("acknowledged at {end:?}: {shown:?}"))
+            })
         })
     }
 

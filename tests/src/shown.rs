@@ -63,6 +63,11 @@ impl<P> View<P> {
         self.labels.iter().all(|(name, value)| line.contains(&format!("{name}=\"{value}\"")))
     }
 
+    /// Whether it is of this process.
+    pub fn is_of(&self, process: &str) -> bool {
+        self.labels.iter().any(|(name, value)| *name == "process" && value == process)
+    }
+
     /// The sum of these series.
     pub fn sum(&self, metrics: &Metrics, name: &str, more: &[(&str, &str)]) -> f64 {
         self.series(metrics, name, more).iter().map(|sample| sample.value).sum()

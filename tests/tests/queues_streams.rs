@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use observer_tests::agent::Agent;
+use observer_tests::queues::Queue;
 use observer_tests::queues::truth::{Age, Truth, age, wall_clock};
-use observer_tests::queues::{Queue, settle};
 use observer_tests::redis::server::Server;
 use observer_tests::redis::shown::shared;
 use observer_tests::redis::wire::{Reply, Session};
@@ -94,12 +94,7 @@ fn check(agent: &Agent, group: &Queue, readers: &[&Reader]) -> anyhow::Result<()
     };
     let (delivered, acknowledged) = (all(|reader| &reader.delivered), all(|reader| &reader.acknowledged));
     group.expect(agent, &delivered)?;
-    group.ends().into_iter().try_for_each(|end| {
-        settle(agent, |metrics| {
-            let shown = group.acknowledged(end, metrics);
-            acknowledged.check(&shown).with_context(|| format!("acknowledged at {end:?}: {shown:?}"))
-        })
-    })
+    group.expect_acknowledged(agent, &acknowledged)
 }
 
 fn exchange(protocol: u32) -> anyhow::Result<()> {

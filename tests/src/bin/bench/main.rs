@@ -6,6 +6,7 @@
 
 mod crowd;
 mod http;
+mod kafka;
 mod load;
 mod placement;
 mod postgres;
@@ -30,7 +31,7 @@ struct Arguments {
     /// Seconds of each run.
     #[arg(long, default_value_t = 0.5)]
     seconds: f64,
-    /// Measures only this: throughput, nanoseconds, postgres, redis, http, agent or crowd.
+    /// Measures only this: throughput, nanoseconds, postgres, redis, kafka, http, agent or crowd.
     #[arg(long)]
     only: Option<String>,
     /// Internal: one end of a load.
@@ -56,6 +57,9 @@ fn main() -> anyhow::Result<()> {
     }
     if wanted("redis") {
         redis::redis(arguments.rounds, seconds)?;
+    }
+    if wanted("kafka") {
+        kafka::kafka(arguments.rounds, seconds)?;
     }
     if wanted("http") {
         http::http(arguments.rounds, seconds)?;

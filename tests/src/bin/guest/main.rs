@@ -104,6 +104,7 @@ fn test() -> anyhow::Result<()> {
     note("memory that the kernel moves", stream::moving(&mut bench));
     note("Redis", recorded::redis(&bench.agent));
     note("memcached", recorded::memcached(&bench.agent));
+    note("Kafka", recorded::kafka(&bench.agent));
     note("Postgres", recorded::postgres(&bench.agent));
     if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join(", ")) }
 }

@@ -1,6 +1,12 @@
 //! Sessions that were recorded with real servers, replayed over sockets.
 
+use std::collections::{BTreeMap, VecDeque};
+
 use anyhow::{Context as _, anyhow, ensure};
+use bytes::Bytes;
+use kafka_protocol::messages::{FetchResponse, ProduceRequest, RequestHeader, ResponseHeader};
+use kafka_protocol::protocol::{Decodable as _, HeaderVersion as _};
+use kafka_protocol::records::RecordBatchDecoder;
 use memcache_proto::{Command, Response};
 use observer_tests::agent::Agent;
 use observer_tests::ends::Ends;
@@ -19,6 +25,13 @@ macro_rules! recordings {
 /// Those in which each command has one reply.
 const REDIS: [(&str, &str); 4] = recordings!["redis-basic", "redis-pipeline", "redis-errors", "redis-info"];
 const MEMCACHED: [(&str, &str); 1] = recordings!["memcached-basic"];
+/// Of producers and of consumers, with topics by name and by id.
+const KAFKA: [(&str, &str); 4] = recordings![
+    "kafka-librdkafka-produce",
+    "kafka-librdkafka-consume",
+    "kafka-aiokafka-produce",
+    "kafka-aiokafka-consume"
+];
 /// Those that get as far as a query.
 const POSTGRES: [(&str, &str); 6] =
     recordings!["simple", "password", "copy", "pgbench-extended", "pgbench-prepared", "pgbench-pipeline"];
@@ -166,6 +179,84 @@ pub(crate) fn memcached(agent: &Agent) -> anyhow::Result<()> {
             .with_context(|| name.to_owned())?;
     }
     Ok(())
+}
+
+/// Replays sessions with Kafka: requests are as their API keys tell, and messages as another parser of both sides reads
+/// them.
+pub(crate) fn kafka(agent: &Agent) -> anyhow::Result<()> {
+    for (name, text) in KAFKA {
+        let session = Replayed::new(text)?;
+        let (mut requests, mut put, mut taken) = (BTreeMap::<i16, u32>::new(), 0, 0);
+        let mut in_flight = VecDeque::new();
+        for mut message in messages(&session.client)? {
+            let header = message.get(..4).context("a request is cut off")?;
+            let [key, version] = [[header[0], header[1]], [header[2], header[3]]].map(i16::from_be_bytes);
+            *requests.entry(key).or_default() += 1;
+            in_flight.push_back((key, version));
+            if key == PRODUCE {
+                RequestHeader::decode(&mut message, ProduceRequest::header_version(version))?;
+                let topics = ProduceRequest::decode(&mut message, version)?.topic_data;
+                for partition in topics.into_iter().flat_map(|topic| topic.partition_data) {
+                    put += records(partition.records)?;
+                }
+            }
+        }
+        for mut message in messages(&session.server)? {
+            let (key, version) = in_flight.pop_front().context("a response to nothing")?;
+            if key == FETCH {
+                ResponseHeader::decode(&mut message, FetchResponse::header_version(version))?;
+                let topics = FetchResponse::decode(&mut message, version)?.responses;
+                for partition in topics.into_iter().flat_map(|topic| topic.partitions) {
+                    taken += records(partition.records)?;
+                }
+            }
+        }
+        ensure!(put + taken == 30, "{name}: {put} put and {taken} taken");
+        let of = |key: i16| f64::from(requests.get(&key).copied().unwrap_or(0));
+        let total: u32 = requests.values().sum();
+        session
+            .expect(
+                agent,
+                &[
+                    ("observer_kafka_requests_total", ["", ""], f64::from(total)),
+                    ("observer_kafka_requests_total", ["api", "produce"], of(PRODUCE)),
+                    ("observer_kafka_requests_total", ["api", "fetch"], of(FETCH)),
+                    ("observer_kafka_requests_total", ["api", "metadata"], of(METADATA)),
+                    ("observer_kafka_unmatched_responses_total", ["", ""], 0.0),
+                    ("observer_kafka_unparsed_total", ["", ""], 0.0),
+                    ("observer_queue_messages_total", ["system", "kafka"], f64::from(put + taken)),
+                    ("observer_queue_messages_total", ["operation", "put"], f64::from(put)),
+                    ("observer_queue_messages_total", ["operation", "take"], f64::from(taken)),
+                ],
+            )
+            .with_context(|| name.to_owned())?;
+    }
+    Ok(())
+}
+
+/// The API keys of some of Kafka's requests.
+const PRODUCE: i16 = 0;
+const FETCH: i16 = 1;
+const METADATA: i16 = 3;
+
+/// All messages of Kafka in a stream, without their sizes.
+fn messages(mut stream: &[u8]) -> anyhow::Result<Vec<Bytes>> {
+    let mut all = Vec::new();
+    while let Some((size, behind)) = stream.split_first_chunk() {
+        let (message, rest) =
+            behind.split_at_checked(u32::from_be_bytes(*size) as usize).context("a message is cut off")?;
+        all.push(Bytes::copy_from_slice(message));
+        stream = rest;
+    }
+    ensure!(stream.is_empty(), "a size is cut off");
+    Ok(all)
+}
+
+/// How many messages record batches have, by their headers.
+fn records(batches: Option<Bytes>) -> anyhow::Result<u32> {
+    let Some(mut batches) = batches.filter(|batches| !batches.is_empty()) else { return Ok(0) };
+    let counts = RecordBatchDecoder::decode_batch_info(&mut batches)?;
+    counts.into_iter().map(|batch| Ok(u32::try_from(batch.record_count)?)).sum()
 }
 
 /// Replays sessions with Postgres: sessions, queries and errors are as the messages' types tell.
