@@ -98,7 +98,7 @@ QUEUES = row(
           quantiles(f"observer:message_age_in_queue_seconds:{{q}}{{{{{QUEUES_OF}}}}}", QUEUE), "s", 8,
           thresholds=[(10, RED)]),
     heat("Age when taken, all", "How many messages had waited how long.", f"message_age_in_queue_seconds_bucket{{{OF}}}", "s"),
-    lines("Messages waiting", "Lists only. QueueLengthHigh is above 100.",
+    lines("Messages waiting", "Lists, and topics of Kafka. QueueLengthHigh is above 100.",
           [query(f"observer:queue_lag_messages:sum{{{QUEUES_OF}}}", QUEUE)], "short", 8, thresholds=[(100, RED)]),
     lines("Put in and taken out", "Messages a second, over 10 s; those taken out go downwards.",
           [query(f"observer:queue_producer_rate:sum{{{QUEUES_OF}}}", f"{QUEUE} put in"),
