@@ -11,16 +11,18 @@ use aya_ebpf::macros::btf_map;
 use observer_ebpf::layout::Role;
 use observer_ebpf::layout::connection::{AF_INET, AF_UNIX, Connection};
 use observer_ebpf::layout::names::{CROWDED, FIRST, OTHER};
-use observer_ebpf::queues::deque::{Deque, Expected, ticks};
+use observer_ebpf::queues::deque::{Asked, Deque, Expected, ticks};
 use observer_ebpf::queues::layout::{
     ANY_DB, KEY_MAX, OTHER_STREAM, OTHER_TOPIC, PLACES, QueueKey, QueueKeys, System, place_of,
 };
-use observer_ebpf::queues::{End, Queues};
+use observer_ebpf::queues::{End, Followed, Queues};
 use observer_ebpf::stream::bytes::Host as _;
 use observer_ebpf::stream::prefix::Text;
 
 use self::counts::{queue_count_put, queue_entries, queue_take};
-use self::deques::{IS_EXPECTED, lock, queue_compare, queue_put, queue_refuse, queue_remove, unlock};
+use self::deques::{
+    IS_EXPECTED, lock, queue_compare, queue_follow, queue_put, queue_refuse, queue_remove, unlock,
+};
 use crate::calls::buffers::Buffers;
 use crate::maps::UNIX_PATHS;
 use crate::names::{epoch, give, known, service_of};
@@ -276,6 +278,11 @@ impl Queues for Buffers {
     #[inline(always)]
     fn stream_group(&mut self, connection: &mut Connection, stream: u32, group: u32) -> u32 {
         queue_pair(connection, self, System::StreamGroup as u32, stream, group)
+    }
+
+    #[inline(always)]
+    fn follow_stream(&mut self, queue: u32, what: Followed, count: u32, asked: Asked) -> u32 {
+        queue_follow(self, queue, what as u32, count, asked.code())
     }
 
     #[inline(always)]

@@ -17,8 +17,10 @@
 //! What the server says of the list's length is compared with it (`deque/drift.rs`).
 
 mod drift;
+mod streams;
 
 pub use self::drift::LASTING;
+pub use self::streams::Asked;
 use super::End;
 use crate::stream::bytes::{Bytes, hide_field};
 
@@ -112,6 +114,10 @@ pub struct Deque {
     step: u32,
     /// How many messages have been taken out.
     taken: u32,
+    /// Of a consumer group of a stream (`deque/streams.rs`): the number of the stream, and how much there is to be said against
+    /// knowing of all that is added to it.
+    pub stream: u32,
+    doubt: u32,
     front: [u32; FRONT],
     times: [[u32; TIMES]; LEVELS],
 }
@@ -154,6 +160,8 @@ impl Deque {
         is_stack: 0,
         step: 0,
         taken: 0,
+        stream: 0,
+        doubt: 0,
         front: [0; FRONT],
         times: [[0; TIMES]; LEVELS],
     };
@@ -182,6 +190,8 @@ impl Deque {
         self.is_told = 0;
         self.is_taken = 0;
         self.is_stack = 0;
+        self.stream = 0;
+        self.doubt = 0;
         // Last: whoever finds it is at work on a queue that has begun.
         // SAFETY: a field.
         unsafe { (&raw mut self.number).write_volatile(number) };
@@ -314,15 +324,7 @@ impl Deque {
     fn keep_times<S: Bytes>(&mut self, count: u32, now: u32) {
         let first = hide_field(&self.tail);
         if count == 1 {
-            let mut level = 0;
-            while level < LEVELS {
-                let place = first >> (2 * level);
-                if place << (2 * level) != first {
-                    return;
-                }
-                self.times[level][place as usize % TIMES] = now;
-                level += 1;
-            }
+            self.keep_time(first, now);
             return;
         }
         // No more of them than a level has times, at each level in turn, from the last message on.
@@ -340,6 +342,20 @@ impl Deque {
             }
             self.goes_on(steps)
         });
+    }
+
+    /// Keeps the time of a message.
+    #[inline(always)]
+    fn keep_time(&mut self, ordinal: u64, now: u32) {
+        let mut level = 0;
+        while level < LEVELS {
+            let place = ordinal >> (2 * level);
+            if place << (2 * level) != ordinal {
+                return;
+            }
+            self.times[level][place as usize % TIMES] = now;
+            level += 1;
+        }
     }
 
     /// The server has not taken messages.

@@ -12,14 +12,16 @@
 //! A push counts from when the server receives it, which it does in the order in which it executes commands, and a pop
 //! from its reply, which alone tells whether there was anything to pop.
 //!
-//! An entry of a stream needs no such thing: its id begins with the time at which the server added it.
+//! The age of an entry of a stream is by its id, which begins with the time at which the server added it. How many entries a
+//! consumer group has not been delivered yet is found out at the server's end, which sees all that are added and delivered:
+//! there a stream has a deque, and a group a place in it.
 
 pub mod deque;
 pub mod layout;
 pub mod partition;
 pub mod topics;
 
-use self::deque::Expected;
+use self::deque::{Asked, Expected};
 use crate::layout::connection::Connection;
 use crate::stream::bytes::Host;
 use crate::stream::prefix::Text;
@@ -46,6 +48,24 @@ impl End {
             _ => Self::Any,
         }
     }
+}
+
+/// What happens to a stream, or to a consumer group of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Followed {
+    /// An entry is added to a stream.
+    Added = 0,
+    /// The server has not added so many.
+    NotAdded = 1,
+    /// A command comes that uses a group of the stream of this number.
+    Asked = 2,
+    /// A group is delivered so many entries for the first time.
+    Delivered = 3,
+    /// It is to be delivered what is added after the command.
+    Begun = 4,
+    /// It is somewhere else in the stream, or not there any more.
+    Lost = 5,
 }
 
 /// Where queues are told apart and followed.
@@ -85,6 +105,10 @@ pub trait Queues: Host {
 
     /// The number of a consumer group of a stream, by those of both, likewise.
     fn stream_group(&mut self, connection: &mut Connection, stream: u32, group: u32) -> u32;
+
+    /// Something has happened to a stream or to a consumer group, where the command has `asked`. At the server's end only.
+    /// Tells the lower half of the tail of the group's stream.
+    fn follow_stream(&mut self, queue: u32, what: Followed, count: u32, asked: Asked) -> u32;
 
     /// An entry of a stream has been delivered, so long after it was added, if that is known.
     fn deliver(&mut self, connection: &mut Connection, queue: u32, age_ns: Option<u64>);

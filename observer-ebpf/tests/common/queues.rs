@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use observer_ebpf::layout::connection::Connection;
 use observer_ebpf::layout::names::OTHER;
-use observer_ebpf::queues::deque::{Deque, Expected, ticks};
+use observer_ebpf::queues::deque::{Asked, Deque, Expected, ticks};
 use observer_ebpf::queues::layout::{ANY_DB, OTHER_STREAM, PLACES as FIRST};
 use observer_ebpf::queues::partition::Partition;
-use observer_ebpf::queues::{End, Queues as _};
+use observer_ebpf::queues::{End, Followed, Queues as _};
 use observer_ebpf::stream::bytes::Host as _;
 use observer_ebpf::stream::prefix::Text;
 
@@ -90,6 +90,15 @@ impl Queues {
         (length, self.counts.get(&number).cloned().unwrap_or_default())
     }
 
+    /// How many entries of a stream a consumer group has not been delivered, and how old the first of them is in ticks.
+    pub(crate) fn lag(&self, stream: &str, group: &str, now: u32) -> Option<(u64, u32)> {
+        let of = |key: String| {
+            let number = self.numbers.get(&(key.into_bytes(), 0))?;
+            self.deques.get((number - FIRST) as usize)
+        };
+        of(format!("stream {stream} group {group}"))?.lag(of(format!("stream {stream}"))?, now)
+    }
+
     /// The partitions of a queue, by their numbers.
     pub(crate) fn partitions_of(&self, key: &str) -> BTreeMap<u32, Partition> {
         let number = self.numbers.get(&(key.as_bytes().to_vec(), 0)).copied().unwrap_or(OTHER);
@@ -157,6 +166,19 @@ impl observer_ebpf::queues::Queues for Buffers<'_> {
         };
         let both = [name(stream), b" ".to_vec(), name(group)].concat();
         self.queues.number(&both, 0)
+    }
+
+    fn follow_stream(&mut self, queue: u32, what: Followed, count: u32, asked: Asked) -> u32 {
+        let now = ticks(self.now_ns());
+        let mut tail = 0;
+        if what as u32 >= Followed::Asked as u32 {
+            let group = self.queues.deque(queue).expect("it is a group's");
+            let stream = if what == Followed::Asked { count } else { group.stream };
+            tail = self.queues.deque(stream).expect("it has a stream").tail;
+        }
+        let deque = self.queues.deque(queue).expect("it has a place");
+        deque.follow(what as u32, count, asked, tail, now);
+        tail as u32
     }
 
     fn deliver(&mut self, _connection: &mut Connection, queue: u32, age_ns: Option<u64>) {

@@ -1,8 +1,8 @@
 //! Putting into deques, which are one processor's at a time.
 
-use observer_ebpf::queues::End;
-use observer_ebpf::queues::deque::{Deque, Expected, ticks};
-use observer_ebpf::stream::bytes::Host as _;
+use observer_ebpf::queues::deque::{Asked, Deque, Expected, ticks};
+use observer_ebpf::queues::{End, Followed};
+use observer_ebpf::stream::bytes::{Host as _, hide_field};
 
 use super::{deque_of, pair};
 use crate::assembly;
@@ -20,25 +20,31 @@ pub const IS_EXPECTED: u32 = 1 << 31;
 /// does not end.
 #[inline(always)]
 pub fn lock(deque: &mut Deque, now: u32) -> bool {
-    let busy = &raw mut deque.busy;
-    // SAFETY: a field of a map's entry.
-    let is_free = unsafe { assembly::exchange(busy, 1) == 0 }
-        || repeat(TRIES, || {
-            // SAFETY: as above.
-            unsafe { assembly::exchange(busy, 1) != 0 }
-        });
-    if !is_free {
+    if !hold(deque) {
         return false;
     }
     let [put, taken] = &mut deque.contended;
     let contended = if *put | *taken == 0 {
         [0; 2]
     } else {
-        // SAFETY: as above.
+        // SAFETY: fields of a map's entry.
         unsafe { [assembly::exchange(put, 0), assembly::exchange(taken, 0)] }
     };
     deque.settle(contended, now);
     true
+}
+
+/// Takes one as it is.
+#[inline(always)]
+fn hold(deque: &mut Deque) -> bool {
+    let busy = &raw mut deque.busy;
+    // SAFETY: a field of a map's entry.
+    let was_busy = unsafe { assembly::exchange(busy, 1) };
+    was_busy == 0
+        || repeat(TRIES, || {
+            // SAFETY: as above.
+            unsafe { assembly::exchange(busy, 1) != 0 }
+        })
 }
 
 /// Lets go of what [`lock`] took.
@@ -105,4 +111,26 @@ pub extern "C" fn queue_compare(buffers: *mut Buffers, queue: u32, expected: u64
     let expected = Expected { length: expected as u32, taken: (expected >> 32) as u32 };
     with_deque(buffers, queue, |deque, now| deque.compare(expected, length, now));
     0
+}
+
+/// [`Queues::follow_stream`]. What cannot be noted, as another processor does not let go of the deque, is as what was not
+/// seen.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn queue_follow(buffers: *mut Buffers, queue: u32, what: u32, count: u32, asked: u64) -> u32 {
+    // SAFETY: null, or this processor's entry for this program.
+    let Some(buffers) = (unsafe { buffers.as_mut() }) else { return 0 };
+    let now = ticks(buffers.now_ns());
+    let Some(deque) = deque_of(queue) else { return 0 };
+    let mut tail = 0;
+    if what >= Followed::Asked as u32 {
+        let stream = if what == Followed::Asked as u32 { count } else { hide_field(&deque.stream) };
+        let Some(stream) = deque_of(stream) else { return 0 };
+        tail = hide_field(&stream.tail);
+    }
+    if hold(deque) {
+        deque.follow(what, count, Asked::from_code(asked), tail, now);
+        unlock(deque);
+    }
+    tail as u32
 }

@@ -12,6 +12,7 @@ pub(super) use self::kinds::{Kind, finds_one, is_subscription};
 pub(super) use self::queue_uses::QueueUse;
 use self::queues::LastQueue;
 pub(super) use self::queues::Puts;
+pub(super) use self::streams::FROM_TAIL;
 use super::{COUNT_MAX, Header, LENGTH_MAX, Redis, Subprogram};
 use crate::layout::Zeroes;
 use crate::layout::connection::Connection;
@@ -65,6 +66,8 @@ enum Unit {
     /// When it ends, since 1970.
     AtSecond = 3,
     AtMillisecond = 4,
+    /// How many entries of a stream.
+    Entries = 5,
 }
 
 /// Which replies the client has asked for (`CLIENT REPLY`).
@@ -113,7 +116,8 @@ pub(super) struct Commands {
     replies: u8,
     /// 1 behind `CLIENT REPLY`; 2 if the command has no reply because of what it says.
     client_reply: u8,
-    /// [`BLOCKING`](super::BLOCKING) if an option of the command makes it one that waits; 1 behind its options.
+    /// [`BLOCKING`](super::BLOCKING) if an option of the command makes it one that waits; `READS_STREAMS` and so on, of one
+    /// that reads streams.
     blocks: u8,
     /// The database that the session has selected, or [`ANY_DB`].
     db: u16,
@@ -122,7 +126,8 @@ pub(super) struct Commands {
     /// The number of the stream that the command has named, and of its group's name; 0 before.
     stream: u16,
     group: u16,
-    reserved: [u8; 4],
+    /// How many entries of a stream the command asks for; 0 if for any number of them. Of one that sets a group: where to.
+    count: u32,
     /// Milliseconds since 1970 at which an entry was added that is acknowledged; 0 if its id does not tell.
     added_ms: u64,
     /// The queue that a command named last: the next one most often does so, too.
@@ -163,7 +168,7 @@ impl Commands {
         queue: 0,
         stream: 0,
         group: 0,
-        reserved: [0; 4],
+        count: 0,
         added_ms: 0,
         last_queue: LastQueue::NONE,
         puts: Puts::NONE,
@@ -308,6 +313,7 @@ impl Commands {
         self.queue = 0;
         self.stream = 0;
         self.group = 0;
+        self.count = 0;
     }
 
     /// Starts to look at `wanted` bytes.

@@ -110,6 +110,8 @@ named! {
     Watch "watch",
     Xack "xack",
     Xadd "xadd",
+    Xautoclaim "xautoclaim",
+    Xgroup "xgroup",
     Xread "xread",
     Xreadgroup "xreadgroup",
     Zadd "zadd",

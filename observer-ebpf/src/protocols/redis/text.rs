@@ -5,7 +5,7 @@ use crate::stream::bytes::low_of_two;
 use crate::stream::text::{everywhere, find_in_two};
 use crate::stream::vocabulary::Vocabulary;
 
-static COMMANDS: Vocabulary<512, 128> = Vocabulary::new(&Command::NAMES, 0xD09A_DD94_4142_1CF1);
+static COMMANDS: Vocabulary<512, 128> = Vocabulary::new(&Command::NAMES, 0xDAE6_A2EA_161A_14C1);
 static ERRORS: Vocabulary<128, 32> = Vocabulary::new(&ErrorKind::NAMES, 0xDA94_E3E8_AB73_738F);
 
 /// The [`Command`] of a name of at most 16 bytes, whatever its case, by its number.

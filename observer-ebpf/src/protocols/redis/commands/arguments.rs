@@ -2,16 +2,14 @@
 
 use super::QueueUse;
 use super::kinds::{Argument, Kind, argument, is_subscription, run_flags, unit_of};
-use super::streams::READS_STREAMS;
 use super::{ANY_DB, CommandField, SCAN_MAX, Unit, WORD_MAX, Wanted};
 use crate::layout::Side;
 use crate::layout::buckets::{add, bucket};
 use crate::layout::connection::Connection;
 use crate::layout::names::{NONE, OTHER};
-use crate::protocols::redis::BLOCKING;
-use crate::protocols::redis::Redis;
 use crate::protocols::redis::layout::{Command, SIZE_BOUNDS, TTL_BOUNDS};
 use crate::protocols::redis::text;
+use crate::protocols::redis::{BLOCKING, Redis};
 use crate::queues::Queues;
 use crate::stream::bytes::{Host, hide_field, low_bytes};
 use crate::stream::names::Keys;
@@ -92,7 +90,7 @@ impl Redis {
         // How many messages are put into a queue is known with the last of them; what is read of which stream, with the last
         // argument; and what is acknowledged, with its id.
         let queue_use = QueueUse::of(code);
-        let is_later = queue_use.puts() || queue_use.reads();
+        let is_later = queue_use.is_known_last();
         let is_id = !queue_use.acknowledges() || commands.index > 3;
         let is_key = is_key && (last || !is_later) && is_id;
         if commands.pushed == 0 && (last || is_key || (is_name && !Kind::of(code).waits())) {
@@ -193,8 +191,6 @@ impl Redis {
         const OFF: u64 = words("off").0;
         const SKIP: u64 = words("skip").0;
         const ACK: u64 = words("ack").0;
-        const BLOCK: u64 = words("block").0;
-        const STREAMS: u64 = words("streams").0;
         let commands = &mut self.commands;
         let code = commands.command;
         let option = if length <= 8 { low_bytes(lo | 0x2020_2020_2020_2020, length) } else { 0 };
@@ -228,17 +224,11 @@ impl Redis {
             return;
         }
         if code == Command::Xread as u8 || code == Command::Xreadgroup as u8 {
-            // `GROUP`, and the names of a group and a consumer, come before the other's options.
-            if commands.blocks & READS_STREAMS == 0 && (code == Command::Xread as u8 || commands.index > 3) {
-                commands.blocks |= match option {
-                    BLOCK => BLOCKING,
-                    STREAMS => READS_STREAMS,
-                    _ => 0,
-                };
-            } else if code == Command::Xreadgroup as u8 && (length != 1 || lo as u8 != b'>') {
-                // Entries that were delivered before.
-                commands.queue = NONE as u16;
-            }
+            commands.end_read_word(option, lo, hi, length);
+            return;
+        }
+        if code == Command::Xgroup as u8 {
+            commands.end_group_word(option, length, lo as u8);
             return;
         }
         if code == Command::Select as u8 {
@@ -319,11 +309,9 @@ impl Redis {
             commands.number = queue;
             start_ns = self.put_messages(queue, queue_use, values, is_answered, source, connection);
         } else if queue_use.is_of_streams() {
-            let commands = &mut self.commands;
-            commands.number = u32::from(hide_field(&commands.queue));
-            if queue_use.acknowledges() {
-                start_ns = hide_field(&commands.added_ms);
-            }
+            let queue = u32::from(hide_field(&self.commands.queue));
+            self.commands.number = queue;
+            start_ns = self.follow_command(queue, queue_use, start_ns, source, connection);
         }
         if is_answered {
             let flags = run_flags(code) | (self.commands.blocks & BLOCKING);

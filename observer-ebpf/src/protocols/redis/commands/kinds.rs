@@ -4,7 +4,7 @@
 //! way on its own.
 
 use super::Unit;
-use super::queue_uses::{ASKS_LENGTH, PUTS, TAKES, names_queue, queue_use_of};
+use super::queue_uses::{ASKS_LENGTH, PUTS, SETS_GROUP, TAKES, names_queue, queue_use_of};
 use crate::protocols::redis::layout::{COMMANDS, Command};
 use crate::protocols::redis::{BLOCKING, TURNS};
 use crate::stream::pipeline::ALONE;
@@ -95,6 +95,7 @@ const fn is_word(code: u8, index: u32) -> bool {
         || (code == Command::Client as u8 && index <= 2)
         || (code == Command::Replconf as u8 && index == 1)
         || may_block(code)
+        || (queue_use_of(code) & SETS_GROUP != 0 && (index == 1 || index == 4))
         || (code == Command::Select as u8 && index == 1)
         || (index == 2 && second_argument(code) != Unit::None as u8)
 }
@@ -218,7 +219,10 @@ const fn selects(code: u8) -> bool {
 
 /// Whether its words tell what becomes of its reply.
 const fn depends_on_words(code: u8) -> bool {
-    code == Command::Client as u8 || code == Command::Replconf as u8 || may_block(code)
+    code == Command::Client as u8
+        || code == Command::Replconf as u8
+        || may_block(code)
+        || queue_use_of(code) & SETS_GROUP != 0
 }
 
 /// By [`Command`]: flags of the [`Run`](crate::stream::pipeline::Run)s of a command.

@@ -24,6 +24,10 @@ const READS: u16 = 1 << 8;
 const ACKNOWLEDGES: u16 = 1 << 9;
 /// It takes messages out of the middle of a list, as many as the reply says.
 const REMOVES: u16 = 1 << 10;
+/// It says from where on a consumer group of a stream is delivered entries.
+pub(super) const SETS_GROUP: u16 = 1 << 11;
+/// It is delivered entries that others have been delivered before.
+const CLAIMS: u16 = 1 << 12;
 
 pub(super) const fn queue_use_of(code: u8) -> u16 {
     let (left, right) = (End::Left as u16, End::Right as u16);
@@ -53,6 +57,10 @@ pub(super) const fn queue_use_of(code: u8) -> u16 {
         READS
     } else if code == Command::Xack as u8 {
         ACKNOWLEDGES
+    } else if code == Command::Xgroup as u8 {
+        SETS_GROUP
+    } else if code == Command::Xautoclaim as u8 {
+        CLAIMS
     } else if code == Command::Lrem as u8 {
         REMOVES
     } else {
@@ -69,6 +77,12 @@ pub(super) const fn names_queue(code: u8, index: u32) -> bool {
     }
     if queue_use & ACKNOWLEDGES != 0 {
         return true;
+    }
+    if queue_use & SETS_GROUP != 0 {
+        return index == 2 || index == 3;
+    }
+    if queue_use & CLAIMS != 0 {
+        return index == 1 || index == 2;
     }
     let is_named = queue_use != 0 && queue_use & REPLY_NAMES == 0;
     is_named && (index == 1 || (index == 2 && queue_use & MOVES != 0))
@@ -127,7 +141,7 @@ impl QueueUse {
     /// Whether it uses streams rather than lists.
     #[inline(always)]
     pub(in crate::protocols::redis) const fn is_of_streams(self) -> bool {
-        self.0 & (ADDS | READS | ACKNOWLEDGES) != 0
+        self.0 & (ADDS | READS | ACKNOWLEDGES | SETS_GROUP | CLAIMS) != 0
     }
 
     /// Whether it adds an entry to a stream.
@@ -140,6 +154,24 @@ impl QueueUse {
     #[inline(always)]
     pub(in crate::protocols::redis) const fn reads(self) -> bool {
         self.0 & READS != 0
+    }
+
+    /// Whether it says from where on a consumer group is delivered entries.
+    #[inline(always)]
+    pub(in crate::protocols::redis) const fn sets_group(self) -> bool {
+        self.0 & SETS_GROUP != 0
+    }
+
+    /// Whether it is delivered entries that others have been delivered before.
+    #[inline(always)]
+    pub(in crate::protocols::redis) const fn claims(self) -> bool {
+        self.0 & CLAIMS != 0
+    }
+
+    /// Whether how it uses a stream is known with its last argument only.
+    #[inline(always)]
+    pub(in crate::protocols::redis) const fn is_known_last(self) -> bool {
+        self.0 & (PUTS | READS | SETS_GROUP | CLAIMS) != 0
     }
 
     /// Whether it acknowledges some.

@@ -8,8 +8,8 @@ use crate::layout::names::OTHER;
 use crate::protocols::redis::commands::QueueUse;
 use crate::protocols::redis::queues::{Put, messages};
 use crate::protocols::redis::{Redis, Subprogram};
-use crate::queues::deque::Expected;
-use crate::queues::{End, Queues};
+use crate::queues::deque::{Asked, Expected};
+use crate::queues::{End, Followed, Queues};
 use crate::stream::bytes::hide_field;
 use crate::stream::pipeline::{ELEMENTS, KEYS, MIXED, REPLIES, Run, TIMELESS, Transaction, UNKNOWN};
 
@@ -360,7 +360,12 @@ impl Redis {
     /// A command that uses a queue has failed.
     #[inline(always)]
     fn refuse_messages<S: Queues>(&mut self, source: &mut S) {
-        refuse(&hide_field(&self.replies.run), 1, source);
+        let run = hide_field(&self.replies.run);
+        refuse(&run, 1, source);
+        if QueueUse::of(run.code).reads() {
+            // There is no such group, most likely.
+            self.follow_reply(Followed::Lost, 0, source);
+        }
     }
 }
 
@@ -375,5 +380,7 @@ fn refuse<S: Queues>(run: &Run, commands: u32, source: &mut S) {
             queue_use.end(),
             messages(u64::from(each.wrapping_mul(commands))),
         );
+    } else if queue_use.adds() && !run.has(MIXED | UNKNOWN) && Asked::from_code(run.start_ns).is_one() {
+        source.follow_stream(u32::from(run.prefix), Followed::NotAdded, commands, Asked::ADDS);
     }
 }

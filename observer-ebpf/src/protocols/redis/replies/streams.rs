@@ -4,6 +4,8 @@
 //!   XREADGROUP:  *1   *2   $1 s   *2   *2   $15 1700000000000-0   *4   $1 f  $1 v  $1 g  $1 w   *2   …
 //!                     │    └─ stream   │    └─ id                 └─ fields and values
 //!                     └─ of RESP2      └─ entries, each of these two
+//!   XAUTOCLAIM:  *3   $3 0-0   *2   *2   $15 1700000000000-0   …   *0
+//!                     └─ where to go on      └─ as above           └─ what is not there any more
 //! ```
 
 use super::line::{Line, is_aggregate};
@@ -12,11 +14,12 @@ use super::{Elements, Replies, ReplyField};
 use crate::layout::connection::Connection;
 use crate::layout::names::NONE;
 use crate::protocols::redis::Redis;
-use crate::protocols::redis::commands::QueueUse;
+use crate::protocols::redis::commands::{FROM_TAIL, QueueUse};
 use crate::protocols::redis::streams::{added_ms, age_ns};
-use crate::queues::Queues;
+use crate::queues::deque::Asked;
+use crate::queues::{Followed, Queues};
 use crate::stream::bytes::hide_field;
-use crate::stream::pipeline::{KEYS, MIXED, TIMELESS, UNKNOWN};
+use crate::stream::pipeline::{KEYS, MIXED, REPLIES, TIMELESS, UNKNOWN};
 
 /// The most runs of ids that one command acknowledges: as many as can be in flight.
 const RUNS_MAX: u32 = 4096;
@@ -72,10 +75,16 @@ impl Replies {
         } else if step == EntryStep::Pair as u8 {
             self.entry_step = EntryStep::Key as u8;
         } else if step == EntryStep::Entries as u8 {
-            self.entries = count;
-            self.entry_step = if count == 0 { EntryStep::Pair } else { EntryStep::Entry } as u8;
+            self.entries = count.wrapping_add(1);
+            self.end_entry();
+            if Asked::from_code(hide_field(&self.run.start_ns)).is_one() {
+                self.ask(QueueStep::Element, REPLIES);
+            }
         } else if line.is_nil() {
             self.end_entry();
+        } else if !is_aggregate(line.kind) {
+            // With `JUSTID` they are not delivered.
+            self.elements = Elements::Any as u8;
         } else {
             self.entry_step = EntryStep::Id as u8;
         }
@@ -86,6 +95,9 @@ impl Replies {
     fn end_entry(&mut self) {
         self.entries = self.entries.saturating_sub(1);
         self.entry_step = if self.entries == 0 { EntryStep::Pair } else { EntryStep::Entry } as u8;
+        if self.entries == 0 && QueueUse::of(hide_field(&self.run.code)).claims() {
+            self.elements = Elements::Any as u8;
+        }
     }
 }
 
@@ -101,6 +113,9 @@ impl Redis {
         self.replies.queue_step = QueueStep::None as u8;
         if step == QueueStep::Reply as u8 {
             self.take_stream_reply(source, connection);
+        } else if step == QueueStep::Element as u8 {
+            let entries = hide_field(&self.replies.entries);
+            self.follow_reply(Followed::Delivered, entries, source);
         } else {
             self.deliver_entry(source, connection);
         }
@@ -113,22 +128,45 @@ impl Redis {
         let run = hide_field(&self.replies.run);
         let queue_use = QueueUse::of(run.code);
         let queue = u32::from(run.prefix);
-        if line.is_nil() || queue == NONE {
+        if queue == NONE {
+            return;
+        }
+        if line.is_nil() {
+            // Nothing was added, or there is nothing that the group has not been delivered.
+            let adds = queue_use.adds();
+            let what = if adds { Followed::NotAdded } else { Followed::Delivered };
+            self.follow_reply(what, u32::from(adds), source);
             return;
         }
         if queue_use.adds() {
             if line.kind == b'$' {
                 source.count_put(connection, queue, 1);
             }
-        } else if queue_use.reads() {
+        } else if queue_use.reads() || queue_use.claims() {
             if is_aggregate(line.kind) && line.count > 0 {
                 self.replies.queue = queue as u16;
                 self.replies.elements = Elements::Entries as u8;
                 self.replies.entry_step = EntryStep::Pair as u8;
             }
+        } else if queue_use.sets_group() {
+            let place = Asked::from_code(run.start_ns).count();
+            if place != 0 {
+                let what = if place == FROM_TAIL { Followed::Begun } else { Followed::Lost };
+                self.follow_reply(what, 0, source);
+            }
         } else if let Some(said) = line.integer() {
             self.replies.entries = said as u32;
             self.acknowledge_entries(queue, source, connection);
+        }
+    }
+
+    /// Takes note of what a reply tells of a stream or a group that is followed.
+    #[inline(always)]
+    pub(super) fn follow_reply<S: Queues>(&mut self, what: Followed, count: u32, source: &mut S) {
+        let run = hide_field(&self.replies.run);
+        let asked = Asked::from_code(run.start_ns);
+        if asked.is_one() && !run.has(MIXED | TIMELESS | UNKNOWN) {
+            source.follow_stream(u32::from(run.prefix), what, count, asked);
         }
     }
 
