@@ -79,7 +79,7 @@ struct Queue {
     server: [u64; 3],
     /// Whether it is known to be one.
     is_settled: bool,
-    /// What was last seen of a list.
+    /// What was last seen of a list, or of a consumer group of a stream.
     seen: Option<Seen>,
     /// What was counted of it, and when that last grew, or when it was first seen.
     uses: u64,
@@ -257,9 +257,18 @@ impl Queues {
         }
     }
 
-    /// Looks at what is in each list. Where it is written all the time, it is what it was.
+    /// Looks at what is in each list, and in each stream for its groups. Where it is written all the time, it is what it was.
     fn look_into(&mut self, now_ns: u64) -> io::Result<()> {
         for (&number, queue) in &mut self.known {
+            if queue.row.system == System::RedisStream && !queue.row.group.is_empty() {
+                let stream = queue.server[0] as u32;
+                // The group first: what is added meanwhile waits.
+                if let Some(group) = self.maps.deques.read(number)?
+                    && let Some(stream) = self.maps.deques.read(stream)?
+                {
+                    queue.seen = Some(Seen::of_group(&group, &stream, now_ns));
+                }
+            }
             if queue.row.system != System::RedisList {
                 continue;
             }

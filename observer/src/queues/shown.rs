@@ -39,7 +39,8 @@ pub struct Queue {
     pub group: String,
     /// Messages that wait, where that is told of these processes.
     pub messages: Option<u64>,
-    /// How long the one which goes next has waited, or at least has; 0 if there is none. Of lists only.
+    /// How long the one which goes next has waited, or at least has; 0 if there is none. Of lists, and of groups of
+    /// streams.
     pub oldest_seconds: Option<f64>,
     /// Messages put in a second, over the last ten; at clients, if they have ever done so.
     pub put_per_second: Option<f64>,

@@ -1,4 +1,4 @@
-//! What was last seen in a list, and when the server said so.
+//! What was last seen in a list, and when the server said so; and in a stream, of what its groups have not been delivered.
 
 use observer_ebpf::layout::Role;
 use observer_ebpf::queues::deque::{Deque, TICK_BITS, ticks};
@@ -15,7 +15,7 @@ struct Stamp {
     at_ns: u64,
 }
 
-/// What was last seen in a list.
+/// What was last seen in a list, or in a stream for a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
     /// The process and server that it is told of, by their number.
@@ -46,6 +46,27 @@ impl Seen {
             told,
             used: Stamp::of(deque.used, before.map(|before| before.used), now_ns),
         }
+    }
+
+    /// That of a consumer group of a stream, which has been told of if it is known what the group has not been delivered.
+    pub(super) fn of_group(group: &Deque, stream: &Deque, now_ns: u64) -> Self {
+        let now = ticks(now_ns);
+        let lag = group.lag(stream, now);
+        let (messages, oldest) = lag.unwrap_or_default();
+        let stamp = Stamp { ticks: now, at_ns: now_ns };
+        Self {
+            service: group.service,
+            is_taken: true,
+            messages,
+            oldest_ns: nanoseconds(oldest),
+            told: lag.map(|_| stamp),
+            used: stamp,
+        }
+    }
+
+    /// Whether messages are known to wait.
+    pub(super) const fn has_any(&self) -> bool {
+        self.told.is_some() && self.messages > 0
     }
 
     /// When the list was last used.
@@ -84,9 +105,10 @@ fn nanoseconds(ticks: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use observer_ebpf::layout::Role;
-    use observer_ebpf::queues::deque::{Deque, Expected, LASTING, ticks};
+    use observer_ebpf::queues::Followed;
+    use observer_ebpf::queues::deque::{Asked, Deque, Expected, LASTING, ticks};
 
-    use super::{HOLDS_NS, Seen, Stamp, nanoseconds};
+    use super::{HOLDS_NS, Level, Seen, Stamp, nanoseconds};
 
     const SECOND: u64 = 1_000_000_000;
     const NOTHING: Expected = Expected { length: 0, taken: 0 };
@@ -154,5 +176,35 @@ mod tests {
         assert_eq!(Stamp::of(ticks(start_ns) + 2, None, start_ns).at_ns, start_ns);
         let after_ns = wrapped_ns + 2 * nanoseconds(1);
         assert_eq!(Stamp::of(u32::MAX, None, after_ns).at_ns, after_ns - 2 * nanoseconds(1));
+    }
+
+    #[test]
+    fn a_group_waits_for_what_was_added_since() {
+        let start_ns = 100 * SECOND;
+        let (mut stream, mut group) = (deque(start_ns), deque(start_ns));
+        let follow = |deque: &mut Deque, what: Followed, tail: u64, now_ns: u64| {
+            deque.follow(what as u32, 0, Asked::new(tail as u32, 0, false), tail, ticks(now_ns));
+        };
+        follow(&mut stream, Followed::Added, 0, start_ns);
+        let seen = Seen::of_group(&group, &stream, start_ns);
+        assert_eq!((seen.level(Role::Server, start_ns), seen.has_any()), (None, false));
+        follow(&mut group, Followed::Delivered, stream.tail, start_ns);
+        assert_eq!(Seen::of_group(&group, &stream, start_ns).level(Role::Server, start_ns), None);
+        // It is known once that has lasted.
+        let later_ns = start_ns + nanoseconds(LASTING + 1);
+        let seen = Seen::of_group(&group, &stream, later_ns);
+        let nothing = Level { messages: 0, oldest_ns: Some(0) };
+        assert_eq!((seen.level(Role::Server, later_ns), seen.has_any()), (Some(nothing), false));
+        for second in 1..=5 {
+            follow(&mut stream, Followed::Added, 0, start_ns + second * SECOND);
+        }
+        let now_ns = start_ns + 9 * SECOND;
+        let seen = Seen::of_group(&group, &stream, now_ns);
+        let level = seen.level(Role::Server, now_ns).expect("it is known");
+        let error_ns = level.oldest_ns.map_or(u64::MAX, |oldest_ns| oldest_ns.abs_diff(8 * SECOND));
+        assert!(level.messages == 5 && error_ns <= nanoseconds(2) && seen.has_any(), "{level:?}");
+        follow(&mut group, Followed::Lost, stream.tail, now_ns);
+        let seen = Seen::of_group(&group, &stream, now_ns);
+        assert_eq!((seen.level(Role::Server, now_ns), seen.has_any()), (None, false));
     }
 }

@@ -5,9 +5,10 @@ use std::io;
 
 use aya::maps::MapError;
 use observer_ebpf::layout::names::CountKey;
-use observer_ebpf::queues::layout::{QueueCounts, QueueKey};
+use observer_ebpf::queues::layout::{QueueCounts, QueueKey, System};
 
 use super::places::Use;
+use super::seen::Seen;
 use super::{Count, Key, Queue, Queues};
 use crate::kernel::batch;
 use crate::ledger::Ledger;
@@ -48,11 +49,13 @@ impl Queues {
             }
             // It is fewer once a process is gone.
             queue.uses = uses;
-            if let Some(seen) = &queue.seen {
+            let is_list = queue.row.system == System::RedisList;
+            if let Some(seen) = queue.seen.as_ref().filter(|_| is_list) {
                 queue.used_ns = seen.used_ns();
             }
             // A consumer that is stuck counts nothing, and somebody wants to know.
-            if self.lags.waiting.contains(number) {
+            let is_behind = !is_list && queue.seen.as_ref().is_some_and(Seen::has_any);
+            if is_behind || self.lags.waiting.contains(number) {
                 queue.used_ns = now_ns;
             }
         }
