@@ -19,7 +19,7 @@
 mod drift;
 mod streams;
 
-pub use self::drift::LASTING;
+pub use self::drift::{Expected, LASTING};
 pub use self::streams::Asked;
 use super::End;
 use crate::stream::bytes::{Bytes, hide_field};
@@ -45,21 +45,6 @@ const FIRST_ORDINAL: u64 = 1 << 40;
 #[inline(always)]
 pub const fn ticks(now_ns: u64) -> u32 {
     (now_ns >> TICK_BITS) as u32
-}
-
-/// What a command's reply is to be compared with: as it was when the command came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Expected {
-    /// How many messages there are with it, less what has been set right so far.
-    pub length: u32,
-    /// How many had been taken out, as far as [`Expected::TAKEN`] goes.
-    pub taken: u32,
-}
-
-impl Expected {
-    /// The bits of `taken` that are kept: more messages than that are not taken out while a command is in flight, most
-    /// likely.
-    pub const TAKEN: u32 = (1 << 11) - 1;
 }
 
 /// A queue's messages, as far as they are known.

@@ -24,6 +24,12 @@ pub fn now() -> u64 {
     time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
 }
 
+/// When an entry of a stream that has this id was added, in nanoseconds since 1970: anywhere in that millisecond, as far as the id tells.
+pub fn added(id: &str) -> anyhow::Result<u64> {
+    let milliseconds: u64 = id.split('-').next().context("an id")?.parse()?;
+    Ok(milliseconds * 1_000_000)
+}
+
 /// Nanoseconds since 1970.
 pub fn wall_clock() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);

@@ -5,7 +5,7 @@
 //! which commands were executed, and the difference is gone as soon as the rest of them has come. So it must last a while
 //! to be taken for real. Then the length is set right, and of what is there no age is known any more.
 
-use super::{Deque, Expected, LENGTH_MAX, since_ticks};
+use super::{Deque, LENGTH_MAX, since_ticks};
 use crate::stream::bytes::hide_field;
 
 /// How long after a reply others may come that were to be there before it.
@@ -15,6 +15,21 @@ pub const LASTING: u32 = 96;
 /// The same where the queue is so busy that a difference never lasts: the least one in so long, of so many, is real.
 const WINDOW: u32 = 1024;
 const WINDOW_SAMPLES: u32 = 16;
+
+/// What a command's reply is to be compared with: as it was when the command came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// How many messages there are with it, less what has been set right so far.
+    pub length: u32,
+    /// How many had been taken out, as far as [`Expected::TAKEN`] goes.
+    pub taken: u32,
+}
+
+impl Expected {
+    /// The bits of `taken` that are kept: more messages than that are not taken out while a command is in flight, most
+    /// likely.
+    pub const TAKEN: u32 = (1 << 11) - 1;
+}
 
 impl Deque {
     #[inline(always)]
