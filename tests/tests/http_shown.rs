@@ -62,7 +62,8 @@ fn bucket(seconds: impl Iterator<Item = f64>) -> anyhow::Result<[f64; 2]> {
 fn expect_p95(told: &Value, requests: &[&Timed<'_>]) -> anyhow::Result<()> {
     // nginx has whole milliseconds, cut off.
     let [lower, _] = bucket(requests.iter().map(|one| one.by_nginx.seconds - 0.001))?;
-    let [_, upper] = bucket(requests.iter().map(|one| one.by_client))?;
+    // A server may be told that it has sent what the client has already read.
+    let [_, upper] = bucket(requests.iter().map(|one| one.by_client + 0.005))?;
     let p95 = number(told, "p95_seconds")?;
     ensure!(lower <= p95 && p95 <= upper, "{p95} is not between {lower} and {upper}: {told:#}");
     Ok(())

@@ -6,10 +6,13 @@ use crate::layout::Side;
 use crate::stream::parser::{Adopts, Recognise};
 use crate::stream::start::{Match, Pattern, Start};
 
-/// `StartupMessage`: a length below 16384, then 3.0 or 3.2. There is no other, and requests for metadata of Kafka's, which
-/// is what some of its clients say first, begin as one of 3.1 or of 3.3 to 3.13 would.
+/// `StartupMessage`: a length below 16384, then 3.0 or 3.2. There is no 3.1 and no other below 3.16 yet, as which requests
+/// for metadata of Kafka's begin that some of its clients say first.
 const STARTUP: Pattern =
     Pattern::masked(&[0, 0, 0, 0, 0, 3, 0, 0], &[0xFF, 0xFF, 0xC0, 0, 0xFF, 0xFF, 0xFF, 0xFD]);
+/// The same of 3.16 to 3.31, for what is to come.
+const STARTUP_LATER: Pattern =
+    Pattern::masked(&[0, 0, 0, 0, 0, 3, 0, 0x10], &[0xFF, 0xFF, 0xC0, 0, 0xFF, 0xFF, 0xFF, 0xF0]);
 /// The same of 3.9999, as which clients try what servers do not know.
 const STARTUP_UNKNOWN: Pattern =
     Pattern::masked(&[0, 0, 0, 0, 0, 3, 0x27, 0x0F], &[0xFF, 0xFF, 0xC0, 0, 0xFF, 0xFF, 0xFF, 0xFF]);
@@ -26,7 +29,7 @@ impl Recognise for Postgres {
     #[inline(always)]
     fn recognise(start: Start, side: Side) -> Match {
         match side {
-            Side::Client => start.one_of(&[STARTUP, STARTUP_UNKNOWN, REQUESTS]),
+            Side::Client => start.one_of(&[STARTUP, STARTUP_LATER, STARTUP_UNKNOWN, REQUESTS]),
             Side::Server => start.one_of(&[ERROR, PLAIN_ERROR]),
         }
     }
