@@ -9,6 +9,7 @@ pub(crate) mod heads;
 mod labels;
 pub(crate) mod llhttp;
 mod observed;
+pub(crate) mod proxy;
 pub(crate) mod queues;
 pub(crate) mod recording;
 mod reference;
