@@ -158,6 +158,16 @@ impl Connection {
         [own, peer].map(|bytes| bytes.try_into().map_or(0, u64::from_ne_bytes))
     }
 
+    /// The other end's address in two words.
+    #[inline(always)]
+    pub fn remote_words(&self) -> [u64; 2] {
+        const { assert!(core::mem::offset_of!(Self, remote).is_multiple_of(8)) };
+        #[expect(clippy::cast_ptr_alignment, reason = "it lies at a multiple of eight bytes, as asserted")]
+        let words = self.remote.as_ptr().cast::<u64>();
+        // SAFETY: within the address, of 16 bytes, which is aligned to eight bytes where it is in its structure.
+        unsafe { [words.read_volatile(), words.add(1).read_volatile()] }
+    }
+
     /// Sets what [`Connection::inodes`] tells.
     #[inline(always)]
     pub fn set_inodes(&mut self, inodes: [u64; 2]) {

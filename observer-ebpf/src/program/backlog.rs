@@ -1,11 +1,12 @@
 //! Commands in flight for which connections have no room of their own: see [`observer_ebpf::stream::pipeline`].
 
 use aya_ebpf::btf_maps::LruHashMap;
-use aya_ebpf::helpers::generated::{bpf_map_delete_elem, bpf_map_lookup_elem, bpf_map_update_elem};
+use aya_ebpf::helpers::generated::{bpf_map_delete_elem, bpf_map_update_elem};
 use aya_ebpf::macros::btf_map;
 use observer_ebpf::stream::pipeline::{Backlog, Pipeline};
 
 use crate::calls::buffers::Buffers;
+use crate::names::lookup;
 
 /// A connection's id, and the number of a run.
 type Key = [u64; 2];
@@ -66,9 +67,7 @@ impl Backlog for Buffers {
         let key: Key = [id, u64::from(number)];
         let map = (&raw const BACKLOG).cast_mut().cast();
         // SAFETY: the key is as the map has it; what it returns is null or a value.
-        unsafe {
-            bpf_map_lookup_elem(map, (&raw const key).cast_mut().cast()).cast::<[u64; 2]>().as_ref().copied()
-        }
+        unsafe { lookup::<_, [u64; 2]>(map, &key).as_ref().copied() }
     }
 
     #[inline(always)]

@@ -54,6 +54,17 @@ static PREFIX_COUNTS: PerCpuHashMap<CountKey, KeyCounts, 65_536, { BPF_F_NO_PREA
 /// `BPF_NOEXIST` (`include/uapi/linux/bpf.h`).
 pub const NO_EXIST: u64 = 1;
 
+/// What a map has under a key; null if nothing.
+///
+/// # Safety
+///
+/// The map must have such keys and values.
+#[inline(always)]
+pub unsafe fn lookup<K, V>(map: *mut c_void, key: &K) -> *mut V {
+    // SAFETY: the caller's promise.
+    unsafe { bpf_map_lookup_elem(map, core::ptr::from_ref(key).cast_mut().cast()).cast() }
+}
+
 /// The number that a map has for a key.
 ///
 /// # Safety
@@ -62,12 +73,7 @@ pub const NO_EXIST: u64 = 1;
 #[inline(always)]
 pub unsafe fn known<K>(map: *mut c_void, key: &K) -> Option<u32> {
     // SAFETY: the caller's promise; what is returned is null or a value.
-    unsafe {
-        bpf_map_lookup_elem(map, core::ptr::from_ref(key).cast_mut().cast())
-            .cast::<u64>()
-            .as_ref()
-            .map(|&number| number as u32)
-    }
+    unsafe { lookup::<K, u64>(map, key).as_ref().map(|&number| number as u32) }
 }
 
 /// Gives a key a number in a map. False if it has one, or there is no room.
@@ -99,13 +105,13 @@ pub unsafe fn entry<K, V>(
     let place = core::ptr::from_ref(key).cast_mut().cast();
     // SAFETY: the caller's promise; what is returned is null or a value.
     unsafe {
-        let present = bpf_map_lookup_elem(map, place).cast::<V>();
+        let present = lookup::<K, V>(map, key);
         if !present.is_null() {
             return Some(present);
         }
         // Another processor may come first.
         bpf_map_update_elem(map, place, first()?.cast_mut().cast(), NO_EXIST);
-        let present = bpf_map_lookup_elem(map, place).cast::<V>();
+        let present = lookup::<K, V>(map, key);
         if present.is_null() { None } else { Some(present) }
     }
 }
@@ -167,7 +173,7 @@ fn add_keys(key: &CountKey, counts: &KeyCounts) -> bool {
     let map = (&raw const PREFIX_COUNTS).cast_mut().cast();
     let place = core::ptr::from_ref(key).cast_mut().cast();
     // SAFETY: the key is as the map has it; what it returns is null or this processor's value.
-    let present = unsafe { bpf_map_lookup_elem(map, place).cast::<KeyCounts>() };
+    let present: *mut KeyCounts = unsafe { lookup(map, key) };
     if present.is_null() {
         // SAFETY: key and value are as the map has them; the other processors' values are set to zeroes.
         return unsafe {
@@ -240,22 +246,20 @@ pub extern "C" fn names_service(connection: *const Connection, index: u32, room:
         key.port = port;
     }
     let map = (&raw const SERVICES).cast_mut().cast();
-    let place = core::ptr::from_mut(key).cast();
-    // SAFETY: the key is as the map has it; what it returns is null or a value, which is never written again.
-    if let Some(&number) = unsafe { bpf_map_lookup_elem(map, place).cast::<u64>().as_ref() } {
-        return number as u32;
+    // SAFETY: the key is as the map has it, whose values are never written again.
+    if let Some(number) = unsafe { known(map, key) } {
+        return number;
     }
     let Some(control) = CONTROL.get_ptr_mut(0) else { return 0 };
     // SAFETY: a field of a map's entry.
     let number = unsafe { assembly::fetch_add(&raw mut (*control).services, 1) } + 1;
-    // SAFETY: key and value are as the map has them.
-    let stored = unsafe { bpf_map_update_elem(map, place, (&raw const number).cast_mut().cast(), NO_EXIST) };
-    if stored == 0 {
+    // SAFETY: the key is as the map has it, whose values are such numbers.
+    if unsafe { give(map, key, number as u32) } {
         return number as u32;
     }
     // Another processor may have come first; or there is no room.
     // SAFETY: as above.
-    unsafe { bpf_map_lookup_elem(map, place).cast::<u64>().as_ref() }.map_or(0, |&number| number as u32)
+    unsafe { known(map, key) }.unwrap_or(0)
 }
 
 /// The number of the process and server of a connection; 0 if there is no room for them.

@@ -84,9 +84,7 @@ fn set_server(key: &mut QueueKey, connection: &Connection, index: u32) {
         key.netns = connection.netns;
         return;
     }
-    let words = connection.remote.as_ptr().cast::<u64>();
-    // SAFETY: within the address, of 16 bytes, which is aligned to eight bytes where it is in its structure.
-    key.server = unsafe { [words.read_volatile(), words.add(1).read_volatile()] };
+    key.server = connection.remote_words();
     key.port = u32::from(connection.remote_port);
     let is_loopback =
         if connection.family == AF_INET { connection.remote[0] == 127 } else { key.server == [0, 1 << 56] };
@@ -155,8 +153,8 @@ const fn other(system: u32) -> u32 {
     }
 }
 
-/// [`Queues::queue`], [`Queues::stream`] and [`Queues::group`], and the same of topics of Kafka. `length` has the [`System`] in its upper half, with [`TAKES`]
-/// if messages are taken.
+/// [`Queues::queue`], [`Queues::stream`] and [`Queues::group`], and the same of topics of Kafka. `length` has the
+/// [`System`] in its upper half, with [`TAKES`] if messages are taken.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn queue_number(

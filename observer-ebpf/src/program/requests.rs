@@ -2,7 +2,6 @@
 
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, Stack};
-use aya_ebpf::helpers::generated::bpf_map_lookup_elem;
 use aya_ebpf::macros::btf_map;
 use observer_ebpf::layout::connection::Connection;
 use observer_ebpf::layout::names::{CROWDED, NAME_MAX, Name};
@@ -17,7 +16,7 @@ use observer_ebpf::stream::prefix::Text;
 use crate::assembly;
 use crate::calls::buffers::Buffers;
 use crate::globals::{HTTP_MAX_ROUTES, HTTP_STREAM_AFTER_NS, HTTP_TEMPLATES};
-use crate::names::{entry, epoch, give_free, known, numbered, service_of};
+use crate::names::{entry, epoch, give_free, known, lookup, numbered, service_of};
 
 /// Numbers of routes, by process and server.
 #[btf_map]
@@ -267,10 +266,7 @@ fn child(node: u32, text: &Text, length: u32, room: u32) -> u32 {
 fn set_given(node: u32, template: &mut Template) -> bool {
     let map = (&raw const TEMPLATES).cast_mut().cast();
     // SAFETY: the map's own key; what it returns is null or a value.
-    let given =
-        unsafe { bpf_map_lookup_elem(map, (&raw const node).cast_mut().cast()).cast::<GivenTemplate>() };
-    // SAFETY: as above.
-    let Some(given) = (unsafe { given.as_ref() }) else { return false };
+    let Some(given) = (unsafe { lookup::<_, GivenTemplate>(map, &node).as_ref() }) else { return false };
     let words = given.bytes.as_ptr().cast::<u64>();
     let mut at = 0;
     while at < ROUTE_MAX / 8 {

@@ -44,11 +44,6 @@ pub struct Told {
     pub event: u32,
 }
 
-impl Told {
-    pub(crate) const NOTHING: Self =
-        Self { offset: 0, last: 0, written_ms: 0, queue: 0, partition: 0, records: 0, event: 0 };
-}
-
 /// The key of a name that other messages than those which use it tell: of a topic, by its id; of a consumer group, by the
 /// client's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,10 +55,6 @@ pub struct LearntKey {
     pub address: [u64; 2],
     /// Of a group, the thread-group id of the connection's process, and one bit above; of a topic 0.
     pub process: u64,
-}
-
-impl LearntKey {
-    pub(crate) const NONE: Self = Self { id: [0; 2], address: [0; 2], process: 0 };
 }
 
 /// Where topics of Kafka are told apart and followed.

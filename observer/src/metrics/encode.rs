@@ -47,6 +47,17 @@ pub fn encode(
     Ok(text)
 }
 
+/// Families as tests read them: in Prometheus's own format.
+///
+/// # Panics
+///
+/// If they cannot be encoded.
+#[cfg(test)]
+pub fn text(families: super::family::Families) -> String {
+    let text = encode(Format::Text, &families.into_vec(), &[]).expect("they can be encoded");
+    String::from_utf8(text).expect("it is text")
+}
+
 fn proto_of(family: &Family) -> proto::MetricFamily {
     let description = family.description;
     let mut encoded = proto::MetricFamily::default();

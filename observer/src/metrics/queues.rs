@@ -129,9 +129,7 @@ mod tests {
         let view = View { queues: BTreeMap::from([((group, server), queues)]), ..View::default() };
         let mut families = Families::new(&[super::FAMILIES]);
         super::fill(&mut families, &view);
-        let text =
-            encode::encode(encode::Format::Text, &families.into_vec(), &[]).expect("it can be encoded");
-        let text = String::from_utf8(text).expect("it is text");
+        let text = encode::text(families);
         text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
     }
 

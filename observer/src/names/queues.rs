@@ -205,8 +205,7 @@ impl Queues {
 
     /// Reads which queues have numbers, where one of these is not known.
     fn learn_new(&mut self, numbers: &HashSet<u32>, now_ns: u64) -> io::Result<()> {
-        let is_new = |&number: &u32| self.places_has(number) && !self.known.contains_key(&number);
-        if numbers.iter().any(is_new) {
+        if numbers.iter().any(|&number| self.is_new(number)) {
             let entries = self.read_queues()?;
             self.learn(&entries, now_ns);
         }
@@ -218,6 +217,11 @@ impl Queues {
         number >= PLACES && self.places.has(number)
     }
 
+    /// Whether a number is that of a queue of which nothing is known yet.
+    fn is_new(&self, number: u32) -> bool {
+        self.places_has(number) && !self.known.contains_key(&number)
+    }
+
     /// All keys of queues, with their numbers.
     fn read_queues(&self) -> io::Result<Vec<(QueueKey, u32)>> {
         let entries: Vec<(Key, u64)> = batch::read(&self.maps.queues, self.rooms[0])?;
@@ -227,7 +231,7 @@ impl Queues {
     /// Takes note of what numbers stand for.
     fn learn(&mut self, entries: &[(QueueKey, u32)], now_ns: u64) {
         for (key, number) in entries {
-            if !self.places_has(*number) || self.known.contains_key(number) {
+            if !self.is_new(*number) {
                 continue;
             }
             if key.system == System::Group as u32 {
@@ -246,7 +250,7 @@ impl Queues {
         };
         for (key, number) in entries.iter().filter(|(key, _)| is_group(key)) {
             let [queue, group] = key.server.map(|number| number as u32);
-            if !self.places_has(*number) || self.known.contains_key(number) {
+            if !self.is_new(*number) {
                 continue;
             }
             if let (Some(queue), Some(group)) = (self.known.get(&queue), self.groups.get(&group)) {
@@ -260,20 +264,19 @@ impl Queues {
     /// Looks at what is in each list, and in each stream for its groups. Where it is written all the time, it is what it was.
     fn look_into(&mut self, now_ns: u64) -> io::Result<()> {
         for (&number, queue) in &mut self.known {
-            if queue.row.system == System::RedisStream && !queue.row.group.is_empty() {
-                let stream = queue.server[0] as u32;
-                // The group first: what is added meanwhile waits.
-                if let Some(group) = self.maps.deques.read(number)?
-                    && let Some(stream) = self.maps.deques.read(stream)?
-                {
-                    queue.seen = Some(Seen::of_group(&group, &stream, now_ns));
-                }
-            }
-            if queue.row.system != System::RedisList {
+            let is_list = queue.row.system == System::RedisList;
+            let is_of_stream = queue.row.system == System::RedisStream && !queue.row.group.is_empty();
+            if !is_list && !is_of_stream {
                 continue;
             }
+            // A group before its stream: what is added meanwhile waits.
             let Some(deque) = self.maps.deques.read(number)? else { continue };
-            let seen = Seen::of(&deque, queue.seen.as_ref(), now_ns);
+            let seen = if is_list {
+                Seen::of(&deque, queue.seen.as_ref(), now_ns)
+            } else {
+                let Some(stream) = self.maps.deques.read(queue.server[0] as u32)? else { continue };
+                Seen::of_group(&deque, &stream, now_ns)
+            };
             queue.is_settled |= seen.is_taken;
             queue.seen = Some(seen);
         }

@@ -46,20 +46,20 @@ fn count(counter: &mut u64, amount: u64) {
     unsafe { assembly::add(&raw mut *counter, amount) };
 }
 
-/// Counts the age in nanoseconds of a message that was taken out; [`u64::MAX`] where it is not known.
+/// Counts the age in nanoseconds of messages that were taken out together; [`u64::MAX`] where it is not known.
 #[inline(always)]
-fn count_age(counts: &mut QueueCounts, age_ns: u64) {
+fn count_ages(counts: &mut QueueCounts, number: u64, age_ns: u64) {
     if age_ns == u64::MAX {
-        count(&mut counts.unknown, 1);
+        count(&mut counts.unknown, number);
         return;
     }
-    count(&mut counts.age_ns, age_ns);
+    count(&mut counts.age_ns, age_ns.wrapping_mul(number));
     let place = age_bucket(age_ns);
     // SAFETY: within the buckets, of which there are eight.
-    unsafe { assembly::add(counts.ages.as_mut_ptr().add(place), 1) };
+    unsafe { assembly::add(counts.ages.as_mut_ptr().add(place), number) };
 }
 
-/// An age in ticks as [`count_age`] has it.
+/// An age in ticks as [`count_ages`] has it.
 #[inline(always)]
 fn in_ns(age: Option<u32>) -> u64 {
     age.map_or(u64::MAX, |age| u64::from(age) << TICK_BITS)
@@ -91,8 +91,7 @@ pub extern "C" fn queue_entries(
         return 0;
     };
     if acknowledged == 0 {
-        count(&mut counts.taken, 1);
-        count_age(counts, age_ns);
+        count_taken(counts, 1, age_ns);
         return 0;
     }
     count_acknowledged(counts, u64::from(acknowledged), age_ns);
@@ -117,14 +116,7 @@ pub fn count_acknowledged(counts: &mut QueueCounts, number: u64, age_ns: u64) {
 pub fn count_taken(counts: &mut QueueCounts, number: u32, age_ns: u64) {
     let number = u64::from(number);
     count(&mut counts.taken, number);
-    if age_ns == u64::MAX {
-        count(&mut counts.unknown, number);
-        return;
-    }
-    count(&mut counts.age_ns, age_ns.wrapping_mul(number));
-    let place = age_bucket(age_ns);
-    // SAFETY: within the buckets, of which there are eight.
-    unsafe { assembly::add(counts.ages.as_mut_ptr().add(place), number) };
+    count_ages(counts, number, age_ns);
 }
 
 /// [`Queues::take`]. `count` has the end in its upper half.
@@ -162,12 +154,12 @@ pub extern "C" fn queue_take(
     }
     if messages == 1 {
         let age = deque.take(end, now);
-        count_age(counts, in_ns(age));
+        count_ages(counts, 1, in_ns(age));
     } else {
         deque.begin();
         repeat(messages, || {
             let age = deque.take(end, now);
-            count_age(counts, in_ns(age));
+            count_ages(counts, 1, in_ns(age));
             deque.goes_on(messages)
         });
     }

@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
-use aya_ebpf::helpers::generated::{bpf_map_lookup_elem, bpf_map_update_elem};
+use aya_ebpf::helpers::generated::bpf_map_update_elem;
 use aya_ebpf::macros::btf_map;
 use observer_ebpf::layout::connection::Connection;
 use observer_ebpf::layout::names::NONE;
@@ -18,7 +18,7 @@ use super::{pair, queue_number, queue_pair};
 use crate::calls::buffers::Buffers;
 use crate::host::repeat;
 use crate::losses;
-use crate::names::{entry, service_of};
+use crate::names::{entry, lookup, service_of};
 
 /// How far partitions are written, read and acknowledged, by process, server and topic. The agent removes those of processes
 /// that are gone.
@@ -68,10 +68,7 @@ fn learnt_key(key: &LearntKey, buffers: &Buffers) -> Option<&'static LearntKey> 
 #[inline(always)]
 fn known(key: &LearntKey) -> Option<&'static mut Learnt> {
     // SAFETY: the map has such keys and values.
-    unsafe {
-        let map = (&raw const LEARNT).cast_mut().cast();
-        bpf_map_lookup_elem(map, core::ptr::from_ref(key).cast_mut().cast()).cast::<Learnt>().as_mut()
-    }
+    unsafe { lookup::<_, Learnt>((&raw const LEARNT).cast_mut().cast(), key).as_mut() }
 }
 
 /// [`Topics::learn`].

@@ -59,6 +59,25 @@ fn count_error(connection: &mut Connection, code: u64) {
 }
 
 impl Stream {
+    /// A message is over: counts it, if it could not be looked into.
+    #[inline(always)]
+    fn end_message(&mut self, connection: &mut Connection) {
+        let unparsed = &mut counters(connection).unparsed;
+        *unparsed = unparsed.wrapping_add(u32::from(self.reader.unparsed));
+        self.reader.begin();
+    }
+
+    /// The number of the consumer group whose name is in the text.
+    #[inline(always)]
+    fn group_number<S: Topics>(&self, source: &mut S, connection: &mut Connection) -> u32 {
+        let length = hide_field(&self.reader.text_length);
+        if length == 0 || length > KEY_MAX {
+            OTHER_TOPIC
+        } else {
+            source.group(connection, &self.reader.text, length)
+        }
+    }
+
     /// A topic's name is in the text.
     #[inline(always)]
     fn name_topic<S: Topics>(&mut self, source: &mut S, connection: &mut Connection) {
@@ -94,10 +113,7 @@ impl Stream {
         self.learnt.process = u64::from(connection.owner.tgid) | IS_GROUP;
         self.learnt.address = [0; 2];
         if connection.role == Role::Server as u8 {
-            #[expect(clippy::cast_ptr_alignment, reason = "it lies at a multiple of eight bytes, see below")]
-            let words = connection.remote.as_ptr().cast::<u64>();
-            // SAFETY: within the address, of 16 bytes, which is aligned to eight bytes where it is in its structure.
-            self.learnt.address = unsafe { [words.read_volatile(), words.add(1).read_volatile()] };
+            self.learnt.address = connection.remote_words();
         }
     }
 
@@ -161,9 +177,7 @@ impl Kafka {
             }
             action if action == Action::Header as u8 => return self.begin_request(source, connection),
             action if action == Action::Over as u8 => {
-                let unparsed = &mut counters(connection).unparsed;
-                *unparsed = unparsed.wrapping_add(u32::from(stream.reader.unparsed));
-                stream.reader.begin();
+                stream.end_message(connection);
             }
             action if action == Action::Topic as u8 => stream.name_topic(source, connection),
             action if action == Action::TopicId as u8 => stream.identify_topic(source, connection),
@@ -213,7 +227,6 @@ impl Kafka {
         let correlation = stream.reader.slot(Slot::Correlation) as u32;
         let (key, version) = (key as u8, version as u8);
         stream.correlation = correlation;
-        stream.key = key;
         stream.is_replica = u8::from(is_broker);
         stream.topic = NONE;
         stream.group = NONE;
@@ -225,11 +238,8 @@ impl Kafka {
             flags: 0,
             is_one: 1,
         });
-        let body = &REQUESTS[usize::from(key) & (KEYS - 1)];
         if self.tentative == 0 {
-            let last = hide_field(&body.last);
-            let flexible = hide_field(&body.flexible);
-            stream.reader.begin_body(hide_field(&body.place), version, version >= flexible, version <= last);
+            stream.reader.begin_body(REQUESTS[usize::from(key) & (KEYS - 1)], version);
         } else {
             stream.reader.leave();
         }
@@ -249,12 +259,10 @@ impl Kafka {
         let stream = &mut self.client;
         stream.set_group_key(self.client_id, connection);
         let length = hide_field(&stream.reader.text_length);
-        if length == 0 || length > KEY_MAX {
-            stream.group = if length == 0 { NONE } else { OTHER_TOPIC };
-            return;
+        if length > 0 && length <= KEY_MAX {
+            source.learn(&stream.learnt, &stream.reader.text, length);
         }
-        source.learn(&stream.learnt, &stream.reader.text, length);
-        stream.group = source.group(connection, &stream.reader.text, length);
+        stream.group = if length == 0 { NONE } else { stream.group_number(source, connection) };
     }
 
     /// Does what the server's message asks for.
@@ -284,12 +292,7 @@ impl Kafka {
                 count_error(connection, stream.reader.slot(Slot::Code));
             }
             action if action == Action::Group as u8 => {
-                let length = hide_field(&stream.reader.text_length);
-                stream.group = if length == 0 || length > KEY_MAX {
-                    OTHER_TOPIC
-                } else {
-                    source.group(connection, &stream.reader.text, length)
-                };
+                stream.group = stream.group_number(source, connection);
             }
             action if action == Action::Known as u8 => {
                 let group = hide_field(&stream.group);
@@ -345,14 +348,10 @@ impl Kafka {
         let request = &self.in_flight.answered;
         let (key, version) = (hide_field(&request.key), hide_field(&request.version));
         let stream = &mut self.server;
-        stream.key = key;
         stream.topic = NONE;
         stream.group = NONE;
         stream.is_replica = hide_field(&self.client.is_replica);
-        let body = &RESPONSES[usize::from(key) & (KEYS - 1)];
-        let flexible = hide_field(&body.flexible);
-        let is_known = version <= hide_field(&body.last);
-        stream.reader.begin_body(hide_field(&body.place), version, version >= flexible, is_known);
+        stream.reader.begin_body(RESPONSES[usize::from(key) & (KEYS - 1)], version);
         if key == FETCH || key == OFFSET_FETCH {
             stream.set_group_key(self.client_id, connection);
             stream.group = source.learnt(connection, &stream.learnt);
@@ -368,9 +367,8 @@ impl Kafka {
         request.is_one = 0;
         let (key, flags) = (hide_field(&request.key), hide_field(&request.flags));
         let elapsed_ns = source.now_ns().saturating_sub(request.start_ns);
+        self.server.end_message(connection);
         let counters = counters(connection);
-        counters.unparsed = counters.unparsed.wrapping_add(u32::from(self.server.reader.unparsed));
-        self.server.reader.begin();
         if !is_one || key > FETCH {
             return;
         }

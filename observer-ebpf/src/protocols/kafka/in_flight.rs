@@ -25,11 +25,6 @@ pub(super) struct Request {
     pub(super) is_one: u8,
 }
 
-impl Request {
-    pub(super) const NONE: Self =
-        Self { start_ns: 0, correlation: 0, key: 0, version: 0, flags: 0, is_one: 0 };
-}
-
 /// Requests in flight.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -44,9 +39,6 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
-    pub(super) const START: Self =
-        Self { requests: [Request::NONE; REQUESTS as usize], answered: Request::NONE, pushed: 0, popped: 0 };
-
     /// Nothing is in flight.
     #[inline(always)]
     pub(super) const fn reset(&mut self) {

@@ -58,30 +58,16 @@ struct Stream {
     /// The numbers of the topic and of the consumer group.
     topic: u32,
     group: u32,
-    /// The API key.
-    key: u8,
     /// 1 while out of sync.
     lost: u8,
     /// Of a request, 1 if a broker has sent it, as replicas do.
     is_replica: u8,
     /// Of a stream that is out of sync, 1 if the last call was a size alone, which the reader's slot has.
     has_size: u8,
+    reserved: u8,
 }
 
 impl Stream {
-    const START: Self = Self {
-        reader: Reader::START,
-        told: Told::NOTHING,
-        learnt: LearntKey::NONE,
-        correlation: 0,
-        topic: NONE,
-        group: NONE,
-        key: 0,
-        lost: 0,
-        is_replica: 0,
-        has_size: 0,
-    };
-
     #[inline(always)]
     fn reset(&mut self, lost: u8) {
         self.reader.begin();
@@ -138,17 +124,6 @@ impl Subprograms for Kafka {
 }
 
 impl Kafka {
-    /// Nothing seen yet.
-    pub const START: Self = Self {
-        in_flight: InFlight::START,
-        client: Stream::START,
-        server: Stream::START,
-        client_id: [0; 2],
-        tentative: 0,
-        confirmed: 0,
-        reserved: [0; 6],
-    };
-
     #[inline(always)]
     fn reset(&mut self, lost: u8) {
         self.in_flight.reset();

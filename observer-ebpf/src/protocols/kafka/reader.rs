@@ -2,7 +2,7 @@
 
 mod fields;
 
-use super::schema::{END_AT, FIELDS, Kind, OVER_AT, SIZE_AT, Slot};
+use super::schema::{Body, END_AT, FIELDS, Kind, OVER_AT, SIZE_AT, Slot};
 use crate::layout::losses::Desync;
 use crate::stream::bytes::{Bytes, hide_field, low_bytes, pass};
 use crate::stream::prefix::Text;
@@ -62,8 +62,8 @@ pub(super) struct Reader {
     /// Where among tags it stands.
     tagging: u8,
     /// The message's version, and 1 if that is a flexible one.
-    pub(super) version: u8,
-    pub(super) flexible: u8,
+    version: u8,
+    flexible: u8,
     /// What is to be done.
     pub(super) action: u8,
     /// 1 if the message is not what it should be, or is not known.
@@ -71,27 +71,6 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) const START: Self = Self {
-        slots: [0; SLOTS],
-        text: Text::NONE,
-        value: 0,
-        counts: [0; LEVELS],
-        left: SIZE,
-        skip: 0,
-        text_length: 0,
-        text_left: 0,
-        behind_records: 0,
-        tags: 0,
-        place: SIZE_AT,
-        behind: SIZE_AT,
-        have: 0,
-        tagging: NUMBER,
-        version: 0,
-        flexible: 0,
-        action: 0,
-        unparsed: 0,
-    };
-
     /// A message comes next.
     #[inline(always)]
     pub(super) const fn begin(&mut self) {
@@ -342,15 +321,15 @@ impl Reader {
         is_one
     }
 
-    /// Goes on with the body at a place, of a version; leaves it if that is not known.
+    /// Goes on with a body, of a version; leaves it if that is not known.
     #[inline(always)]
-    pub(super) fn begin_body(&mut self, place: u8, version: u8, is_flexible: bool, is_known: bool) {
+    pub(super) fn begin_body(&mut self, body: Body, version: u8) {
         self.version = version;
-        self.flexible = u8::from(is_flexible);
-        self.go_to(place);
-        if !is_known {
+        self.flexible = u8::from(version >= body.flexible);
+        self.go_to(body.place);
+        if version > body.last {
             self.abandon();
-        } else if place == END_AT {
+        } else if body.place == END_AT {
             self.leave();
         }
     }

@@ -109,9 +109,7 @@ mod tests {
         let view = View { groups: BTreeMap::from([(group, of_group)]), ..View::default() };
         let mut families = Families::new(&[super::FAMILIES]);
         super::fill(&mut families, &view);
-        let text =
-            encode::encode(encode::Format::Text, &families.into_vec(), &[]).expect("it can be encoded");
-        let text = String::from_utf8(text).expect("it is text");
+        let text = encode::text(families);
         let labels = "process=\"app\",container=\"\",role=\"client\",server=\"10.0.0.7:9092\"";
         for row in [
             "observer_kafka_requests_total{,api=\"produce\"} 2",

@@ -184,9 +184,7 @@ mod tests {
         };
         let mut families = Families::new(&[super::FAMILIES]);
         super::fill(&mut families, &view);
-        let text =
-            encode::encode(encode::Format::Text, &families.into_vec(), &[]).expect("it can be encoded");
-        let text = String::from_utf8(text).expect("it is text");
+        let text = encode::text(families);
         let labels = "process=\"app\",container=\"\",role=\"client\",server=\"10.0.0.7:6379\"";
         for row in [
             "redis_connections_active{} 1",

@@ -79,45 +79,47 @@ pub(super) const BATCH: [Field; 14] = [
     field(Kind::Batch, 0, ALL, 0),
 ];
 
+/// The fields of a message that tells of partitions, by topic: those before the topics, from which version on topics have
+/// ids instead of names, and those of a partition behind its number.
+macro_rules! by_topic {
+    ([$($head:expr),* $(,)?] ids from $ids:literal: [$($field:expr),* $(,)?]) => {{
+        let [name, named, id, id_low, identified] = topic($ids);
+        [
+            $($head,)*
+            array(0, 0, ALL),
+            name,
+            named,
+            id,
+            id_low,
+            identified,
+            array(1, 0, ALL),
+            number(4, Slot::Partition, 0, ALL),
+            $($field,)*
+            TAGS,
+            close(1, 0, ALL),
+            TAGS,
+            close(0, 0, ALL),
+            END,
+        ]
+    }};
+}
+
 const RECORDS: Field = field(Kind::Records, 0, ALL, 0);
 
-pub(super) const PRODUCE: [Field; 19] = {
-    let [a, b, c, d, e] = topic(13);
+pub(super) const PRODUCE: [Field; 19] = by_topic! {
     [
         TAGS,
         text(false, 3, ALL),
         number(2, Slot::Code, 0, ALL),
         act(Action::Acks, 0, ALL),
         fixed(4, 0),
-        array(0, 0, ALL),
-        a,
-        b,
-        c,
-        d,
-        e,
-        array(1, 0, ALL),
-        number(4, Slot::Partition, 0, ALL),
-        RECORDS,
-        TAGS,
-        close(1, 0, ALL),
-        TAGS,
-        close(0, 0, ALL),
-        END,
-    ]
+    ] ids from 13:
+    [RECORDS]
 };
 
-pub(super) const PRODUCED: [Field; 25] = {
-    let [a, b, c, d, e] = topic(13);
+pub(super) const PRODUCED: [Field; 25] = by_topic! {
+    [TAGS] ids from 13:
     [
-        TAGS,
-        array(0, 0, ALL),
-        a,
-        b,
-        c,
-        d,
-        e,
-        array(1, 0, ALL),
-        number(4, Slot::Partition, 0, ALL),
         number(2, Slot::Code, 0, ALL),
         number(8, Slot::Offset, 0, ALL),
         act(Action::Written, 0, ALL),
@@ -129,16 +131,10 @@ pub(super) const PRODUCED: [Field; 25] = {
         TAGS,
         close(2, 8, ALL),
         text(false, 8, ALL),
-        TAGS,
-        close(1, 0, ALL),
-        TAGS,
-        close(0, 0, ALL),
-        END,
     ]
 };
 
-pub(super) const FETCH: [Field; 26] = {
-    let [a, b, c, d, e] = topic(13);
+pub(super) const FETCH: [Field; 26] = by_topic! {
     [
         TAGS,
         number(4, Slot::Code, 0, 14),
@@ -147,44 +143,26 @@ pub(super) const FETCH: [Field; 26] = {
         fixed(4, 3),
         fixed(1, 4),
         fixed(8, 7),
-        array(0, 0, ALL),
-        a,
-        b,
-        c,
-        d,
-        e,
-        array(1, 0, ALL),
-        number(4, Slot::Partition, 0, ALL),
+    ] ids from 13:
+    [
         fixed(4, 9),
         number(8, Slot::Offset, 0, ALL),
         act(Action::Fetching, 0, ALL),
         fixed(4, 12),
         fixed(8, 5),
         fixed(4, 0),
-        TAGS,
-        close(1, 0, ALL),
-        TAGS,
-        close(0, 0, ALL),
-        END,
     ]
 };
 
-pub(super) const FETCHED: [Field; 29] = {
-    let [a, b, c, d, e] = topic(13);
+pub(super) const FETCHED: [Field; 29] = by_topic! {
     [
         TAGS,
         fixed(4, 1),
         number(2, Slot::Code, 7, ALL),
         act(Action::Error, 7, ALL),
         fixed(4, 7),
-        array(0, 0, ALL),
-        a,
-        b,
-        c,
-        d,
-        e,
-        array(1, 0, ALL),
-        number(4, Slot::Partition, 0, ALL),
+    ] ids from 13:
+    [
         number(2, Slot::Code, 0, ALL),
         number(8, Slot::Offset, 0, ALL),
         act(Action::Watermark, 0, ALL),
@@ -196,11 +174,6 @@ pub(super) const FETCHED: [Field; 29] = {
         close(2, 4, ALL),
         fixed(4, 11),
         RECORDS,
-        TAGS,
-        close(1, 0, ALL),
-        TAGS,
-        close(0, 0, ALL),
-        END,
     ]
 };
 
@@ -239,8 +212,7 @@ pub(super) const METADATA: [Field; 31] = [
 ];
 
 /// Of `OffsetCommit`.
-pub(super) const COMMIT: [Field; 25] = {
-    let [a, b, c, d, e] = topic(10);
+pub(super) const COMMIT: [Field; 25] = by_topic! {
     [
         TAGS,
         text(true, 0, ALL),
@@ -249,24 +221,13 @@ pub(super) const COMMIT: [Field; 25] = {
         text(false, 1, ALL),
         text(false, 7, ALL),
         field(Kind::Fixed, 2, 4, 8),
-        array(0, 0, ALL),
-        a,
-        b,
-        c,
-        d,
-        e,
-        array(1, 0, ALL),
-        number(4, Slot::Partition, 0, ALL),
+    ] ids from 10:
+    [
         number(8, Slot::Offset, 0, ALL),
         act(Action::Committed, 0, ALL),
         fixed(4, 6),
         field(Kind::Fixed, 1, 1, 8),
         text(false, 0, ALL),
-        TAGS,
-        close(1, 0, ALL),
-        TAGS,
-        close(0, 0, ALL),
-        END,
     ]
 };
 
