@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use common::Buffers;
 use observer_ebpf::queues::End;
-use observer_ebpf::queues::deque::{Deque, Expected, FRONT, LASTING, TIMES};
+use observer_ebpf::queues::deque::{Deque, Expected, FRONT, LASTING, TIMES, Taken};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -27,7 +27,7 @@ impl Both {
     }
 
     fn put(&mut self, end: End, count: u32) -> Expected {
-        self.deque.settle([0; 2], self.now);
+        self.deque.settle(self.now);
         self.deque.put::<Buffers<'_>>(end, count, self.now)
     }
 
@@ -53,7 +53,7 @@ impl Both {
     /// Takes one, and compares its age.
     fn pop(&mut self) {
         let Some((time, place)) = self.list.pop_front() else { return };
-        self.deque.settle([0; 2], self.now);
+        self.deque.settle(self.now);
         let age = self.deque.take(End::Left, self.now).expect("the age is known");
         let depth = place.map_or(0, |place| self.times.len() - place);
         // One that is no deeper than so many is known by its own time.
@@ -125,7 +125,7 @@ proptest! {
             both.deque.compare(expected, stack.len() as u32, both.now);
             both.now += ticks;
             for _ in 0..popped.min(stack.len() as u32) {
-                both.deque.settle([0; 2], both.now);
+                both.deque.settle(both.now);
                 let age = both.deque.take(End::Right, both.now);
                 let time = stack.pop().expect("there is one");
                 // Of one below so many others the time may be kept no longer.
@@ -153,7 +153,7 @@ proptest! {
                 2 => both.deque.compare(expected, other, both.now),
                 3 => both.deque.compare(expected, other % 100, both.now),
                 4 => both.deque.refuse(end, other % 100),
-                5 => both.deque.settle([u64::from(one % 9), u64::from(other % 9)], both.now),
+                5 => both.deque.settle(both.now),
                 _ => {
                     let _ = both.deque.take(end, both.now);
                 }
@@ -223,7 +223,7 @@ fn what_was_taken_unseen_is_found_out() {
     assert_eq!(both.deque.length_at(both.now), 11, "replies may be on their way");
     assert_eq!(both.deque.length_at(both.now + LASTING), 1);
     both.now += LASTING;
-    both.deque.settle([0; 2], both.now);
+    both.deque.settle(both.now);
     assert_eq!((both.deque.length(), both.deque.take(End::Left, both.now)), (1, None));
     // What comes then is known again.
     let expected = both.put(End::Right, 1);
@@ -242,7 +242,7 @@ fn what_was_put_in_unseen_is_found_out_however_busy_it_is() {
         let expected = both.put(End::Right, 1);
         let length = 3 + u32::from(round % 3 == 0);
         both.deque.compare(expected, length, both.now);
-        both.deque.settle([0; 2], both.now);
+        both.deque.settle(both.now);
         both.deque.take(End::Left, both.now);
     }
     assert_eq!(both.deque.length_at(both.now), 2);
@@ -301,5 +301,43 @@ fn the_other_end_may_turn_out_to_be_the_one() {
     assert!(known >= 201 - 1 - FRONT, "{known} ages are known");
     for (place, age) in ages.iter().enumerate().filter_map(|(place, age)| Some((place, (*age)?))) {
         assert_eq!(age, 1_000 - place as u32, "of message {place}");
+    }
+}
+
+#[test]
+fn what_one_process_takes_at_one_end_is_noted_in_one_word() {
+    let taken = Taken::new(u32::MAX, End::Right, 20);
+    assert_eq!((taken.service(), taken.end(), taken.count()), (u32::MAX, End::Right, 20));
+    let both = taken.with(Taken::new(u32::MAX, End::Right, 1)).expect("they are alike");
+    assert_eq!((both.service(), both.end(), both.count()), (u32::MAX, End::Right, 21));
+    assert_eq!(taken.with(Taken::new(u32::MAX, End::Left, 1)), None);
+    assert_eq!(taken.with(Taken::new(u32::MAX - 1, End::Right, 1)), None);
+    let most = Taken::new(7, End::Any, u32::MAX);
+    assert_eq!((most.count(), most.with(Taken::new(7, End::Any, 1))), (Taken::MOST, None));
+}
+
+#[test]
+fn what_others_put_in_meanwhile_was_not_there_before() {
+    let mut both = Both::new();
+    // The server executes the second command first.
+    let [one, other] = [both.put(End::Left, 1), both.put(End::Left, 3)];
+    both.deque.compare(one, 4, 0);
+    assert_eq!((both.deque.length(), both.deque.is_told), (4, 0), "it may be any number between");
+    both.deque.compare(other, 3, 0);
+    assert_eq!((both.deque.length_at(LASTING), both.deque.is_told), (4, 1));
+    for round in 1..200 {
+        both.now += 20 * (round % 17);
+        let [one, other] = [both.put(End::Left, 1), both.put(End::Left, 2)];
+        // Replies come in either order.
+        let mut replies = [(one, 7), (other, 6)];
+        replies.rotate_left(round as usize % 2);
+        for (expected, length) in replies {
+            both.deque.compare(expected, length, both.now);
+        }
+        assert_eq!(both.deque.length_at(both.now + LASTING), 7, "round {round}");
+        for _ in 0..3 {
+            both.deque.settle(both.now);
+            assert!(both.deque.take(End::Right, both.now).is_some(), "round {round}");
+        }
     }
 }

@@ -3,16 +3,17 @@
 
 // They keep both processors busy, beside which others would measure other times.
 // needs: host
-// takes: 18 s
+// takes: 26 s
 // at once: 6 tests
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use observer_tests::agent::Agent;
 use observer_tests::queues::crew::Crew;
-use observer_tests::queues::truth::{Age, Puts, Span, Truth, age, interpolated, now, step, timed};
+use observer_tests::queues::truth::{Age, BOUNDS, Puts, Span, Truth, age, interpolated, now, step, timed};
 use observer_tests::queues::{Lists, Queue};
 use observer_tests::redis::Address;
 use observer_tests::redis::clients::Protocol;
@@ -194,6 +195,81 @@ fn a_burst_of_which_the_last_waits_long() -> anyhow::Result<()> {
         shown.iter().all(|rate| rate * 10.0 >= least && rate * 10.0 <= most),
         "{least} to {most} in ten seconds: {shown:?}"
     );
+    losses.no_more(&agent)
+}
+
+/// Threads that put in, as many that take out, and how many messages each of the former puts in.
+const PAIRS: usize = 4;
+const EACH: usize = 60_000;
+
+/// Puts messages in as fast as it can, now one and now some at a time.
+fn flood(client: &redis::Client) -> anyhow::Result<()> {
+    let mut connection = client.get_connection()?;
+    let mut put = 0;
+    while put < EACH {
+        let count = (1 + put % 7).min(EACH - put);
+        let mut pipeline = redis::pipe();
+        (0..count).for_each(|_| _ = pipeline.cmd("LPUSH").arg("flood").arg("message").ignore());
+        let () = pipeline.query(&mut connection)?;
+        put += count;
+    }
+    Ok(())
+}
+
+/// Takes messages out likewise, until there are none: tells how many. While some are still put in, it leaves a good many: a
+/// message that is taken before the call has returned that put it in has no age at its clients' end.
+fn ebb(client: &redis::Client, is_over: &AtomicBool) -> anyhow::Result<usize> {
+    let mut connection = client.get_connection()?;
+    let mut taken = 0;
+    loop {
+        let was_over = is_over.load(Ordering::Acquire);
+        let left: usize = redis::cmd("LLEN").arg("flood").query(&mut connection)?;
+        if was_over && left == 0 {
+            return Ok(taken);
+        }
+        if !was_over && left < 1_000 {
+            thread::sleep(Duration::from_millis(1));
+            continue;
+        }
+        for _ in 0..4 {
+            let mut pipeline = redis::pipe();
+            (0..1 + taken % 5).for_each(|_| _ = pipeline.cmd("RPOP").arg("flood"));
+            taken += pipeline.query::<Vec<Option<String>>>(&mut connection)?.iter().flatten().count();
+        }
+    }
+}
+
+/// Both processors have to do with the same queue all the time. None of its messages may be counted twice, or not at all, or
+/// as one of an unknown age.
+#[test]
+fn many_at_once() -> anyhow::Result<()> {
+    let server = Server::start()?;
+    let (agent, losses) = shared()?;
+    let own = own_name()?;
+    let queue = Queue::new("flood", &server, &[&own]);
+    let mut lists = Lists::of(&server, 0)?;
+    let Address::Tcp(port) = server.target() else { anyhow::bail!("no port") };
+    let client = redis::Client::open(format!("redis://127.0.0.1:{port}"))?;
+    let is_over = AtomicBool::new(false);
+    let taken = thread::scope(|scope| -> anyhow::Result<usize> {
+        let puts: Vec<_> = (0..PAIRS).map(|_| scope.spawn(|| flood(&client))).collect();
+        let takes: Vec<_> = (0..PAIRS).map(|_| scope.spawn(|| ebb(&client, &is_over))).collect();
+        let put: Vec<_> = puts.into_iter().map(|thread| thread.join()).collect();
+        is_over.store(true, Ordering::Release);
+        let taken: Vec<_> = takes.into_iter().map(|thread| thread.join()).collect();
+        let panicked = |_| anyhow::anyhow!("a thread panicked");
+        put.into_iter().try_for_each(|result| result.map_err(panicked)?)?;
+        taken.into_iter().map(|result| result.map_err(panicked)?).sum()
+    })?;
+    ensure!(taken == PAIRS * EACH, "{taken} were taken");
+    let metrics = agent.scrape()?;
+    for end in queue.ends() {
+        let shown = queue.shown(end, &metrics);
+        let all = taken as f64;
+        ensure!([shown.put, shown.taken, shown.unknown] == [all, all, 0.0], "{end:?}: {shown:?}");
+        ensure!(shown.ages[BOUNDS.len()] == all, "{end:?}: {shown:?}");
+    }
+    ensure!(queue.expect_length(&agent, &mut lists)? == 0.0, "some are left");
     losses.no_more(&agent)
 }
 

@@ -48,6 +48,22 @@ pub unsafe fn exchange(place: *mut u64, value: u64) -> u64 {
     before
 }
 
+/// Stores where `before` is found: tells whether it was.
+///
+/// # Safety
+///
+/// As for [`add`].
+#[inline(always)]
+pub unsafe fn compare_exchange(place: *mut u64, before: u64, after: u64) -> bool {
+    let mut found = before;
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!("r0 = cmpxchg_64({place} + 0, r0, {after})", place = in(reg) place, after = in(reg) after,
+            inout("r0") found);
+    }
+    found == before
+}
+
 /// Has every processor see what was written before this ahead of what is written after it.
 ///
 /// x86-64 keeps all writes in order. arm64 does not, and version 3 of the instruction set has no write that waits for

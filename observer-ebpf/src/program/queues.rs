@@ -1,8 +1,9 @@
-//! Message queues: their numbers, their deques (`queues/deques.rs`), and what is counted of them (`queues/counts.rs`): see
+//! Message queues: their numbers, their deques (`queues/deques.rs`, `queues/lock.rs`), and what is counted of them (`queues/counts.rs`): see
 //! [`observer_ebpf::queues`].
 
 mod counts;
 mod deques;
+mod lock;
 mod topics;
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
@@ -20,9 +21,9 @@ use observer_ebpf::stream::bytes::Host as _;
 use observer_ebpf::stream::prefix::Text;
 
 use self::counts::{queue_count_put, queue_entries, queue_take};
-use self::deques::{
-    IS_EXPECTED, lock, queue_compare, queue_follow, queue_put, queue_refuse, queue_remove, unlock,
-};
+use self::deques::{IS_EXPECTED, queue_compare, queue_follow, queue_put, queue_refuse, queue_remove};
+pub use self::lock::queue_catch_up;
+use self::lock::{lock_patiently, release};
 use crate::calls::buffers::Buffers;
 use crate::maps::UNIX_PATHS;
 use crate::names::{epoch, give, known, service_of};
@@ -127,12 +128,12 @@ fn add(key: &QueueKey, service: u32, takes: bool, now: u32) -> Option<u32> {
     // SAFETY: a map's value; what changes it meanwhile has it locked: a call may still be at work on the queue that had the
     // place before.
     let deque = unsafe { &mut *deque };
-    if !lock(deque, now) {
+    if !lock_patiently(deque) {
         let _ = free.push(number, 0);
         return None;
     }
     deque.start(number, service, db, now);
-    unlock(deque);
+    release(deque);
     // SAFETY: the map's own key.
     if unsafe { give((&raw const QUEUES).cast_mut().cast(), key, number) } {
         return Some(number);

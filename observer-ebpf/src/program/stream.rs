@@ -10,6 +10,7 @@ use observer_ebpf::stream::session::Session;
 
 use crate::calls::buffers::Buffers;
 use crate::losses;
+use crate::queues::queue_catch_up;
 use crate::subprograms::session_miss;
 
 /// One direction of a connection.
@@ -40,6 +41,9 @@ impl Stream<'_> {
     pub fn feed(&mut self, buffers: &mut Buffers) {
         let desync = self.session.feed(self.direction, buffers, self.connection);
         self.note(desync);
+        if buffers.has_late_queue() {
+            queue_catch_up(buffers);
+        }
     }
 
     /// Counts a message that has passed unread.

@@ -14,12 +14,15 @@
 //! messages are all there. Of a message that is deeper, two times are there between which it was put in, of messages that
 //! are no further apart than a 63rd of the messages behind them; its own is taken to lie between those as its ordinal does.
 //!
-//! What the server says of the list's length is compared with it (`deque/drift.rs`).
+//! What the server says of the list's length is compared with it (`deque/drift.rs`). What happens while another processor
+//! has it is done later (`deque/late.rs`).
 
 mod drift;
+mod late;
 mod streams;
 
 pub use self::drift::{Expected, LASTING};
+pub use self::late::{Late, TAKERS, Taken};
 pub use self::streams::Asked;
 use super::End;
 use crate::stream::bytes::{Bytes, hide_field};
@@ -53,8 +56,8 @@ pub const fn ticks(now_ns: u64) -> u32 {
 pub struct Deque {
     /// 1 while a processor is at work on it.
     pub busy: u64,
-    /// Messages that were put in, and taken out, while another processor was at work on it: the next one adds them.
-    pub contended: [u64; 2],
+    /// What happened meanwhile and is still to be done.
+    pub late: Late,
     /// The ordinal of the message at the end at which none are put in, as a rule, and the one behind the last.
     pub head: u64,
     /// See `head`.
@@ -103,6 +106,9 @@ pub struct Deque {
     /// knowing of all that is added to it.
     pub stream: u32,
     doubt: u32,
+    /// When a command was last seen to be executed behind others that had come later.
+    overtaken: u32,
+    reserved: u32,
     front: [u32; FRONT],
     times: [[u32; TIMES]; LEVELS],
 }
@@ -121,7 +127,7 @@ impl Deque {
     /// Nobody's.
     pub const NONE: Self = Self {
         busy: 0,
-        contended: [0; 2],
+        late: Late::NONE,
         head: 0,
         tail: 0,
         high: 0,
@@ -147,6 +153,8 @@ impl Deque {
         taken: 0,
         stream: 0,
         doubt: 0,
+        overtaken: 0,
+        reserved: 0,
         front: [0; FRONT],
         times: [[0; TIMES]; LEVELS],
     };
@@ -154,7 +162,6 @@ impl Deque {
     /// Begins as the queue of a number.
     #[inline(always)]
     pub fn start(&mut self, number: u32, service: u32, db: u32, now: u32) {
-        self.contended = [0; 2];
         self.head = FIRST_ORDINAL;
         self.tail = FIRST_ORDINAL;
         self.high = FIRST_ORDINAL;
@@ -177,6 +184,7 @@ impl Deque {
         self.is_stack = 0;
         self.stream = 0;
         self.doubt = 0;
+        self.overtaken = now.wrapping_sub(drift::LATE);
         // Last: whoever finds it is at work on a queue that has begun.
         // SAFETY: a field.
         unsafe { (&raw mut self.number).write_volatile(number) };
@@ -235,25 +243,9 @@ impl Deque {
         self.front_count = 0;
     }
 
-    /// To be called before anything else: adds what happened while another processor was at work, and takes a difference that
-    /// has lasted for real.
+    /// To be called before anything else: takes a difference that has lasted for real.
     #[inline(always)]
-    pub fn settle(&mut self, contended: [u64; 2], now: u32) {
-        let [put, taken] = contended;
-        if put | taken != 0 {
-            self.tail = self.tail.wrapping_add(put);
-            if self.tail > self.high {
-                self.high = self.tail;
-            }
-            let length = self.length();
-            self.head = self.head.wrapping_add(if taken < length { taken } else { length });
-            self.front_count = self.front_count.saturating_sub(taken as u32);
-            self.taken = self.taken.wrapping_add(taken as u32);
-            // The ages of those that were taken have been counted as not known; but when others were put in is not known.
-            if put != 0 {
-                self.forget(now);
-            }
-        }
+    pub fn settle(&mut self, now: u32) {
         if self.is_drift_real(now) {
             let drift = hide_field(&self.drift);
             self.correct(drift);

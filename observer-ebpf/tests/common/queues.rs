@@ -199,7 +199,7 @@ impl observer_ebpf::queues::Queues for Buffers<'_> {
     fn put(&mut self, queue: u32, end: End, count: u32) -> Option<Expected> {
         let now = ticks(self.now_ns());
         let deque = self.queues.deque(queue)?;
-        deque.settle([0; 2], now);
+        deque.settle(now);
         Some(deque.put::<Self>(end, count, now))
     }
 
@@ -223,7 +223,7 @@ impl observer_ebpf::queues::Queues for Buffers<'_> {
     fn compare(&mut self, queue: u32, expected: Expected, length: u32) {
         let now = ticks(self.now_ns());
         if let Some(deque) = self.queues.deque(queue) {
-            deque.settle([0; 2], now);
+            deque.settle(now);
             deque.compare(expected, length, now);
         }
     }
@@ -232,7 +232,7 @@ impl observer_ebpf::queues::Queues for Buffers<'_> {
         let now = ticks(self.now_ns());
         let mut ages = Vec::new();
         if let Some(deque) = self.queues.deque(queue) {
-            deque.settle([0; 2], now);
+            deque.settle(now);
             ages.extend((0..count).map(|_| deque.take(end, now)));
         } else {
             ages.extend((0..count).map(|_| None));

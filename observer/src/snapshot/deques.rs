@@ -4,6 +4,8 @@ use std::cell::OnceCell;
 use std::io;
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::thread;
+use std::time::Duration;
 
 use aya::maps::MapData;
 use memmap2::{MmapOptions, MmapRaw};
@@ -14,6 +16,9 @@ use super::{AsRawFdOf as _, page_up};
 
 /// How often one is copied that is written meanwhile.
 const TRIES: u32 = 8;
+/// The same after a pause each, as where the program that writes it is interrupted.
+const PATIENT_TRIES: u32 = 32;
+const PAUSE: Duration = Duration::from_micros(200);
 
 /// The `DEQUES` map, in this process's memory.
 #[derive(Debug)]
@@ -63,7 +68,7 @@ unsafe fn copy(at: *const Deque) -> Option<Deque> {
     // SAFETY: as above; the fields are not looked at.
     let (busy, head, tail) =
         unsafe { (word(&raw const (*at).busy), word(&raw const (*at).head), word(&raw const (*at).tail)) };
-    for _ in 0..TRIES {
+    for attempt in 0..TRIES + PATIENT_TRIES {
         if busy.load(Ordering::Acquire) == 0 {
             let mut deque = Deque::NONE;
             let to = ptr::from_mut(&mut deque).cast::<u64>();
@@ -77,7 +82,11 @@ unsafe fn copy(at: *const Deque) -> Option<Deque> {
                 return Some(deque);
             }
         }
-        std::hint::spin_loop();
+        if attempt < TRIES {
+            std::hint::spin_loop();
+        } else {
+            thread::sleep(PAUSE);
+        }
     }
     None
 }

@@ -69,7 +69,8 @@ pub struct Buffers {
     position: u32,
     /// 1 once some of them could not be read.
     failed: u32,
-    reserved: u32,
+    /// The number of a queue for which something was noted, to be done once the call has been taken in; 0 if there is none.
+    late_queue: u32,
     /// When memory was last waited for in vain; 0 if it never was.
     vain_ns: u64,
     /// Whose they are: a slot, and a `Direction`.
@@ -82,6 +83,26 @@ pub struct Buffers {
 }
 
 impl Buffers {
+    /// Something was noted for a queue: see [`take_late_queue`](Self::take_late_queue).
+    #[inline(always)]
+    pub const fn set_late_queue(&mut self, queue: u32) {
+        self.late_queue = queue;
+    }
+
+    /// Whether something was noted for a queue.
+    #[inline(always)]
+    pub fn has_late_queue(&self) -> bool {
+        hide_field(&self.late_queue) != 0
+    }
+
+    /// The number of the queue, once.
+    #[inline(always)]
+    pub const fn take_late_queue(&mut self) -> u32 {
+        let queue = self.late_queue;
+        self.late_queue = 0;
+        queue
+    }
+
     /// Finds the buffers of the call that moved `end` bytes of the connection at `index`, or why they cannot
     /// be read.
     #[inline(always)]

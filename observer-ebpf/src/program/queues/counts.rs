@@ -6,12 +6,12 @@ use observer_ebpf::layout::buckets::bucket;
 use observer_ebpf::layout::connection::Connection;
 use observer_ebpf::layout::names::{CROWDED, CountKey};
 use observer_ebpf::queues::End;
-use observer_ebpf::queues::deque::{TICK_BITS, ticks};
+use observer_ebpf::queues::deque::{Deque, TICK_BITS, Taken, ticks};
 use observer_ebpf::queues::layout::{AGE_BOUNDS, AGE_BUCKETS, QueueCounts};
 use observer_ebpf::stream::bytes::Host as _;
 
 use super::deque_of;
-use super::deques::{lock, unlock};
+use super::lock::{lock_to_take, take_later, unlock};
 use crate::calls::buffers::Buffers;
 use crate::host::repeat;
 use crate::names::{entry, service_of};
@@ -137,34 +137,39 @@ pub extern "C" fn queue_take(
         losses::uncounted_messages(u64::from(amount as u32));
         return 0;
     };
-    let (messages, end) = (amount as u32, End::from_u8((amount >> 32) as u8));
-    count(&mut counts.taken, u64::from(messages));
+    let taken = Taken::new(service, End::from_u8((amount >> 32) as u8), amount as u32);
+    let messages = u64::from(taken.count());
+    count(&mut counts.taken, messages);
     let Some(deque) = deque_of(queue) else {
-        count(&mut counts.unknown, u64::from(messages));
+        count(&mut counts.unknown, messages);
         return 0;
     };
-    if !lock(deque, now) {
-        count(&mut counts.unknown, u64::from(messages));
-        // SAFETY: a field of a map's entry.
-        unsafe { assembly::add(&raw mut deque.contended[1], u64::from(messages)) };
-        return 0;
+    if lock_to_take(deque) {
+        deque.settle(now);
+        take_out(deque, Some(counts), taken, now);
+        unlock(buffers, deque);
+    } else if !take_later(buffers, deque, taken) {
+        count(&mut counts.unknown, messages);
     }
-    if deque.is_taken == 0 {
-        deque.service = service;
-    }
-    if messages == 1 {
-        let age = deque.take(end, now);
-        count_ages(counts, 1, in_ns(age));
-    } else {
-        deque.begin();
-        repeat(messages, || {
-            let age = deque.take(end, now);
-            count_ages(counts, 1, in_ns(age));
-            deque.goes_on(messages)
-        });
-    }
-    unlock(deque);
     0
+}
+
+/// Takes messages out of a deque that is locked, and counts their ages by the process that takes them, if it is known.
+#[inline(always)]
+pub fn take_out(deque: &mut Deque, mut counts: Option<&mut QueueCounts>, taken: Taken, now: u32) {
+    if deque.is_taken == 0 && taken.service() != 0 {
+        deque.service = taken.service();
+    }
+    let (end, messages) = (taken.end(), taken.count());
+    deque.begin();
+    // What it has of its own takes half as much of the stack as references to it.
+    repeat(messages, move || {
+        let age = deque.take(end, now);
+        if let Some(counts) = counts.as_deref_mut() {
+            count_ages(counts, 1, in_ns(age));
+        }
+        deque.goes_on(messages)
+    });
 }
 
 /// [`Queues::count_put`].

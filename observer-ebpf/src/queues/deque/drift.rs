@@ -55,8 +55,8 @@ impl Deque {
 
     /// The server says how long the list is, where `expected` is what [`Deque::put`] told when the command came.
     ///
-    /// Messages that have been taken out since then may have been there when the command was executed, or not: replies of
-    /// other connections come in any order.
+    /// Messages that have been put in or taken out since then may have been there when the command was executed, or not:
+    /// commands of other connections are executed, and replies to them come, in any order.
     #[inline(always)]
     pub fn compare(&mut self, expected: Expected, length: u32, now: u32) {
         let length = if length < LENGTH_MAX { length } else { LENGTH_MAX };
@@ -71,16 +71,29 @@ impl Deque {
         } else {
             0
         };
+        // So many have been put in since the command came. Where others did, some may have been there when it was executed.
+        let put = (self.length() as u32).wrapping_sub(thought).wrapping_add(taken);
         self.told = now;
-        if self.is_told == 0 {
-            self.is_told = 1;
-            if drift > 0 {
-                // What was there before the first message that was seen.
-                self.correct(drift);
+        if self.is_told == 0 && drift > 0 {
+            if put != 0 && since_ticks(now, self.since) < LASTING {
+                // Another reply will tell.
+                self.overtaken = now;
                 return;
             }
+            // What was there before the first message that was seen.
+            self.is_told = 1;
+            self.correct(drift.saturating_sub_unsigned(put).max(0));
+            return;
         }
-        if drift == 0 {
+        self.is_told = 1;
+        let is_overtaken = drift > 0 && drift.cast_unsigned() <= put;
+        if is_overtaken {
+            // Others were executed before it, which had come later; so it is missing in what is said to those.
+            self.overtaken = now;
+        } else if drift < 0 && since_ticks(now, self.overtaken) < LATE {
+            return;
+        }
+        if drift == 0 || is_overtaken {
             self.drift = 0;
             self.window = [i32::MIN, i32::MAX];
             self.window_samples = 0;
