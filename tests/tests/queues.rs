@@ -7,7 +7,7 @@
 // at once: 6 tests
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
@@ -233,7 +233,7 @@ fn ebb(client: &redis::Client, is_over: &AtomicBool) -> anyhow::Result<usize> {
         }
         for _ in 0..4 {
             let mut pipeline = redis::pipe();
-            (0..1 + taken % 5).for_each(|_| _ = pipeline.cmd("RPOP").arg("flood"));
+            (0..=taken % 5).for_each(|_| _ = pipeline.cmd("RPOP").arg("flood"));
             taken += pipeline.query::<Vec<Option<String>>>(&mut connection)?.iter().flatten().count();
         }
     }
@@ -252,11 +252,11 @@ fn many_at_once() -> anyhow::Result<()> {
     let client = redis::Client::open(format!("redis://127.0.0.1:{port}"))?;
     let is_over = AtomicBool::new(false);
     let taken = thread::scope(|scope| -> anyhow::Result<usize> {
-        let puts: Vec<_> = (0..PAIRS).map(|_| scope.spawn(|| flood(&client))).collect();
-        let takes: Vec<_> = (0..PAIRS).map(|_| scope.spawn(|| ebb(&client, &is_over))).collect();
-        let put: Vec<_> = puts.into_iter().map(|thread| thread.join()).collect();
+        let producers: Vec<_> = (0..PAIRS).map(|_| scope.spawn(|| flood(&client))).collect();
+        let consumers: Vec<_> = (0..PAIRS).map(|_| scope.spawn(|| ebb(&client, &is_over))).collect();
+        let put: Vec<_> = producers.into_iter().map(ScopedJoinHandle::join).collect();
         is_over.store(true, Ordering::Release);
-        let taken: Vec<_> = takes.into_iter().map(|thread| thread.join()).collect();
+        let taken: Vec<_> = consumers.into_iter().map(ScopedJoinHandle::join).collect();
         let panicked = |_| anyhow::anyhow!("a thread panicked");
         put.into_iter().try_for_each(|result| result.map_err(panicked)?)?;
         taken.into_iter().map(|result| result.map_err(panicked)?).sum()
