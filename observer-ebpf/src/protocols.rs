@@ -19,6 +19,7 @@ pub mod tls;
 pub mod websocket;
 
 use self::http::names::Labels;
+use self::tls::Tls;
 use self::websocket::WebSocket;
 use self::websocket::frames::Frames;
 use crate::layout::connection::Connection;
@@ -46,7 +47,7 @@ protocols! { ($)
         Memcached = 6, "memcached", memcached::Memcached;
         /// RESP.
         Redis = 4, "redis", redis::Redis, port 6379;
-        /// TLS records: of what is inside, at most the protocol is known.
+        /// TLS records, which tell at most the protocol of what is inside.
         Tls = 5, "tls", tls::Tls;
     }
     // They are recognised, and counted as connections and bytes.
@@ -72,6 +73,13 @@ impl Parsers {
     pub(crate) const fn guess(&mut self) -> &mut WebSocket {
         // SAFETY: of integers only, without padding: whatever is there is a state.
         unsafe { &mut self.websocket }
+    }
+
+    /// The parser of what is encrypted.
+    #[inline(always)]
+    pub(crate) const fn tls(&mut self) -> &mut Tls {
+        // SAFETY: of integers only, without padding: whatever is there is a state.
+        unsafe { &mut self.tls }
     }
 
     /// The state of a proxy's header.

@@ -69,6 +69,8 @@ fn postgres_is_told_at_every_split() {
         (&["postgresql"][..], Protocol::Postgres),
         (&["h2", "http/1.1"], Protocol::Tls),
         (&["h2", "postgresql"], Protocol::Postgres),
+        (&["h2"], Protocol::Http2),
+        (&["h3"], Protocol::Tls),
         (&["postgresqk", "ostgresql", "postgresqlx"], Protocol::Tls),
         (&[], Protocol::Tls),
     ] {
@@ -90,10 +92,9 @@ fn postgres_is_told_at_every_split() {
                     observed.client(byte);
                 }
                 assert_eq!(seen(&observed), (expected, 0, true), "{protocols:?}, a byte a call");
-                // Nothing that follows is looked at.
-                observed.server(b"Z\0\0\0\x05I");
-                observed.client(b"Q\0\0\0\x0Dselect 1\0");
-                observed.miss(Direction::Sent, 9, Desync::Gap);
+                // Nothing of what is inside is looked at.
+                observed.server(b"\x17\x03\x03\0\x06Z\0\0\0\x05I");
+                observed.client(b"\x17\x03\x03\0\x0EQ\0\0\0\x0Dselect 1\0");
                 assert_eq!(seen(&observed), (expected, 0, true));
                 assert_eq!(observed.connection.details.postgres().asked, 0);
                 assert_eq!(observed.connection.details.postgres().state, 0);
@@ -127,15 +128,16 @@ fn what_is_missed_of_a_hello_leaves_it_tls() {
     // Inside what is stepped over, and past it.
     for (missed, expected) in [(20, Protocol::Postgres), (at, Protocol::Tls)] {
         let mut observed = Observed::new(Role::Client);
-        observed.client(&bytes[..8]);
+        observed.client(&bytes[..11]);
         assert_eq!(observed.miss(Direction::Sent, missed as u64, Desync::Gap), None);
-        observed.client(&bytes[8 + missed..]);
+        observed.client(&bytes[11 + missed..]);
         assert_eq!(seen(&observed), (expected, 0, true), "{missed}");
     }
     let mut observed = Observed::new(Role::Client);
     observed.client(&bytes[..8]);
     observed.call_readable(Direction::Sent, &bytes[8..], 0);
-    assert_eq!(seen(&observed), (Protocol::Tls, 0, true));
+    assert_eq!(observed.desyncs, [Desync::Unread]);
+    assert_eq!((observed.protocol(), observed.connection.pending), (Protocol::Tls, 0));
 }
 
 /// Names of protocols, among them Postgres and what is like it.
@@ -160,7 +162,13 @@ proptest! {
         poison: u8,
     ) {
         let bytes = hello(&server, &protocols, is_old);
-        let expected = if asks_for_postgres(&bytes) { Protocol::Postgres } else { Protocol::Tls };
+        let expected = if asks_for_postgres(&bytes) {
+            Protocol::Postgres
+        } else if !protocols.is_empty() && protocols.iter().all(|name| name == b"h2") {
+            Protocol::Http2
+        } else {
+            Protocol::Tls
+        };
         let role = if is_server { Role::Server } else { Role::Client };
         let mut observed = Observed::new(role).in_buffers_of(buffer);
         (observed.passing, observed.poison) = (passing, poison);
@@ -178,7 +186,9 @@ proptest! {
     ) {
         let at = zeroes.min(bytes.len());
         bytes[..at].fill(0);
-        let all = [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xFC\x03\x03"[..], &[0; 32], &bytes].concat();
+        let length = u16::try_from(38 + bytes.len()).expect("it is short").to_be_bytes();
+        let start = [&b"\x16\x03\x01"[..], &length, b"\x01\x00\x01\xFC\x03\x03"].concat();
+        let all = [&start[..], &[0; 32], &bytes].concat();
         let mut whole = Observed::new(Role::Client);
         whole.client(&all);
         let mut split = Observed::new(Role::Client).in_buffers_of(buffer);
@@ -186,7 +196,7 @@ proptest! {
         prop_assert_eq!(seen(&whole), seen(&split));
         for observed in [&mut whole, &mut split] {
             observed.server(&[&b"\x16"[..], &bytes].concat());
-            prop_assert_eq!(seen(observed).1, 0);
+            prop_assert_eq!(observed.connection.pending, 0);
         }
     }
 }

@@ -47,6 +47,9 @@ impl GroupTotals {
     fn add(&mut self, protocol: Protocol, seen: &Seen<'_>) {
         self.connections.add(seen.connection);
         self.books.add(protocol, seen);
+        if connections::is_encrypted(seen.connection) {
+            self.books.add_encrypted(seen);
+        }
     }
 
     fn merge(&mut self, other: &Self) {
@@ -155,7 +158,9 @@ impl Ledger {
     /// Whether the server's end of a slot that is in use is a label and not known yet. A connection that
     /// has only begun may still be told by its server's port.
     pub fn needs_server(&self, index: u32, connection: &Connection) -> bool {
-        protocols::is_told_by_server(self.session_protocol(connection))
+        let is_told_by_server = protocols::is_told_by_server(self.session_protocol(connection))
+            || connections::is_encrypted(connection);
+        is_told_by_server
             && matches!(
                 self.slots.get(index as usize),
                 Some(Slot::Tracked(track)) if track.server.is_none()

@@ -5,6 +5,7 @@
 //! lost on the way.
 
 pub use crate::protocols::Details;
+use crate::protocols::tls::layout::Records;
 
 /// `AF_UNIX`, `AF_INET` and `AF_INET6` (`include/linux/socket.h`).
 pub const AF_UNIX: u16 = 1;
@@ -137,11 +138,13 @@ pub struct Connection {
     /// Who a proxy says that its client is, in a header of the PROXY protocol: IPv6, or IPv4 mapped into it; zeroes where
     /// there is none.
     pub client: [u8; 16],
+    /// What records of TLS tell; zeroes where it is not encrypted.
+    pub tls: Records,
     /// What its protocol counts. To be read through [`Connection::websocket`] and its like.
     pub details: Details,
 }
 
-const _: () = assert!(size_of::<Connection>() == 176 + size_of::<Details>());
+const _: () = assert!(size_of::<Connection>() == 176 + size_of::<Records>() + size_of::<Details>());
 const _: () = assert!(align_of::<Connection>() == 8);
 
 impl Connection {

@@ -88,8 +88,9 @@ impl Outcome {
     /// Of the first protocol that a connection became.
     const BECAME: u32 = 0x20;
 
-    /// The connection speaks this from here on, from the source's position. Where that has no parser, or the connection is
-    /// encrypted from here on, it is not looked at further; [`Protocol::Unknown`] where it was not what it seemed to be.
+    /// The connection speaks this from here on, from the source's position. Where that has no parser it is not looked at
+    /// further, and where the connection is encrypted from here on, TLS has it; [`Protocol::Unknown`] where it was not what
+    /// it seemed to be.
     #[inline(always)]
     pub const fn became(protocol: Protocol) -> Self {
         Self::from_code(Self::BECAME + protocol as u32)

@@ -9,6 +9,7 @@ pub mod keys;
 pub mod memcached;
 pub mod postgres;
 pub mod redis;
+pub mod tls;
 pub mod websocket;
 
 use std::collections::BTreeMap;
@@ -102,6 +103,7 @@ impl<T: Totals> Totals for ByServer<T> {
 macro_rules! books {
     (
         parsed { $($protocol:ident => $module:ident: $totals:ty;)* }
+        encrypted { $($(#[$doc:meta])* $field:ident: $encrypted:ty;)* }
         recognised { $($other:ident)* }
     ) => {
         /// What connections of each protocol have done, and what those that are open do now: of the processes of one
@@ -111,6 +113,10 @@ macro_rules! books {
             $(
                 #[doc = concat!("Of ", stringify!($protocol), ".")]
                 pub $module: $totals,
+            )*
+            $(
+                $(#[$doc])*
+                pub $field: $encrypted,
             )*
         }
 
@@ -131,6 +137,16 @@ macro_rules! books {
                 }
             }
 
+            /// Adds what the records of a connection tell that is encrypted, whatever it speaks.
+            pub fn add_encrypted(&mut self, seen: &Seen<'_>) {
+                $(self.$field.add(seen);)*
+            }
+
+            /// Counts such a one that is open.
+            pub fn add_open_encrypted(&mut self, seen: &Seen<'_>) {
+                $(self.$field.add_open(seen);)*
+            }
+
             /// Adds keys found and not found at a server: see [`Totals::add_keys`].
             pub fn add_keys(
                 &mut self,
@@ -148,12 +164,16 @@ macro_rules! books {
             /// Adds all of another's.
             pub fn merge(&mut self, other: &Self) {
                 $(self.$module.add_totals(&other.$module);)*
+                $(self.$field.add_totals(&other.$field);)*
             }
 
             /// Takes what was counted for a server out of them.
             #[must_use]
             pub fn take_server(&mut self, server: &str) -> Self {
-                Self { $($module: self.$module.take_server(server),)* }
+                Self {
+                    $($module: self.$module.take_server(server),)*
+                    $($field: self.$field.take_server(server),)*
+                }
             }
         }
 
@@ -170,17 +190,18 @@ macro_rules! books {
         pub const fn may_be_lost(protocol: Protocol) -> bool {
             match protocol {
                 $(Protocol::$protocol => <$totals as Totals>::MAY_BE_LOST,)*
-                Protocol::Unknown => true,
-                Protocol::Tls | Protocol::Http2 | Protocol::Fastcgi | Protocol::Scgi => false,
+                Protocol::Tls | Protocol::Unknown => true,
+                Protocol::Http2 | Protocol::Fastcgi | Protocol::Scgi => false,
             }
         }
 
         /// The families of all protocols.
-        pub const FAMILIES: &[&[Description]] = &[$($module::families::FAMILIES),*];
+        pub const FAMILIES: &[&[Description]] = &[$($module::families::FAMILIES,)* tls::families::FAMILIES];
 
         /// Adds the rows of all protocols.
         pub fn fill(families: &mut Families, view: &View) {
             $($module::families::fill(families, view);)*
+            tls::families::fill(families, view);
         }
     };
 }
@@ -193,6 +214,12 @@ books! {
         Kafka => kafka: ByServer<kafka::Totals>;
         Memcached => memcached: ByServer<memcached::Totals>;
         Redis => redis: ByServer<redis::Totals>;
+    }
+    encrypted {
+        /// Of what is encrypted, whatever it speaks.
+        tls: tls::Totals;
+        /// Of its handshakes.
+        handshakes: ByServer<tls::Handshakes>;
     }
     recognised { Tls Http2 Fastcgi Scgi Unknown }
 }

@@ -20,6 +20,8 @@ pub struct Pgbench {
     /// What the agent calls it.
     pub process: String,
     target: Address,
+    /// What it asks for, as `sslmode`.
+    encryption: &'static str,
 }
 
 /// What a run reports.
@@ -51,7 +53,13 @@ impl Pgbench {
         let process = unique_name("pgb");
         named(directory.path(), "pgbench", &process)?;
         named(directory.path(), "pgbench", "pgbench-init")?;
-        Ok(Self { directory, process, target: target.clone() })
+        Ok(Self { directory, process, target: target.clone(), encryption: "disable" })
+    }
+
+    /// The same, with TLS.
+    #[must_use]
+    pub fn encrypted(self) -> Self {
+        Self { encryption: "require", ..self }
     }
 
     /// Makes its tables; not under its own name.
@@ -81,7 +89,7 @@ impl Pgbench {
         let mut command = Command::new(self.directory.path().join(name));
         let Address { host, port } = &self.target;
         command.args(["-h", host, "-p", &port.to_string(), "-U", "postgres"]);
-        command.env("PGDATABASE", "postgres").env("PGSSLMODE", "disable");
+        command.env("PGDATABASE", "postgres").env("PGSSLMODE", self.encryption);
         command
     }
 }

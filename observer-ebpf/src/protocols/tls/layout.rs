@@ -1,7 +1,43 @@
-//! TLS counts nothing: it is told by the connection itself that it is encrypted
-//! ([`Connection::is_encrypted`](crate::layout::connection::Connection::is_encrypted)).
+//! What is told of TLS without any key. It lies in the connection itself ([`Connection::tls`]), beside what is counted of
+//! the protocol inside, as far as that is known.
+//!
+//! [`Connection::tls`]: crate::layout::connection::Connection::tls
 
-/// What is known of it.
+/// What TLS counts as a protocol: nothing, see [`Records`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Counters {}
+
+/// The number of TLS 1.3 (RFC 8446, section 4.2.1); earlier versions have lower ones.
+pub const TLS_1_3: u16 = 0x0304;
+
+/// How many alerts of each direction are told apart.
+pub const ALERTS: usize = 4;
+
+/// Upper bounds, inclusive, in nanoseconds, of the buckets of handshakes; the last bucket is what lies above.
+pub static HANDSHAKE_BOUNDS: [u64; 8] =
+    [1_000_000, 5_000_000, 10_000_000, 50_000_000, 100_000_000, 500_000_000, 1_000_000_000, 5_000_000_000];
+/// Buckets of handshakes.
+pub const HANDSHAKE_BUCKETS: usize = 9;
+
+/// What a connection's records tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Records {
+    /// When the client's hello began, `CLOCK_MONOTONIC` in nanoseconds; 0 where it was not seen.
+    pub hello_ns: u64,
+    /// How long the handshake took, in nanoseconds; 0 before it is over, and where its start was not seen.
+    pub handshake_ns: u64,
+    /// Bytes in application records, by [`Direction`](crate::layout::Direction), without the records' headers.
+    pub application: [u64; 2],
+    /// Descriptions of the first alerts in the clear, by direction: each one more than it is (RFC 8446, section 6).
+    pub alerts: [[u8; ALERTS]; 2],
+    /// How many alerts there were in the clear, by direction.
+    pub alerts_seen: [u16; 2],
+    /// The version that the server has chosen, as it is on the wire; 0 while that is not known.
+    pub version: u16,
+    /// Zero.
+    pub reserved: u16,
+}
+
+const _: () = assert!(size_of::<Records>() == 48);

@@ -1,107 +1,176 @@
-//! TLS records (RFC 8446, section 5.1). Nothing inside them is read but the client's first words, its `ClientHello`,
-//! which is in the clear: by its ALPN extension (RFC 7301) it says what it wants to speak inside.
+//! TLS records (RFC 8446, section 5.1; RFC 5246, section 6.2.1): headers are read, and what they are the headers of is
+//! stepped over. What is in the clear tells the version, what is asked for inside, how long the handshake took, and alerts.
 //!
 //! ```text
-//!   record             ClientHello (RFC 8446, sections 4 and 4.1.2)
-//!   type version length │ type length version random │ session │ ciphers │ compression │ extensions
-//!    1      2      2    │   1    3       2      32   │  1 + n  │  2 + n  │    1 + n    │ 2 + (2 + 2 + n) …
+//!   type version length │ …        20 change of cipher, 21 alert, 22 handshake, 23 application, 24 heartbeat
+//!     1     2      2    │ length
 //! ```
 //!
-//! It is followed a field at a time to the ALPN extension or to its end, and not past the server's first words.
+//! It is the parser of every encrypted connection, whatever is known to be spoken inside.
 
 mod detect;
+mod hello;
 pub mod layout;
 
+use self::hello::Hello;
+use self::layout::{ALERTS, TLS_1_3};
 use crate::layout::connection::{Connection, FLAG_ENCRYPTED};
 use crate::layout::losses::Desync;
 use crate::layout::{Direction, Role, Side};
-use crate::protocols::Protocol;
-use crate::stream::bytes::{Bytes, ITERATIONS_MAX, is_done, low_bytes, pass};
+use crate::stream::bytes::{Host, ITERATIONS_MAX, hide_field, is_done, pass};
 use crate::stream::carry::Carry;
 use crate::stream::parser::{Opening, Outcome, Parse, Parser, StreamId};
 use crate::stream::subprograms::{Runs, Subprograms};
 
-/// Bytes before the first field whose length varies.
-const FIXED: u32 = 5 + 4 + 2 + 32;
-/// The number of the ALPN extension (RFC 7301, section 3.1).
-const ALPN: u32 = 16;
-/// What Postgres is called there ("SSL Session Encryption" in the `PostgreSQL` documentation).
-const POSTGRES: [u64; 2] = [u64::from_le_bytes(*b"postgres"), u64::from_le_bytes(*b"ql\0\0\0\0\0\0")];
+/// Bytes of a record's header.
+const HEADER: u32 = 5;
+/// The longest record: `2^14 + 2048` bytes (RFC 5246, section 6.2.3); those of TLS 1.3 are shorter.
+const RECORD_MAX: u32 = (1 << 14) + 2048;
 
-/// Which field of the `ClientHello` comes next.
+/// Types of records.
+const CHANGE_CIPHER_SPEC: u8 = 20;
+const ALERT: u8 = 21;
+const HANDSHAKE: u8 = 22;
+const APPLICATION: u8 = 23;
+const HEARTBEAT: u8 = 24;
+/// An alert in the clear, whose two bytes are read: one that is encrypted is longer.
+const CLEAR_ALERT: u8 = 0x80 | ALERT;
+const ALERT_LENGTH: u32 = 2;
+
+/// How a stream is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-enum At {
-    /// None that is looked at.
-    Over = 0,
-    /// The length of the session's name.
-    Session = 1,
-    /// The length of the list of ciphers.
-    Ciphers = 2,
-    /// The length of the list of compressions.
-    Compression = 3,
-    /// The length of all extensions.
-    Extensions = 4,
-    /// An extension's number and length.
-    Extension = 5,
-    /// The length of a protocol's name.
-    NameLength = 6,
-    /// A name that is as long as that of Postgres.
-    Name = 7,
+enum State {
+    /// Before its first record.
+    Start = 0,
+    /// Found again at a record, behind which nothing has told yet that it was one.
+    Tentative = 1,
+    /// In sync.
+    Synced = 2,
+    /// Out of sync.
+    Lost = 3,
+    /// It has begun with something else than a record, and is not looked at.
+    Other = 4,
 }
 
-/// How many bytes each of them has.
-static NEEDED: [u32; 8] = [1, 1, 2, 1, 2, 4, 1, 10];
+/// Of a stream: what there was of the handshake.
+const CHANGED_CIPHER: u8 = 1;
+/// A handshake record behind that: `Finished`, where it is encrypted.
+const FINISHED: u8 = 2;
+/// An application record, as which TLS 1.3 has its `Finished`.
+const APPLIED: u8 = 4;
 
-/// The start of a connection.
+/// One of both streams.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub struct Tls {
-    /// The first bytes of a field of which too few have come.
+struct Stream {
+    /// The first bytes of a header or of a field of which too few have come.
     carry: Carry,
-    /// Bytes before the next field that have not passed.
-    skip: u32,
-    /// Bytes of extensions, or of names, from the next field on.
+    hello: Hello,
+    /// Bytes of the record that have not passed.
     left: u32,
     /// How many bytes `carry` holds.
     carried: u8,
-    /// An [`At`].
-    at: u8,
-    /// 1 once the client has asked for Postgres.
-    is_postgres: u8,
-    reserved: [u8; 5],
+    /// The record's type.
+    kind: u8,
+    /// A [`State`].
+    state: u8,
+    /// `CHANGED_CIPHER`, `FINISHED`, `APPLIED`.
+    seen: u8,
 }
 
-const _: () = assert!(size_of::<Tls>() == 32);
-
-impl Tls {
-    /// Nothing seen yet.
-    pub const START: Self = Self {
+impl Stream {
+    const START: Self = Self {
         carry: Carry::EMPTY,
-        skip: FIXED,
+        hello: Hello::START,
         left: 0,
         carried: 0,
-        at: At::Session as u8,
-        is_postgres: 0,
-        reserved: [0; 5],
+        kind: 0,
+        state: State::Start as u8,
+        seen: 0,
     };
 
     #[inline(always)]
-    const fn is_over(&self) -> bool {
-        self.at == At::Over as u8
+    const fn is(&self, state: State) -> bool {
+        self.state == state as u8
+    }
+
+    /// Whether anything in the record is looked at.
+    #[inline(always)]
+    const fn is_read(&self) -> bool {
+        self.kind == CLEAR_ALERT || (self.kind == HANDSHAKE && !self.hello.is_over())
+    }
+
+    /// How many of its bytes need no look.
+    #[inline(always)]
+    fn unread(&self) -> u32 {
+        let (left, skip) = (hide_field(&self.left), hide_field(&self.hello.skip));
+        if !self.is_read() || (self.kind == HANDSHAKE && skip > left) {
+            left
+        } else if self.kind == HANDSHAKE {
+            skip
+        } else {
+            0
+        }
+    }
+
+    /// So many of those have passed.
+    #[inline(always)]
+    fn pass(&mut self, bytes: u32) {
+        self.left = self.left.wrapping_sub(bytes);
+        if self.is_read() {
+            self.hello.skip = self.hello.skip.saturating_sub(bytes);
+        }
+    }
+}
+
+/// Both streams.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Tls {
+    streams: [Stream; 2],
+    /// 1 once it has been told what is spoken inside, as far as that is known.
+    is_told: u8,
+    /// [`Desync::code`] of why the call in hand cannot be followed.
+    broken: u8,
+    reserved: [u8; 6],
+}
+
+const _: () = assert!(size_of::<Tls>() == 88);
+
+/// Whether a word begins with a record's header, and the length of the record.
+#[inline(always)]
+const fn header(word: u64) -> (bool, u32) {
+    let [kind, major, minor, high, low, ..] = word.to_le_bytes();
+    let length = (high as u32) << 8 | low as u32;
+    let is_one =
+        kind >= CHANGE_CIPHER_SPEC && kind <= HEARTBEAT && major == 3 && minor <= 4 && length <= RECORD_MAX;
+    (is_one, length)
+}
+
+impl Tls {
+    /// Nothing seen yet.
+    const START: Self = Self { streams: [Stream::START; 2], is_told: 0, broken: 0, reserved: [0; 6] };
+
+    /// Starts inside a connection that another protocol has begun, and of which the protocol inside is known.
+    #[inline(always)]
+    pub(crate) fn start_inside(&mut self) {
+        *self = Self::START;
+        self.is_told = 1;
     }
 
     #[inline(always)]
-    const fn go(&mut self, next: At) {
-        self.at = next as u8;
+    const fn stream(&mut self, side: Side) -> &mut Stream {
+        &mut self.streams[side as usize & 1]
     }
 
-    /// Nothing more is looked at.
+    /// What is spoken inside is as far known as it will be.
     #[inline(always)]
-    fn end(&mut self, connection: &mut Connection) {
-        self.go(At::Over);
+    fn tell(&mut self, connection: &mut Connection) -> Outcome {
+        self.is_told = 1;
         connection.flags |= FLAG_ENCRYPTED;
         connection.pending = 0;
+        Outcome::became(self.streams[0].hello.protocol())
     }
 
     /// Runs through the bytes of a call.
@@ -112,97 +181,182 @@ impl Tls {
         source: &mut S,
         connection: &mut Connection,
     ) -> Outcome {
-        if stream.is_request() && !self.is_over() {
-            let is_whole = S::repeat(ITERATIONS_MAX, || {
-                source.run(Subprogram::Step, self, stream, connection);
-                !is_done(source) && !self.is_over()
-            });
-            if is_whole && !self.is_over() {
-                return Outcome::SAME;
-            }
+        if self.is_told == 0 && !stream.is_request() {
+            self.streams[0].hello.end();
+            return self.tell(connection);
         }
-        self.end(connection);
-        Outcome::became(if self.is_postgres == 0 { Protocol::Tls } else { Protocol::Postgres })
+        let was_lost = self.stream(stream.side).is(State::Lost);
+        if was_lost && !self.find(stream.side, source) {
+            source.go_to(source.end());
+            return Outcome::SAME;
+        }
+        let is_whole = S::repeat(ITERATIONS_MAX, || {
+            source.run(Subprogram::Step, self, stream, connection);
+            !is_done(source) && self.broken == 0 && (self.is_told != 0 || !self.streams[0].hello.is_over())
+        });
+        if self.is_told == 0 && self.streams[0].hello.is_over() {
+            return self.tell(connection);
+        }
+        let broken = hide_field(&self.broken);
+        self.broken = 0;
+        if broken != 0 {
+            source.go_to(source.end());
+            return self.end_broken(u32::from(broken), stream.side, connection);
+        }
+        if !is_whole {
+            self.lose(stream.side, connection);
+            return Outcome::lost(Desync::Bound);
+        }
+        if was_lost { Outcome::RESYNCED } else { Outcome::SAME }
     }
 
-    /// Takes what is in reach: bytes before a field, or the field. Goes at least one byte further.
+    /// A call of a stream cannot be followed.
     #[inline(always)]
-    fn step<S: Bytes>(&mut self, source: &mut S) {
-        if self.skip > 0 {
-            pass(&mut self.skip, source);
+    fn end_broken(&mut self, why: u32, side: Side, connection: &mut Connection) -> Outcome {
+        let state = hide_field(&self.stream(side).state);
+        self.lose(side, connection);
+        if state == State::Start as u8 {
+            // A server may answer in the clear; and what a session becomes may be another encryption.
+            self.stream(side).state = State::Other as u8;
+            return Outcome::SAME;
+        }
+        if state == State::Tentative as u8 {
+            // What seemed to be a record was none.
+            return Outcome::RESYNCED;
+        }
+        Outcome::of(Desync::from_code(why))
+    }
+
+    /// Finds a stream again that is out of sync: where a call begins with a record's header.
+    #[inline(always)]
+    fn find<S: Host>(&mut self, side: Side, source: &mut S) -> bool {
+        let at = source.position();
+        let Ok(available) = source.window(at) else { return false };
+        let (is_one, _) = header(source.words(at).0);
+        if available < HEADER || !is_one {
+            return false;
+        }
+        let stream = self.stream(side);
+        stream.state = State::Tentative as u8;
+        stream.kind = 0;
+        stream.left = 0;
+        stream.carried = 0;
+        stream.carry = Carry::EMPTY;
+        true
+    }
+
+    /// Takes what is in reach: bytes that are stepped over, a header, or a field.
+    #[inline(always)]
+    fn step<S: Host>(&mut self, id: StreamId, source: &mut S, connection: &mut Connection) {
+        let stream = self.stream(id.side);
+        if stream.is(State::Other) {
+            source.go_to(source.end());
+            return;
+        }
+        let unread = stream.unread();
+        if unread > 0 {
+            let mut left = unread;
+            pass(&mut left, source);
+            stream.pass(unread - left);
+            return;
+        }
+        let is_header = stream.left == 0;
+        let needed = if is_header {
+            HEADER
+        } else if stream.kind == CLEAR_ALERT {
+            ALERT_LENGTH
+        } else {
+            stream.hello.needed()
+        };
+        let before = u32::from(stream.carried);
+        if !is_header && needed > before + stream.left {
+            // A field that goes on in the next record: that is too much care for a hello.
+            stream.hello.end();
+            stream.kind = HANDSHAKE;
+            stream.carried = 0;
+            stream.carry = Carry::EMPTY;
             return;
         }
         let at = source.position();
         let Ok(available) = source.window(at) else {
-            self.go(At::Over);
+            self.broken = Desync::code(Some(Desync::Unread)) as u8;
             return;
         };
         let (lo, hi) = source.words(at);
-        let before = u32::from(self.carried);
         let reach = if available < 16 { available } else { 16 };
-        let (lo, hi, have) = self.carry.join(self.carried, lo, hi, reach);
-        let needed = NEEDED[usize::from(self.at) & 7];
+        let (lo, hi, have) = stream.carry.join(stream.carried, lo, hi, reach);
+        let taken = if have < needed { have } else { needed }.wrapping_sub(before);
+        source.go_to(at + taken);
+        if !is_header {
+            stream.left = stream.left.saturating_sub(taken);
+        }
         if have < needed {
-            self.carry = Carry::of(lo, hi, have);
-            self.carried = have as u8;
-            source.go_to(at + have.saturating_sub(before).max(1));
+            stream.carry = Carry::of(lo, hi, have);
+            stream.carried = have as u8;
             return;
         }
-        self.carry = Carry::EMPTY;
-        self.carried = 0;
-        source.go_to(at + needed.saturating_sub(before).max(1));
-        self.take(lo, hi);
-    }
-
-    /// Takes a field.
-    #[inline(always)]
-    fn take(&mut self, lo: u64, hi: u64) {
-        let [a, b, c, d, ..] = lo.to_le_bytes();
-        let (first, second) = (u32::from(a) << 8 | u32::from(b), u32::from(c) << 8 | u32::from(d));
-        let one = u32::from(a);
-        match self.at {
-            at if at == At::Session as u8 => self.field(one, At::Ciphers),
-            at if at == At::Ciphers as u8 => self.field(first, At::Compression),
-            at if at == At::Compression as u8 => self.field(one, At::Extensions),
-            at if at == At::Extensions as u8 => {
-                self.left = first;
-                self.field(0, At::Extension);
+        stream.carry = Carry::EMPTY;
+        stream.carried = 0;
+        if is_header {
+            self.take_header(id, lo, source, connection);
+        } else if stream.kind == CLEAR_ALERT {
+            take_alert(id.direction, lo, connection);
+        } else {
+            stream.hello.take(lo, hi, id.is_request());
+            if !id.is_request() && stream.hello.version != 0 {
+                connection.tls.version = stream.hello.version;
             }
-            at if at == At::Extension as u8 => {
-                self.left = self.left.saturating_sub(4 + second);
-                if first == ALPN {
-                    // A list, behind its length.
-                    self.left = second.saturating_sub(2);
-                    self.field(2, At::NameLength);
-                } else {
-                    self.field(second, At::Extension);
-                }
-            }
-            at if at == At::NameLength as u8 => {
-                self.left = self.left.saturating_sub(1 + one);
-                if a == 10 {
-                    self.go(At::Name);
-                    return;
-                }
-                self.field(one, At::NameLength);
-            }
-            _ => {
-                self.is_postgres = u8::from([lo, low_bytes(hi, 2)] == POSTGRES);
-                self.left *= u32::from(self.is_postgres == 0);
-                self.field(0, At::NameLength);
-            }
-        }
-        let is_listed = self.at >= At::Extension as u8;
-        if is_listed && self.left == 0 {
-            self.go(At::Over);
         }
     }
 
-    /// The next field, behind some bytes.
+    /// Takes a record's header.
     #[inline(always)]
-    const fn field(&mut self, skip: u32, next: At) {
-        self.skip = skip;
-        self.go(next);
+    fn take_header<S: Host>(&mut self, id: StreamId, word: u64, source: &mut S, connection: &mut Connection) {
+        let (is_one, length) = header(word);
+        if !is_one {
+            self.broken = Desync::code(Some(Desync::Length)) as u8;
+            return;
+        }
+        let kind = word as u8;
+        let stream = self.stream(id.side);
+        let state = hide_field(&stream.state);
+        if state == State::Start as u8 && id.is_request() {
+            connection.tls.hello_ns = source.now_ns();
+        }
+        stream.state =
+            if state == State::Tentative as u8 && stream.kind == 0 { state } else { State::Synced as u8 };
+        stream.left = length;
+        stream.kind = if kind == ALERT && length == ALERT_LENGTH { CLEAR_ALERT } else { kind };
+        if kind == APPLICATION {
+            let bytes = &mut connection.tls.application[id.direction as usize];
+            *bytes = bytes.wrapping_add(u64::from(length));
+        }
+        stream.seen |= match kind {
+            CHANGE_CIPHER_SPEC => CHANGED_CIPHER,
+            HANDSHAKE if stream.seen & CHANGED_CIPHER != 0 => FINISHED,
+            APPLICATION => APPLIED,
+            _ => 0,
+        };
+        if connection.tls.handshake_ns == 0
+            && connection.tls.hello_ns != 0
+            && self.is_handshake_over(id, kind, connection)
+        {
+            let now = source.now_ns();
+            let passed = now.saturating_sub(connection.tls.hello_ns);
+            connection.tls.handshake_ns = if passed == 0 { 1 } else { passed };
+        }
+    }
+
+    /// Whether a record is the last one of the handshake: in TLS 1.3 the client's `Finished`, which looks like an
+    /// application record and comes behind the server's, and before that version the later one of both sides' own.
+    #[inline(always)]
+    fn is_handshake_over(&self, id: StreamId, kind: u8, connection: &Connection) -> bool {
+        let [client, server] = [self.streams[0].seen, self.streams[1].seen];
+        if connection.tls.version >= TLS_1_3 {
+            kind == APPLICATION && id.is_request() && server & APPLIED != 0
+        } else {
+            client & server & FINISHED != 0
+        }
     }
 
     /// Runs a subprogram.
@@ -217,11 +371,23 @@ impl Tls {
         match subprogram {
             Subprogram::Call => self.run_call(stream, source, connection).code(),
             Subprogram::Step => {
-                self.step(source);
+                self.step(stream, source, connection);
                 0
             }
         }
     }
+}
+
+/// Takes note of an alert in the clear: its level, which the description tells as well, and its description.
+#[inline(always)]
+fn take_alert(direction: Direction, word: u64, connection: &mut Connection) {
+    let at = direction as usize & 1;
+    let seen = hide_field(&connection.tls.alerts_seen[at]);
+    if usize::from(seen) < ALERTS {
+        let description = (word >> 8) as u8;
+        connection.tls.alerts[at][usize::from(seen) % ALERTS] = description.saturating_add(1);
+    }
+    connection.tls.alerts_seen[at] = seen.saturating_add(1);
 }
 
 /// Functions that the verifier checks each on its own.
@@ -229,7 +395,7 @@ impl Tls {
 pub enum Subprogram {
     /// Takes in a call: [`Outcome::code`].
     Call,
-    /// Takes what is in reach of a call of the client's.
+    /// Takes what is in reach of a call.
     Step,
 }
 
@@ -241,50 +407,79 @@ impl Parser for Tls {
     #[inline(always)]
     fn start(&mut self, opening: Opening, _role: Role, connection: &mut Connection) {
         *self = Self::START;
-        self.skip = FIXED.saturating_sub(opening.kept);
+        // No more of them than a header, as another byte would have told.
+        let kept = if opening.kept < HEADER { opening.kept } else { HEADER };
+        self.streams[0].carry = Carry::of(opening.first, 0, kept);
+        self.streams[0].carried = kept as u8;
         // It may yet be a protocol that is told inside.
         connection.pending = 1;
     }
 
     #[inline(always)]
     fn resume(&mut self, _role: Role, connection: &mut Connection) {
-        self.end(connection);
+        *self = Self::START;
+        connection.lost = [1; 2];
+        self.lose(Side::Client, connection);
+        self.lose(Side::Server, connection);
     }
 
     #[inline(always)]
     fn is_between(&self, side: Side) -> bool {
-        self.is_over() || matches!(side, Side::Server)
+        let stream = &self.streams[side as usize & 1];
+        stream.left == 0 && stream.carried == 0
     }
 
     #[inline(always)]
-    fn is_lost(&self, _side: Side) -> bool {
-        false
+    fn is_lost(&self, side: Side) -> bool {
+        self.streams[side as usize & 1].is(State::Lost)
     }
 
     #[inline(always)]
     fn pass(&mut self, stream: StreamId, bytes: u64, _connection: &mut Connection) -> Option<Outcome> {
-        if self.is_over() {
+        let stream = self.stream(stream.side);
+        if stream.is(State::Other) {
             return Some(Outcome::SAME);
         }
-        if !stream.is_request() || u64::from(self.skip) < bytes {
+        if u64::from(stream.unread()) < bytes {
             return None;
         }
-        self.skip -= bytes as u32;
+        stream.pass(bytes as u32);
         Some(Outcome::SAME)
     }
 
-    /// Nothing is out of sync where nothing more is looked at.
+    /// Where only a hello's bytes are missing, the records go on.
     #[inline(always)]
-    fn miss(&mut self, stream: StreamId, bytes: u64, _why: Desync, connection: &mut Connection) -> Outcome {
-        if self.pass(stream, bytes, connection).is_none() {
-            self.end(connection);
+    fn miss(&mut self, id: StreamId, bytes: u64, why: Desync, connection: &mut Connection) -> Outcome {
+        if self.is_lost(id.side) || self.pass(id, bytes, connection).is_some() {
+            return Outcome::SAME;
         }
+        let stream = self.stream(id.side);
+        let is_in_hello = stream.kind == HANDSHAKE && stream.left != 0 && u64::from(stream.left) >= bytes;
+        if !is_in_hello {
+            self.lose(id.side, connection);
+            return Outcome::lost(why);
+        }
+        stream.hello.end();
+        stream.carried = 0;
+        stream.carry = Carry::EMPTY;
+        stream.left -= bytes as u32;
+        self.is_told = 1;
+        connection.flags |= FLAG_ENCRYPTED;
+        connection.pending = 0;
         Outcome::SAME
     }
 
     #[inline(always)]
-    fn lose(&mut self, _side: Side, connection: &mut Connection) {
-        self.end(connection);
+    fn lose(&mut self, side: Side, connection: &mut Connection) {
+        self.is_told = 1;
+        connection.flags |= FLAG_ENCRYPTED;
+        connection.pending = 0;
+        let stream = self.stream(side);
+        stream.state = State::Lost as u8;
+        stream.hello.end();
+        stream.left = 0;
+        stream.carried = 0;
+        stream.carry = Carry::EMPTY;
     }
 
     #[inline(always)]
@@ -293,7 +488,12 @@ impl Parser for Tls {
     }
 
     #[inline(always)]
-    fn carry_over(_before: &Connection, _next: &mut Connection) {}
+    fn carry_over(before: &Connection, next: &mut Connection) {
+        next.tls.version = before.tls.version;
+        if before.tls.handshake_ns == 0 {
+            next.tls.hello_ns = before.tls.hello_ns;
+        }
+    }
 }
 
 impl<S: Runs<Self>> Parse<S> for Tls {

@@ -62,14 +62,17 @@ impl Session {
         self.tries = [0; 2];
     }
 
-    /// The connection speaks this from here on: it is not looked at further where that has no parser.
+    /// The connection speaks this from here on: it is not looked at further where that has no parser. What is encrypted is TLS,
+    /// whatever it speaks inside.
     #[inline(always)]
     pub(super) fn become_other(&mut self, protocol: Protocol, opening: Opening, connection: &mut Connection) {
         self.enter(protocol, connection);
         if connection.is_encrypted() {
-            // No more than the protocol is known of what is inside.
-            self.parsed_as = Protocol::Unknown as u8;
-            self.stage = Stage::Opaque as u8;
+            // No more than the protocol is known of what is inside: it is the records that are followed.
+            if opening.before as u8 != Protocol::Tls as u8 {
+                self.parsers.tls().start_inside();
+            }
+            self.parsed_as = Protocol::Tls as u8;
             return;
         }
         let role = Role::from_u8(self.role);

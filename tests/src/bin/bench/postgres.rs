@@ -1,4 +1,4 @@
-//! Postgres under each observer: many short queries, and one with many rows.
+//! Postgres under each observer: many short queries, in the clear and encrypted, and one with many rows.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use observer_tests::postgres::pgbench::Pgbench;
 use observer_tests::postgres::program;
-use observer_tests::postgres::server::Server;
+use observer_tests::postgres::server::{Options, Server};
 
 use crate::compare;
 use crate::placement::Placement;
@@ -28,6 +28,15 @@ pub(crate) fn postgres(rounds: usize, seconds: Duration) -> anyhow::Result<()> {
         let report = pgbench.run("prepared", &["-S", "-c", "2", "-T", &whole.to_string()], None)?;
         Ok(report.transactions / whole as f64)
     })?;
+    let encrypted_server = Server::start_with(&Options { tls: true, ..Options::default() })?;
+    let encrypted = Pgbench::new(&encrypted_server.tcp())?.encrypted();
+    encrypted.prepare()?;
+    let title = format!("pgbench -S -M prepared -c 2 over TLS, {rounds} rounds of {whole} s");
+    compare(&title, "queries/s", 0.95, &placements, rounds, || {
+        let report = encrypted.run("prepared", &["-S", "-c", "2", "-T", &whole.to_string()], None)?;
+        Ok(report.transactions / whole as f64)
+    })?;
+    drop(encrypted_server);
     let title = format!("a query with {ROWS} rows in psql, {rounds} rounds");
     compare(&title, "queries/s", 0.97, &placements, rounds, || {
         let start = Instant::now();

@@ -106,5 +106,6 @@ fn test() -> anyhow::Result<()> {
     note("memcached", recorded::memcached(&bench.agent));
     note("Kafka", recorded::kafka(&bench.agent));
     note("Postgres", recorded::postgres(&bench.agent));
+    note("TLS", recorded::tls(&bench.agent));
     if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join(", ")) }
 }

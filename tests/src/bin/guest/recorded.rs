@@ -36,6 +36,9 @@ const KAFKA: [(&str, &str); 4] = recordings![
 const POSTGRES: [(&str, &str); 6] =
     recordings!["simple", "password", "copy", "pgbench-extended", "pgbench-prepared", "pgbench-pipeline"];
 
+/// Of OpenSSL with itself.
+const TLS: [(&str, &str); 2] = recordings!["tls-1.2", "tls-1.3"];
+
 /// A session, replayed: all that the client said, and all that the server did.
 struct Replayed {
     client: Vec<u8>,
@@ -79,6 +82,33 @@ impl Replayed {
         ensure!(wrong.is_empty() && outcome.is_ok(), "{}", wrong.join("; "));
         Ok(())
     }
+}
+
+/// Replays sessions of TLS: handshakes, and bytes of application records as another reading of these has them.
+pub(crate) fn tls(agent: &Agent) -> anyhow::Result<()> {
+    let shown = |metrics: &Metrics, role: &str| metrics.sum("observer_tls_bytes_total", &[("role", role)]);
+    let before = agent.scrape()?;
+    let mut bytes = 0.0;
+    for (_, text) in TLS {
+        let session = Replayed::new(text)?;
+        for stream in [&session.client, &session.server] {
+            let mut rest = &stream[..];
+            while !rest.is_empty() {
+                let (behind, record) =
+                    tls_parser::parse_tls_raw_record(rest).map_err(|error| anyhow!("{error}"))?;
+                let is_application = record.hdr.record_type == tls_parser::TlsRecordType::ApplicationData;
+                bytes += if is_application { f64::from(record.hdr.len) } else { 0.0 };
+                rest = behind;
+            }
+        }
+        session.expect(agent, &[("observer_tls_handshake_seconds_count", ["", ""], 1.0)])?;
+    }
+    let metrics = agent.scrape()?;
+    for role in ["client", "server"] {
+        let more = shown(&metrics, role) - shown(&before, role);
+        ensure!(more == bytes, "{more} bytes and not {bytes} as {role}");
+    }
+    Ok(())
 }
 
 /// Replays sessions with Redis: commands, keys found and not found, and errors are as the client library's
