@@ -1,8 +1,8 @@
 //! Messages in memory whose pages the kernel moves meanwhile: a program that finds them gone waits until they are back.
 
-// needs: websocket
-// makes: messages
-// takes: 5 s
+// Who moves pages must not wait for a processor meanwhile: after a millisecond nobody waits for them any more.
+// needs: host
+// takes: 3 s
 
 use anyhow::ensure;
 use observer_tests::ring;

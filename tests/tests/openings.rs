@@ -2,7 +2,7 @@
 //! first seen in the middle. So is what comes behind something that is not known.
 
 // needs: websocket
-// makes: messages
+// makes: messages, redis
 // takes: 5 s
 
 use observer_tests::agent::Agent;

@@ -2,7 +2,7 @@
 //! and whom the header declares to be the client is shown.
 
 // needs: websocket, postgres
-// makes: messages
+// makes: messages, redis
 // takes: 15 s
 
 use std::thread::sleep;

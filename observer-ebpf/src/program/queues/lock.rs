@@ -30,7 +30,14 @@ pub fn lock(deque: &mut Deque) -> bool {
     hold_within(deque, TRIES)
 }
 
-/// The same, to take messages out: false, too, where something is noted, which may be that they were put in.
+/// The same, for something that cannot. False if another processor does not let go of it for long.
+#[inline(always)]
+pub fn lock_patiently(deque: &mut Deque) -> bool {
+    hold_within(deque, PATIENT_TRIES)
+}
+
+/// Gets a deque to take messages out, which can be noted as well: false, too, where something is noted, which may be that
+/// they were put in.
 #[inline(always)]
 pub fn lock_to_take(deque: &mut Deque) -> bool {
     if !hold_within(deque, TRIES) {
@@ -48,12 +55,6 @@ pub fn lock_to_take(deque: &mut Deque) -> bool {
 fn is_any_noted(deque: &Deque) -> bool {
     // SAFETY: a field.
     unsafe { (&raw const deque.late.is_any).read_volatile() != 0 }
-}
-
-/// The same, for something that cannot. False if another processor does not let go of it for long.
-#[inline(always)]
-pub fn lock_patiently(deque: &mut Deque) -> bool {
-    hold_within(deque, PATIENT_TRIES)
 }
 
 /// Waits for it to be let go of, which is looked at so often at most.
