@@ -406,7 +406,7 @@ proptest! {
         parts in vec((any::<bool>(), 18..26_u8, 0..300_u16, vec(any::<u8>(), 0..300)), 0..12),
         cuts in vec((any::<u8>(), 1..=u8::MAX), 1..20),
     ) {
-        let hello = &sessions_hello()[..];
+        let hello = &session(&Configs::new(&[&TLS13], &[&TLS13]), &[]).flights[0].1;
         let mut whole = Observed::new(Role::Client);
         let mut split = Observed::new(Role::Client);
         let mut cuts = cuts.iter().cycle();
@@ -424,13 +424,4 @@ proptest! {
             prop_assert_eq!(whole.connection.tls, split.connection.tls);
         }
     }
-}
-
-fn sessions_hello() -> Vec<u8> {
-    let name = ServerName::try_from("db.example.com").expect("a name");
-    let configs = Configs::new(&[&TLS13], &[&TLS13]);
-    let mut client = ClientConnection::new(configs.client, name).expect("a client");
-    let mut bytes = Vec::new();
-    client.write_tls(&mut bytes).expect("there is room");
-    bytes
 }

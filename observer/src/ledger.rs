@@ -47,9 +47,6 @@ impl GroupTotals {
     fn add(&mut self, protocol: Protocol, seen: &Seen<'_>) {
         self.connections.add(seen.connection);
         self.books.add(protocol, seen);
-        if connections::is_encrypted(seen.connection) {
-            self.books.add_encrypted(seen);
-        }
     }
 
     fn merge(&mut self, other: &Self) {

@@ -1,5 +1,5 @@
-//! Message queues: their numbers, their deques (`queues/deques.rs`, `queues/lock.rs`), and what is counted of them (`queues/counts.rs`): see
-//! [`observer_ebpf::queues`].
+//! Message queues: their numbers, their deques (`queues/deques.rs`, `queues/lock.rs`), and what is counted of them
+//! (`queues/counts.rs`): see [`observer_ebpf::queues`].
 
 mod counts;
 mod deques;

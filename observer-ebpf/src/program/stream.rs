@@ -41,7 +41,7 @@ impl Stream<'_> {
     pub fn feed(&mut self, buffers: &mut Buffers) {
         let desync = self.session.feed(self.direction, buffers, self.connection);
         self.note(desync);
-        if buffers.has_late_queue() {
+        if buffers.late_queue() != 0 {
             queue_catch_up(buffers);
         }
     }

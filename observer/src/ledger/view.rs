@@ -107,9 +107,6 @@ impl Ledger {
             let session = self.session_protocol(connection);
             share.totals.add(session, &seen);
             share.totals.books.add_open(session, &seen);
-            if is_open && connections::is_encrypted(connection) {
-                share.totals.books.add_open_encrypted(&seen);
-            }
             if protocol == Protocol::WebSocket {
                 let sizes = share.message_sizes.get_or_insert_default();
                 // What goes on in another slot is unfinished there.

@@ -20,6 +20,7 @@ use observer_ebpf::layout::names::KeyCounts;
 use observer_ebpf::layout::{Protocol, Role};
 
 use self::websocket::minute::Rate;
+use crate::connections;
 use crate::ledger::View;
 use crate::metrics::family::{Description, Families};
 
@@ -121,11 +122,14 @@ macro_rules! books {
         }
 
         impl Books {
-            /// Adds what a connection of a protocol has counted.
+            /// Adds what a connection of a protocol has counted, and what its records tell, if it is encrypted.
             pub fn add(&mut self, protocol: Protocol, seen: &Seen<'_>) {
                 match protocol {
                     $(Protocol::$protocol => self.$module.add(seen),)*
                     $(Protocol::$other)|* => {}
+                }
+                if connections::is_encrypted(seen.connection) {
+                    $(self.$field.add(seen);)*
                 }
             }
 
@@ -135,16 +139,9 @@ macro_rules! books {
                     $(Protocol::$protocol => self.$module.add_open(seen),)*
                     $(Protocol::$other)|* => {}
                 }
-            }
-
-            /// Adds what the records of a connection tell that is encrypted, whatever it speaks.
-            pub fn add_encrypted(&mut self, seen: &Seen<'_>) {
-                $(self.$field.add(seen);)*
-            }
-
-            /// Counts such a one that is open.
-            pub fn add_open_encrypted(&mut self, seen: &Seen<'_>) {
-                $(self.$field.add_open(seen);)*
+                if connections::is_encrypted(seen.connection) {
+                    $(self.$field.add_open(seen);)*
+                }
             }
 
             /// Adds keys found and not found at a server: see [`Totals::add_keys`].

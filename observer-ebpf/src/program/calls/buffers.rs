@@ -83,24 +83,16 @@ pub struct Buffers {
 }
 
 impl Buffers {
-    /// Something was noted for a queue: see [`take_late_queue`](Self::take_late_queue).
+    /// Something was noted for a queue; 0 once it is done.
     #[inline(always)]
     pub const fn set_late_queue(&mut self, queue: u32) {
         self.late_queue = queue;
     }
 
-    /// Whether something was noted for a queue.
+    /// The number of a queue for which something was noted; 0 if there is none.
     #[inline(always)]
-    pub fn has_late_queue(&self) -> bool {
-        hide_field(&self.late_queue) != 0
-    }
-
-    /// The number of the queue, once.
-    #[inline(always)]
-    pub const fn take_late_queue(&mut self) -> u32 {
-        let queue = self.late_queue;
-        self.late_queue = 0;
-        queue
+    pub fn late_queue(&self) -> u32 {
+        hide_field(&self.late_queue)
     }
 
     /// Finds the buffers of the call that moved `end` bytes of the connection at `index`, or why they cannot

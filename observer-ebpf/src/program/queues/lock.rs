@@ -151,7 +151,8 @@ pub extern "C" fn queue_catch_up(buffers: *mut Buffers) -> u32 {
     // SAFETY: null, or this processor's entry for this program.
     let Some(buffers) = (unsafe { buffers.as_mut() }) else { return 0 };
     let now = ticks(buffers.now_ns());
-    let queue = buffers.take_late_queue();
+    let queue = buffers.late_queue();
+    buffers.set_late_queue(0);
     let Some(deque) = deque_of(queue) else { return 0 };
     repeat(ROUNDS, || {
         if !is_any_noted(deque) || !hold(deque) {

@@ -1,6 +1,7 @@
 //! How TLS is told: by a `ClientHello`, or by a record in the middle of a connection.
 
-use super::{HEADER, Tls, header};
+use super::Tls;
+use super::stream::{HEADER, header};
 use crate::layout::Side;
 use crate::stream::parser::{Adopts, Recognise};
 use crate::stream::start::{Match, Pattern, Start};

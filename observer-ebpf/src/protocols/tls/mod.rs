@@ -11,9 +11,13 @@
 mod detect;
 mod hello;
 pub mod layout;
+mod stream;
 
-use self::hello::Hello;
 use self::layout::{ALERTS, TLS_1_3};
+use self::stream::{
+    ALERT, ALERT_LENGTH, APPLICATION, APPLIED, CHANGE_CIPHER_SPEC, CHANGED_CIPHER, CLEAR_ALERT, FINISHED,
+    HANDSHAKE, HEADER, State, Stream, header,
+};
 use crate::layout::connection::{Connection, FLAG_ENCRYPTED};
 use crate::layout::losses::Desync;
 use crate::layout::{Direction, Role, Side};
@@ -21,108 +25,6 @@ use crate::stream::bytes::{Host, ITERATIONS_MAX, hide_field, is_done, pass};
 use crate::stream::carry::Carry;
 use crate::stream::parser::{Opening, Outcome, Parse, Parser, StreamId};
 use crate::stream::subprograms::{Runs, Subprograms};
-
-/// Bytes of a record's header.
-const HEADER: u32 = 5;
-/// The longest record: `2^14 + 2048` bytes (RFC 5246, section 6.2.3); those of TLS 1.3 are shorter.
-const RECORD_MAX: u32 = (1 << 14) + 2048;
-
-/// Types of records.
-const CHANGE_CIPHER_SPEC: u8 = 20;
-const ALERT: u8 = 21;
-const HANDSHAKE: u8 = 22;
-const APPLICATION: u8 = 23;
-const HEARTBEAT: u8 = 24;
-/// An alert in the clear, whose two bytes are read: one that is encrypted is longer.
-const CLEAR_ALERT: u8 = 0x80 | ALERT;
-const ALERT_LENGTH: u32 = 2;
-
-/// How a stream is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-enum State {
-    /// Before its first record.
-    Start = 0,
-    /// Found again at a record, behind which nothing has told yet that it was one.
-    Tentative = 1,
-    /// In sync.
-    Synced = 2,
-    /// Out of sync.
-    Lost = 3,
-    /// It has begun with something else than a record, and is not looked at.
-    Other = 4,
-}
-
-/// Of a stream: what there was of the handshake.
-const CHANGED_CIPHER: u8 = 1;
-/// A handshake record behind that: `Finished`, where it is encrypted.
-const FINISHED: u8 = 2;
-/// An application record, as which TLS 1.3 has its `Finished`.
-const APPLIED: u8 = 4;
-
-/// One of both streams.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-struct Stream {
-    /// The first bytes of a header or of a field of which too few have come.
-    carry: Carry,
-    hello: Hello,
-    /// Bytes of the record that have not passed.
-    left: u32,
-    /// How many bytes `carry` holds.
-    carried: u8,
-    /// The record's type.
-    kind: u8,
-    /// A [`State`].
-    state: u8,
-    /// `CHANGED_CIPHER`, `FINISHED`, `APPLIED`.
-    seen: u8,
-}
-
-impl Stream {
-    const START: Self = Self {
-        carry: Carry::EMPTY,
-        hello: Hello::START,
-        left: 0,
-        carried: 0,
-        kind: 0,
-        state: State::Start as u8,
-        seen: 0,
-    };
-
-    #[inline(always)]
-    const fn is(&self, state: State) -> bool {
-        self.state == state as u8
-    }
-
-    /// Whether anything in the record is looked at.
-    #[inline(always)]
-    const fn is_read(&self) -> bool {
-        self.kind == CLEAR_ALERT || (self.kind == HANDSHAKE && !self.hello.is_over())
-    }
-
-    /// How many of its bytes need no look.
-    #[inline(always)]
-    fn unread(&self) -> u32 {
-        let (left, skip) = (hide_field(&self.left), hide_field(&self.hello.skip));
-        if !self.is_read() || (self.kind == HANDSHAKE && skip > left) {
-            left
-        } else if self.kind == HANDSHAKE {
-            skip
-        } else {
-            0
-        }
-    }
-
-    /// So many of those have passed.
-    #[inline(always)]
-    fn pass(&mut self, bytes: u32) {
-        self.left = self.left.wrapping_sub(bytes);
-        if self.is_read() {
-            self.hello.skip = self.hello.skip.saturating_sub(bytes);
-        }
-    }
-}
 
 /// Both streams.
 #[derive(Clone, Copy, Debug)]
@@ -137,16 +39,6 @@ pub struct Tls {
 }
 
 const _: () = assert!(size_of::<Tls>() == 88);
-
-/// Whether a word begins with a record's header, and the length of the record.
-#[inline(always)]
-const fn header(word: u64) -> (bool, u32) {
-    let [kind, major, minor, high, low, ..] = word.to_le_bytes();
-    let length = (high as u32) << 8 | low as u32;
-    let is_one =
-        kind >= CHANGE_CIPHER_SPEC && kind <= HEARTBEAT && major == 3 && minor <= 4 && length <= RECORD_MAX;
-    (is_one, length)
-}
 
 impl Tls {
     /// Nothing seen yet.
@@ -167,10 +59,16 @@ impl Tls {
     /// What is spoken inside is as far known as it will be.
     #[inline(always)]
     fn tell(&mut self, connection: &mut Connection) -> Outcome {
+        self.settle(connection);
+        Outcome::became(self.streams[0].hello.protocol())
+    }
+
+    /// It is encrypted, and no more will be known of what is inside.
+    #[inline(always)]
+    const fn settle(&mut self, connection: &mut Connection) {
         self.is_told = 1;
         connection.flags |= FLAG_ENCRYPTED;
         connection.pending = 0;
-        Outcome::became(self.streams[0].hello.protocol())
     }
 
     /// Runs through the bytes of a call.
@@ -237,11 +135,8 @@ impl Tls {
             return false;
         }
         let stream = self.stream(side);
-        stream.state = State::Tentative as u8;
         stream.kind = 0;
-        stream.left = 0;
-        stream.carried = 0;
-        stream.carry = Carry::EMPTY;
+        stream.begin_anew(State::Tentative);
         true
     }
 
@@ -272,9 +167,7 @@ impl Tls {
         if !is_header && needed > before + stream.left {
             // A field that goes on in the next record: that is too much care for a hello.
             stream.hello.end();
-            stream.kind = HANDSHAKE;
-            stream.carried = 0;
-            stream.carry = Carry::EMPTY;
+            stream.drop_carry();
             return;
         }
         let at = source.position();
@@ -295,8 +188,7 @@ impl Tls {
             stream.carried = have as u8;
             return;
         }
-        stream.carry = Carry::EMPTY;
-        stream.carried = 0;
+        stream.drop_carry();
         if is_header {
             self.take_header(id, lo, source, connection);
         } else if stream.kind == CLEAR_ALERT {
@@ -460,26 +352,18 @@ impl Parser for Tls {
             return Outcome::lost(why);
         }
         stream.hello.end();
-        stream.carried = 0;
-        stream.carry = Carry::EMPTY;
+        stream.drop_carry();
         stream.left -= bytes as u32;
-        self.is_told = 1;
-        connection.flags |= FLAG_ENCRYPTED;
-        connection.pending = 0;
+        self.settle(connection);
         Outcome::SAME
     }
 
     #[inline(always)]
     fn lose(&mut self, side: Side, connection: &mut Connection) {
-        self.is_told = 1;
-        connection.flags |= FLAG_ENCRYPTED;
-        connection.pending = 0;
+        self.settle(connection);
         let stream = self.stream(side);
-        stream.state = State::Lost as u8;
         stream.hello.end();
-        stream.left = 0;
-        stream.carried = 0;
-        stream.carry = Carry::EMPTY;
+        stream.begin_anew(State::Lost);
     }
 
     #[inline(always)]

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use observer_ebpf::layout::Direction;
 use observer_ebpf::layout::buckets::bucket;
+use observer_ebpf::layout::connection::Phase;
 use observer_ebpf::protocols::tls::layout::{ALERTS, HANDSHAKE_BOUNDS, HANDSHAKE_BUCKETS};
 
 use super::Seen;
@@ -48,7 +49,9 @@ impl super::Totals for Totals {
     }
 
     fn add_open(&mut self, seen: &Seen<'_>) {
-        *self.open.entry(seen.connection.tls.version).or_default() += 1;
+        if Phase::from_u8(seen.connection.phase) == Phase::Open {
+            *self.open.entry(seen.connection.tls.version).or_default() += 1;
+        }
     }
 
     fn add_totals(&mut self, other: &Self) {
