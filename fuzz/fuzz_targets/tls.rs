@@ -75,7 +75,7 @@ fuzz_target!(|input: Input| {
         if whole.desyncs.is_empty() {
             assert_eq!(split.connection.tls, whole.connection.tls);
             assert_eq!(split.protocol(), whole.protocol());
-            assert_eq!(split.connection.lost, whole.connection.lost);
+            assert_eq!(split.connection.tls.lost, whole.connection.tls.lost);
             assert_eq!(split.connection.pending, whole.connection.pending);
         }
     }
@@ -86,7 +86,7 @@ fuzz_target!(|input: Input| {
         observed.buffer = 1024;
         for server in [false, true] {
             let before: u64 = observed.connection.tls.application.iter().sum();
-            let lost = observed.connection.lost != [0; 2];
+            let lost = observed.connection.tls.lost != [0; 2];
             observed.by(server, &[record(23, 9, &[1; 9]), record(23, 1, &[2])].concat());
             let after: u64 = observed.connection.tls.application.iter().sum();
             // What has begun with something else than a record is not looked at.

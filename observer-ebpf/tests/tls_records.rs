@@ -129,20 +129,22 @@ fn session(configs: &Configs, said: &[(bool, Vec<u8>)]) -> Recorded {
     }
 }
 
-/// What `tls-parser` reads in what each side wrote, the client's first: bytes of application records, and alerts in the clear.
-fn read(flights: &[Flight]) -> [(u64, Vec<u8>); 2] {
+/// What `tls-parser` reads in what each side wrote, the client's first: bytes of application records, alerts in the clear,
+/// and how many application records there are.
+fn read(flights: &[Flight]) -> [(u64, Vec<u8>, u32); 2] {
     [false, true].map(|is_server| {
         let bytes: Vec<u8> = flights
             .iter()
             .filter(|flight| flight.0 == is_server)
             .flat_map(|flight| flight.1.clone())
             .collect();
-        let (mut rest, mut application, mut alerts) = (&bytes[..], 0, Vec::new());
+        let (mut rest, mut application, mut alerts, mut records) = (&bytes[..], 0, Vec::new(), 0);
         while !rest.is_empty() {
             let (behind, record) = tls_parser::parse_tls_raw_record(rest).expect("records are whole");
             rest = behind;
             if record.hdr.record_type == TlsRecordType::ApplicationData {
                 application += u64::from(record.hdr.len);
+                records += 1;
             }
             if record.hdr.record_type == TlsRecordType::Alert && record.hdr.len == 2 {
                 let messages = tls_parser::parse_tls_record_with_header(record.data, &record.hdr);
@@ -153,7 +155,7 @@ fn read(flights: &[Flight]) -> [(u64, Vec<u8>); 2] {
                 }
             }
         }
-        (application, alerts)
+        (application, alerts, records)
     })
 }
 
@@ -213,13 +215,18 @@ fn expected(role: Role, recorded: &Recorded) -> Records {
         alerts: [first(&sent.1), first(&received.1)],
         alerts_seen: [sent.1.len() as u16, received.1.len() as u16],
         version: version(&recorded.flights).unwrap_or(0),
-        reserved: 0,
+        records: [sent.2, received.2],
+        handshake_bytes: recorded.handshake.map_or(0, |flight| {
+            let [client, server] = read(&recorded.flights[..=flight]);
+            (client.0 + server.0) as u32
+        }),
+        ..Records::default()
     }
 }
 
 fn check(observed: &Observed, role: Role, recorded: &Recorded) {
     assert_eq!(observed.desyncs, []);
-    assert_eq!((observed.protocol(), observed.connection.lost), (Protocol::Tls, [0; 2]));
+    assert_eq!((observed.protocol(), observed.connection.tls.lost), (Protocol::Tls, [0; 2]));
     assert_eq!(observed.connection.tls, expected(role, recorded));
 }
 
@@ -326,7 +333,7 @@ fn first_seen_in_the_middle() {
         for (is_server, bytes) in behind {
             observed.by(*is_server, bytes);
         }
-        assert_eq!((observed.protocol(), observed.connection.lost), (Protocol::Tls, [0; 2]));
+        assert_eq!((observed.protocol(), observed.connection.tls.lost), (Protocol::Tls, [0; 2]));
         let sides = read(behind);
         let client = role.request_direction() as usize;
         assert_eq!(observed.connection.tls.application[client], sides[0].0);
@@ -353,16 +360,16 @@ fn what_is_missed_is_found_again() {
     // Past its end.
     observed.client(&record(300)[..100]);
     assert_eq!(observed.miss(Direction::Sent, 206, Desync::Gap), Some(Desync::Gap));
-    assert_eq!(observed.connection.lost, [1, 0]);
+    assert_eq!(observed.connection.tls.lost, [1, 0]);
     observed.client(b"what is not the start of a record");
-    assert_eq!(observed.connection.lost, [1, 0]);
+    assert_eq!(observed.connection.tls.lost, [1, 0]);
     observed.client(&[record(60), record(70)].concat());
-    assert_eq!(observed.connection.lost, [0, 0]);
+    assert_eq!(observed.connection.tls.lost, [0, 0]);
     assert_eq!(observed.connection.tls.application[0] - before, 350 + 300 + 130);
     // What only looks like one.
     assert_eq!(observed.miss(Direction::Sent, 1, Desync::Gap), Some(Desync::Gap));
     observed.client(&[&record(6)[..], b"and then no other"].concat());
-    assert_eq!((observed.connection.lost, observed.desyncs.len()), ([1, 0], 0));
+    assert_eq!((observed.connection.tls.lost, observed.desyncs.len()), ([1, 0], 0));
 }
 
 #[test]
@@ -374,7 +381,7 @@ fn a_server_that_answers_in_the_clear() {
         for _ in 0..3 {
             observed.server(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
         }
-        assert_eq!((observed.protocol(), observed.connection.lost), (Protocol::Tls, [0; 2]));
+        assert_eq!((observed.protocol(), observed.connection.tls.lost), (Protocol::Tls, [0; 2]));
         assert_eq!(observed.desyncs, []);
     }
 }
@@ -417,7 +424,7 @@ proptest! {
             let record = [&[kind, 3, 3][..], &length.to_be_bytes(), &bytes].concat();
             whole.by(is_server, &record);
             split.by_cuts(is_server, &record, &mut cuts);
-            if !whole.desyncs.is_empty() || whole.connection.lost != [0; 2] {
+            if !whole.desyncs.is_empty() || whole.connection.tls.lost != [0; 2] {
                 // From where on they may be found again at different calls.
                 break;
             }

@@ -176,6 +176,7 @@ impl Agent {
         self.read_slots(gone, now_ns)?;
         if with_names {
             self.collect_names();
+            self.ledger.note_plaintext(self.probes.plaintext_use());
         }
         let seconds = start.elapsed().as_secs_f64();
         let bucket = COLLECT_BOUNDS.iter().filter(|&&bound| seconds > bound).count();

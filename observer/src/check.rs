@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use observer_ebpf::layout::control::Thresholds;
 use serde::Serialize;
 
+use crate::config::Reading;
 use crate::kernel::members::VMLINUX;
 use crate::kernel::namespaces::{self, Namespace};
 use crate::kernel::privileges;
@@ -76,6 +77,7 @@ pub fn check() -> Report {
         http_stream_after_ns: 1,
         http_routes: Tree::default(),
         queues: Vec::new(),
+        tls: Reading::Off,
     });
     let (reason, probes) = match loaded {
         Ok(probes) => {

@@ -41,6 +41,17 @@ pub enum LogFormat {
     Json,
 }
 
+/// Whether plaintext is read in TLS libraries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Reading {
+    /// Never.
+    #[default]
+    Off,
+    /// In those that are mapped when the agent starts.
+    Start,
+}
+
 /// Flags of `run`. Each is also a key of the file that `--config` names, without the dashes in front.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -120,6 +131,10 @@ pub struct Flags {
     /// may be given several times [default: none]
     #[arg(long, value_name = "PATTERN,…", value_delimiter = ',')]
     pub queues: Vec<String>,
+    /// Read what TLS libraries (OpenSSL and others with its functions) encrypt and decrypt: never, or in the libraries that
+    /// processes have mapped when the agent starts [default: off]
+    #[arg(long, value_name = "off|start")]
+    pub tls: Option<Reading>,
     /// The protocol of a port, for connections that were open before the agent [default: postgres=5432,redis=6379]
     #[arg(long, value_name = "PROTOCOL=PORT,…")]
     #[serde(with = "as_text", default)]
@@ -182,6 +197,8 @@ pub struct Config {
     pub redis_info: Vec<Server>,
     /// Names of lists that are queues in any case.
     pub queues: Vec<Pattern>,
+    /// Which TLS libraries are read.
+    pub tls: Reading,
     /// What is spoken on a port.
     pub protocol_ports: Hints,
     /// When a user is one of a high rate, and when the node has a spike.
@@ -263,6 +280,7 @@ impl Config {
                 .saturating_mul(SECOND_NS),
             http_routes: routes(&http_routes.unwrap_or_default())?,
             queues: patterns(&queues.unwrap_or_default())?,
+            tls: flags.tls.or(file.tls).unwrap_or_default(),
             redis_info: servers(&redis_info.unwrap_or_default())?,
             protocol_ports: flags.protocol_ports.or(file.protocol_ports).map_or_else(hints, |ports| ports.0),
             limits: Limits {

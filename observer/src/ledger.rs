@@ -27,6 +27,7 @@ use crate::address::{self, Hints};
 use crate::connections;
 use crate::labels::{Group, Member};
 use crate::process::{Identity, Processes};
+use crate::protocols::tls::PlaintextUse;
 use crate::protocols::websocket::MessageSizes;
 use crate::protocols::websocket::minute::{Excess, Minute};
 use crate::protocols::websocket::node::Node;
@@ -105,6 +106,7 @@ pub struct Ledger {
     ticks: Ticks,
     node: Node,
     message_rate_limit: u64,
+    plaintext: PlaintextUse,
 }
 
 /// What rates are held against.
@@ -129,6 +131,7 @@ impl Ledger {
             ticks: Ticks::new(now_ns),
             node: Node::new(limits.messages_per_second, now_ns),
             message_rate_limit: limits.messages_per_minute,
+            plaintext: PlaintextUse::default(),
             processes,
             hints,
             slots: Vec::new(),
@@ -138,6 +141,11 @@ impl Ledger {
             retention,
             servers: HashSet::new(),
         }
+    }
+
+    /// Takes note of what is known of processes that use TLS libraries.
+    pub fn note_plaintext(&mut self, plaintext: PlaintextUse) {
+        self.plaintext = plaintext;
     }
 
     /// Looks at a slot that is in use or was. False if it was handed back and not used since.
@@ -200,7 +208,8 @@ impl Ledger {
         let identity = identity?;
         let role = Role::from_u8(connection.role);
         let protocol = Protocol::from_u8(connection.protocol);
-        let seen = Seen { connection, role, server: server.as_ref(), rate: None };
+        let unread = self.plaintext.unread(connection);
+        let seen = Seen { connection, role, server: server.as_ref(), rate: None, unread };
         self.totals.entry(Group::of(&identity, role)).or_default().add(protocol, &seen);
         if protocol == Protocol::WebSocket {
             let sizes = self.message_sizes.entry((identity, role)).or_default();

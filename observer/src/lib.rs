@@ -22,6 +22,7 @@ pub mod flows;
 pub mod kernel;
 pub mod labels;
 pub mod ledger;
+pub mod libraries;
 pub mod list;
 pub mod logging;
 #[macro_use]

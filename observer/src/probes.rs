@@ -1,10 +1,12 @@
 //! The programs: what each is for, how it is attached, and how that went.
 
+pub mod libraries;
 mod load;
 mod maps;
 mod programs;
 
 use std::any::Any;
+use std::collections::HashSet;
 use std::fmt;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::path::Path;
@@ -18,9 +20,11 @@ use observer_ebpf::protocols::http::layout::{Authorities, GivenTemplate, Routes,
 use observer_ebpf::queues::layout::QueueKeys;
 use serde::Serialize;
 
+use self::libraries::{Attached, Attacher};
 use self::load::{attach_exit, attach_iterator, attach_tracepoint, capacity, create, lacking, load_programs};
 use self::maps::{LossesValue, PathValue, clone_of, typed};
-use self::programs::{DataPath, Kind, PROGRAMS, ProgramSpec};
+use self::programs::{DataPath, Kind, LIBRARY_PROGRAMS, PROGRAMS, ProgramSpec};
+use crate::config::Reading;
 use crate::events;
 use crate::kernel::bpf_iter::BpfIter;
 use crate::kernel::members::{self, KernelFacts};
@@ -32,6 +36,7 @@ use crate::names::queues::{self, Queues};
 use crate::names::requests::{self, Requests};
 use crate::names::services::Services;
 use crate::names::templates::Tree;
+use crate::protocols::tls::PlaintextUse;
 use crate::queues::Pattern;
 use crate::snapshot::{Arena, Control, Deques, Epochs};
 
@@ -86,6 +91,8 @@ pub struct Settings {
     pub http_routes: Tree,
     /// Names of lists that are queues in any case.
     pub queues: Vec<Pattern>,
+    /// Which TLS libraries are read.
+    pub tls: Reading,
 }
 
 /// Why nothing can be observed here.
@@ -157,6 +164,12 @@ pub struct Probes {
     pub adopt: Option<BpfIter>,
     /// Finds which sockets are still there.
     pub refresh: Option<BpfIter>,
+    /// TLS libraries in which plaintext is read.
+    pub libraries: Vec<Attached>,
+    /// Which are to be read.
+    reading: Reading,
+    /// Processes that use one, and it is not known for which connection.
+    library_users: aya::maps::HashMap<MapData, u32, u64>,
     /// The program's own log, until somebody takes it.
     program_log: Option<ProgramLog>,
     /// What keeps programs attached.
@@ -193,8 +206,12 @@ pub fn load(settings: &Settings) -> Result<Probes, Error> {
     let facts = members::resolve(Path::new(members::VMLINUX))?;
     let data_path = if facts.has_tracepoints { DataPath::Tracepoints } else { DataPath::Exits };
     let btf = Btf::from_sys_fs()?;
-    let specs: Vec<ProgramSpec> =
-        data_path.programs().filter(|spec| is_wanted(spec, &facts, preemption::of_programs())).collect();
+    let of_libraries = if settings.tls == Reading::Off { &[][..] } else { &LIBRARY_PROGRAMS };
+    let specs: Vec<ProgramSpec> = data_path
+        .programs()
+        .filter(|spec| is_wanted(spec, &facts, preemption::of_programs()))
+        .chain(of_libraries.iter().copied())
+        .collect();
     let mut ebpf = create(settings, &facts.offsets, &specs, &btf)?;
     let control = Control::new(clone_of(&ebpf, "CONTROL")?)
         .map_err(|error| Error::Maps(format!("cannot map CONTROL into memory: {error}")))?;
@@ -224,6 +241,8 @@ pub fn load(settings: &Settings) -> Result<Probes, Error> {
                     *place = Some(iterator);
                 })
             }
+            // To whatever libraries there are, below.
+            Kind::Library { .. } => Ok(()),
         });
         if let (Err(reason), true) = (&outcome, spec.essential) {
             let ProgramSpec { name, since, .. } = spec;
@@ -251,6 +270,10 @@ pub fn load(settings: &Settings) -> Result<Probes, Error> {
         });
     }
 
+    let mut attacher = Attacher::default();
+    let libraries = if settings.tls == Reading::Off { Vec::new() } else { attacher.attach_all(&mut ebpf) };
+    links.extend(attacher.into_links());
+
     let slots = capacity(settings.max_connections);
     let arena = Arena::new(clone_of(&ebpf, "CONNECTIONS")?, control, slots);
     Ok(Probes {
@@ -266,6 +289,9 @@ pub fn load(settings: &Settings) -> Result<Probes, Error> {
         losses: typed(&mut ebpf, "LOSSES")?,
         adopt,
         refresh,
+        libraries,
+        reading: settings.tls,
+        library_users: typed(&mut ebpf, "LIBRARY_USERS")?,
         program_log: Some(aya_log::EbpfLogger::init(&mut ebpf)),
         links,
         descriptors,
@@ -356,6 +382,16 @@ impl Probes {
 }
 
 impl Probes {
+    /// What is known of processes that use TLS libraries.
+    pub fn plaintext_use(&self) -> PlaintextUse {
+        let mut users: HashSet<u32> =
+            self.libraries.iter().flat_map(|library| &library.processes).copied().collect();
+        if self.reading != Reading::Off {
+            users.extend(self.library_users.keys().filter_map(Result::ok));
+        }
+        PlaintextUse { reading: self.reading, users }
+    }
+
     /// Runs of programs that the kernel left out, as the program was running on that processor already
     /// (`recursion_misses` in `bpf_prog_show_fdinfo`, `kernel/bpf/syscall.c`), and that no spare one took.
     pub fn missed_runs(&self) -> u64 {

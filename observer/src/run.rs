@@ -119,6 +119,7 @@ impl Observing {
             http_stream_after_ns: config.http_stream_after_ns,
             http_routes: config.http_routes.clone(),
             queues: config.queues.clone(),
+            tls: config.tls,
         };
         let mut loaded = probes::load(&settings)?;
         let program_log = start_program_log(&mut loaded);

@@ -154,6 +154,11 @@ impl Connection {
         self.flags & FLAG_ENCRYPTED != 0
     }
 
+    /// Whether a stream is out of sync: with the records' parser, or with that of what is inside or in the clear.
+    pub fn is_lost(&self) -> bool {
+        self.lost != [0; 2] || self.tls.lost != [0; 2]
+    }
+
     /// The inode of a UNIX socket, and its peer's; 0 where unknown, as that of a peer that is not accepted yet. They lie
     /// where other sockets have an address.
     pub fn inodes(&self) -> [u64; 2] {

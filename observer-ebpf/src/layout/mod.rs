@@ -9,6 +9,7 @@ mod named;
 pub mod connection;
 pub mod control;
 pub mod event;
+pub mod library;
 pub mod losses;
 pub mod names;
 pub mod socket;

@@ -38,6 +38,11 @@ globals! {
     /// 1 where there are spare programs: see `calls/spares.rs`.
     HAS_SPARES: u32 = 0;
 
+    /// 1 where calls of TLS libraries are seen: see `libraries.rs`.
+    LIBRARIES: u32 = 0;
+    /// The first of the entries of `BUFFERS` that such calls share, see `libraries/rooms.rs`.
+    LIBRARY_ROOM: u32 = 0;
+
     /// The agent's pid namespace (`ns_common.inum`); 0 for the host's.
     PID_NAMESPACE: u32 = 0;
 }

@@ -17,6 +17,7 @@ mod globals;
 mod hooks;
 mod host;
 mod kernel;
+mod libraries;
 mod losses;
 mod maps;
 mod names;
@@ -27,6 +28,7 @@ mod slots;
 mod sockets;
 mod stream;
 mod subprograms;
+mod task_storage;
 
 /// Helpers marked as GPL-only (`bpf_probe_read_kernel`, for one) may be used under this licence.
 #[unsafe(link_section = "license")]

@@ -76,10 +76,15 @@ pub struct Session {
     outcome: u8,
     /// The client's first bytes, while they are too few to tell, zeroes behind.
     first: u64,
+    /// Of the plaintext of an encrypted connection: the [`Protocol`] that its records have told. 0 of what moves on a
+    /// socket.
+    inside: u8,
+    /// Zero.
+    reserved: [u8; 7],
     parsers: Parsers,
 }
 
-const _: () = assert!(size_of::<Session>() == 16 + size_of::<Parsers>());
+const _: () = assert!(size_of::<Session>() == 24 + size_of::<Parsers>());
 
 /// Functions that the verifier checks each on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,10 +127,20 @@ impl Session {
             first_length: 0,
             outcome: 0,
             first: 0,
+            inside: 0,
+            reserved: [0; 7],
             parsers: Parsers::START,
         };
         session.start(role, in_the_middle);
         session
+    }
+
+    /// The plaintext of an encrypted connection, of which records have told this protocol: from its first byte on, or in the
+    /// middle.
+    #[inline(always)]
+    pub fn start_inside(&mut self, told: u8, role: Role, in_the_middle: bool) {
+        self.start(role, in_the_middle);
+        self.inside = told;
     }
 
     /// Starts anew, in place, with the connection's first byte or in its middle.
@@ -138,6 +153,7 @@ impl Session {
         self.tries = [0; 2];
         self.first_length = 0;
         self.first = 0;
+        self.inside = 0;
         if in_the_middle {
             self.adopt();
         }
@@ -147,6 +163,12 @@ impl Session {
     #[inline(always)]
     pub const fn protocol(&self) -> u8 {
         self.protocol
+    }
+
+    /// What is shown of the protocol: of plaintext that is nothing known so far, what its records have told.
+    #[inline(always)]
+    const fn shown(&self) -> u8 {
+        if self.protocol == Protocol::Unknown as u8 { self.inside } else { self.protocol }
     }
 
     #[inline(always)]
@@ -357,7 +379,7 @@ impl Session {
             Told::Confirmed => {
                 self.stage = Stage::Parsing as u8;
                 self.protocol = self.parsed_as;
-                connection.protocol = self.protocol;
+                connection.protocol = self.shown();
                 connection.pending = 0;
                 self.show_lost(connection);
                 None
@@ -384,7 +406,13 @@ impl Session {
             let is_lost = dispatch!(
                 self.parsed_as(), self.parsers, |parser| parser.is_lost(side), none => false
             );
-            connection.lost[direction as usize] = u8::from(is_lost && !self.is(Stage::Again));
+            let is_lost = u8::from(is_lost && !self.is(Stage::Again));
+            if self.parsed_as == Protocol::Tls as u8 {
+                // Beside whether what is inside is out of sync, which another program may find out at the same time.
+                connection.tls.lost[direction as usize] = is_lost;
+            } else {
+                connection.lost[direction as usize] = is_lost;
+            }
         }
     }
 

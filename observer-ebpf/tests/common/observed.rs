@@ -1,6 +1,6 @@
 //! One connection, fed as the kernel half feeds it.
 
-use observer_ebpf::layout::connection::Connection;
+use observer_ebpf::layout::connection::{Connection, FLAG_ENCRYPTED};
 use observer_ebpf::layout::control::Thresholds;
 use observer_ebpf::layout::losses::Desync;
 use observer_ebpf::layout::{Direction, Protocol, Role};
@@ -38,12 +38,25 @@ pub(crate) struct Observed {
     pub(crate) queues: Queues,
     /// Looks at bytes so far.
     pub(crate) looks: u32,
+    /// What records have told of the plaintext; unknown of what moves on a socket.
+    told: Protocol,
 }
 
 impl Observed {
     /// From its first byte on.
     pub(crate) fn new(role: Role) -> Self {
         Self::with(&Session::new(role), role)
+    }
+
+    /// The plaintext of an encrypted connection, of which records have told a protocol: from its first byte on, or in the
+    /// middle.
+    pub(crate) fn inside(role: Role, told: Protocol, in_the_middle: bool) -> Self {
+        let mut observed = Self::new(role);
+        observed.session.start_inside(told as u8, role, in_the_middle);
+        observed.connection.flags |= FLAG_ENCRYPTED;
+        observed.connection.protocol = told as u8;
+        observed.told = told;
+        observed
     }
 
     /// Two connections alike, to see whole calls and the same ones split.
@@ -95,6 +108,7 @@ impl Observed {
             labels: Labels::default(),
             queues: Queues::default(),
             looks: 0,
+            told: Protocol::Unknown,
         }
     }
 
@@ -204,7 +218,12 @@ impl Observed {
     }
 
     pub(crate) fn protocol(&self) -> Protocol {
-        assert_eq!(self.session.protocol(), self.connection.protocol, "both say the same");
+        let shown = if self.session.protocol() == Protocol::Unknown as u8 {
+            self.told as u8
+        } else {
+            self.session.protocol()
+        };
+        assert_eq!(shown, self.connection.protocol, "both say the same");
         Protocol::from_u8(self.connection.protocol)
     }
 

@@ -11,6 +11,7 @@ use crate::events::{self, Event};
 use crate::flows::{Key, Query, Row};
 use crate::kernel::namespaces::{self, Namespace};
 use crate::kernel::privileges::Privileges;
+use crate::probes::libraries::Attached;
 use crate::probes::{Probe, State};
 use crate::processes::Overview;
 use crate::protocols::redis::info::InfoPoll;
@@ -42,6 +43,8 @@ pub struct Status<'a> {
     cgroup_namespace: Namespace,
     privileges: Privileges,
     redis_info: &'a [InfoPoll],
+    /// TLS libraries in which plaintext is read.
+    tls_libraries: &'a [Attached],
 }
 
 impl Agent {
@@ -149,6 +152,7 @@ impl Agent {
             cgroup_namespace: namespaces::cgroup(),
             privileges: Privileges::now(),
             redis_info: &self.redis_polls,
+            tls_libraries: &self.probes.libraries,
         }
     }
 }

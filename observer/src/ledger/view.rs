@@ -103,6 +103,7 @@ impl Ledger {
                 role: Role::from_u8(connection.role),
                 server: track.server.as_ref(),
                 rate: is_user.then(|| self.rate(track, connection)),
+                unread: self.plaintext.unread(connection),
             };
             let session = self.session_protocol(connection);
             share.totals.add(session, &seen);
@@ -121,7 +122,7 @@ impl Ledger {
         }
         if is_open {
             share.open[usize::from(connections::is_encrypted(connection))][protocol as usize] += 1;
-            share.lost[protocol as usize] += u64::from(connection.lost != [0; 2]);
+            share.lost[protocol as usize] += u64::from(connection.is_lost());
         }
     }
 

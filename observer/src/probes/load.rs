@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd as _;
 
 use aya::maps::MapData;
-use aya::programs::{BtfTracePoint, FExit, Iter, Program};
+use aya::programs::{BtfTracePoint, FExit, Iter, ProbeKind, Program, UProbe};
 use aya::{Btf, Ebpf, EbpfLoader};
+use observer_ebpf::layout::library::ROOMS;
 
 use super::programs::{Kind, ProgramSpec};
 use super::{Error, OBJECT, Settings, chain};
@@ -16,6 +17,9 @@ use crate::kernel::{namespaces, needs};
 
 /// Threads and sockets whose requests of `io_uring` are looked for at once.
 const REQUESTS: u32 = 16_384;
+
+/// Sessions of TLS libraries that are read at once.
+const PLAINTEXTS: u32 = 16_384;
 
 /// Slots: one for each of the connections tracked at once, and room for those that closed since the agent looked.
 pub(super) fn capacity(max_connections: u32) -> u32 {
@@ -43,6 +47,12 @@ pub(super) fn create(
     let (requests, calls): (Vec<&ProgramSpec>, Vec<&ProgramSpec>) =
         specs.iter().filter(|spec| spec.data_path.is_some()).partition(|spec| spec.for_requests);
     let has_spares = u32::from(specs.iter().any(|spec| spec.spare_of.is_some()));
+    let reads_libraries = specs.iter().any(|spec| spec.kind.is_library());
+    // A run on a library shares some with others on its processor; each other program has one of its own.
+    let library_room = calls.len() as u32;
+    let rooms = library_room + if reads_libraries { ROOMS } else { 0 };
+    let plaintexts = if reads_libraries { settings.max_connections.min(PLAINTEXTS) } else { 1 };
+    let libraries = u32::from(reads_libraries);
     let mut loader = EbpfLoader::new();
     loader
         .btf(Some(btf))
@@ -58,21 +68,24 @@ pub(super) fn create(
         .override_global("KEY_SKIPS_COUNT", &skips, true)
         .override_global("HAS_SPARES", &has_spares, true)
         .override_global("PID_NAMESPACE", &pid_namespace, true)
-        .map_max_entries("BUFFERS", calls.len() as u32)
-        .map_max_entries("SERVICE_KEYS", calls.len() as u32)
-        .map_max_entries("NAME_KEYS", calls.len() as u32)
-        .map_max_entries("QUEUE_KEYS", calls.len() as u32)
-        .map_max_entries("LEARNT_KEYS", calls.len() as u32)
-        .map_max_entries("NEW_LEARNT", calls.len() as u32)
+        .override_global("LIBRARIES", &libraries, true)
+        .override_global("LIBRARY_ROOM", &library_room, true)
+        .map_max_entries("PLAINTEXTS", plaintexts)
+        .map_max_entries("BUFFERS", rooms)
+        .map_max_entries("SERVICE_KEYS", rooms)
+        .map_max_entries("NAME_KEYS", rooms)
+        .map_max_entries("QUEUE_KEYS", rooms)
+        .map_max_entries("LEARNT_KEYS", rooms)
+        .map_max_entries("NEW_LEARNT", rooms)
         .map_max_entries("REQUESTS", if requests.is_empty() { 1 } else { REQUESTS })
         .override_global("HTTP_MAX_ROUTES", &settings.http_max_routes, true)
         .override_global("HTTP_STREAM_AFTER_NS", &settings.http_stream_after_ns, true)
         .override_global("HTTP_TEMPLATES", &templates, true)
         .map_max_entries("TEMPLATE_TREE", (tree.edges.len() as u32).max(1))
         .map_max_entries("TEMPLATES", (tree.ends.len() as u32).max(1))
-        .map_max_entries("TREE_KEYS", calls.len() as u32)
-        .map_max_entries("ROUTE_KEYS", calls.len() as u32)
-        .map_max_entries("AUTHORITY_KEYS", calls.len() as u32)
+        .map_max_entries("TREE_KEYS", rooms)
+        .map_max_entries("ROUTE_KEYS", rooms)
+        .map_max_entries("AUTHORITY_KEYS", rooms)
         .map_max_entries("PREFIXES", settings.max_prefixes)
         .map_max_entries("FREE_PREFIXES", settings.max_prefixes)
         .map_max_entries("CONNECTIONS", slots)
@@ -139,9 +152,17 @@ fn load_program(spec: ProgramSpec, program: &mut Program, btf: &Btf) -> Result<(
         (Kind::Tracepoint, Program::BtfTracePoint(program)) => program.load(spec.hook(), btf),
         (Kind::Exit, Program::FExit(program)) => program.load(spec.hook(), btf),
         (Kind::Iterator(over), Program::Iter(program)) => program.load(over, btf),
+        (Kind::Library { returns }, Program::UProbe(program)) if returns == is_return(program) => {
+            program.load()
+        }
         _ => return Err("it is of another type in the object".to_owned()),
     };
     outcome.map_err(|error| chain(&error))
+}
+
+/// Whether a program is called where functions return, and not at an instruction.
+const fn is_return(program: &UProbe) -> bool {
+    matches!(program.kind(), ProbeKind::Return)
 }
 
 /// Attaches a loaded program, for as long as what is returned lives.
@@ -165,7 +186,8 @@ pub(super) fn attach_iterator(ebpf: &mut Ebpf, name: &str, map: Option<&MapData>
     BpfIter::attach(descriptor.as_fd(), map.map(|map| map.fd().as_fd())).map_err(|error| chain(&error))
 }
 
-fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, String>
+/// A program of the object, of the type that it is expected to be of.
+pub(super) fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, String>
 where
     &'a mut P: TryFrom<&'a mut Program, Error = aya::programs::ProgramError>,
 {

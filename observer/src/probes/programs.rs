@@ -9,6 +9,18 @@ pub(super) enum Kind {
     Exit,
     /// Attached as an iterator over this.
     Iterator(&'static str),
+    /// Attached to functions of TLS libraries: at an instruction, or where they return.
+    Library {
+        /// Whether it is where they return.
+        returns: bool,
+    },
+}
+
+impl Kind {
+    /// Whether it is attached to TLS libraries.
+    pub(super) const fn is_library(self) -> bool {
+        matches!(self, Self::Library { .. })
+    }
 }
 
 /// How sends and receives are seen.
@@ -70,6 +82,11 @@ impl ProgramSpec {
         gives: &'static str,
     ) -> Self {
         Self { kind: Kind::Iterator(over), ..Self::tracepoint(name, since, gives) }
+    }
+
+    /// One for functions of TLS libraries. Cookies are there since 5.15, storage of threads for such programs since 5.17.
+    const fn library(name: &'static str, returns: bool, gives: &'static str) -> Self {
+        Self { kind: Kind::Library { returns }, ..Self::tracepoint(name, "5.17", gives) }
     }
 
     /// A spare of this one, which must follow on it: programs of one tracepoint run in the order in which they are
@@ -162,4 +179,21 @@ pub(super) const PROGRAMS: [ProgramSpec; 18] = [
         "the end of UNIX connections, round-trip times, retransmits, and bytes that moved unseen",
     )
     .essential(),
+];
+
+/// Those that read plaintext, which are loaded where that is asked for.
+pub(super) const LIBRARY_PROGRAMS: [ProgramSpec; 5] = [
+    ProgramSpec::library("library_enter", false, "plaintext of what is encrypted"),
+    ProgramSpec::library("library_result", false, "plaintext of what is encrypted"),
+    ProgramSpec::library(
+        "library_return",
+        true,
+        "plaintext of what is encrypted, where only a function's return is known",
+    ),
+    ProgramSpec::library("library_end", false, "whose plaintext it is"),
+    ProgramSpec::library(
+        "library_end_return",
+        true,
+        "whose plaintext it is, where only a function's return is known",
+    ),
 ];

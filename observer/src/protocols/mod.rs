@@ -35,6 +35,8 @@ pub struct Seen<'a> {
     pub server: Option<&'a Rc<str>>,
     /// Of a WebSocket that is open: how its user is doing.
     pub rate: Option<Rate>,
+    /// Why it is not read, should it be encrypted and not have been.
+    pub unread: tls::Unread,
 }
 
 /// Totals of one protocol.
@@ -187,8 +189,8 @@ macro_rules! books {
         pub const fn may_be_lost(protocol: Protocol) -> bool {
             match protocol {
                 $(Protocol::$protocol => <$totals as Totals>::MAY_BE_LOST,)*
-                Protocol::Tls | Protocol::Unknown => true,
-                Protocol::Http2 | Protocol::Fastcgi | Protocol::Scgi => false,
+                Protocol::Tls | Protocol::Http2 | Protocol::Unknown => true,
+                Protocol::Fastcgi | Protocol::Scgi => false,
             }
         }
 

@@ -80,12 +80,17 @@ impl Nginx {
 
     /// The same with directives around its server, too.
     pub fn logging_with(around: &str, inside: &str) -> anyhow::Result<Self> {
+        Self::logging_as("", around, inside)
+    }
+
+    /// The same with more words for where it listens.
+    pub fn logging_as(listening: &str, around: &str, inside: &str) -> anyhow::Result<Self> {
         let fields = FIELDS.join("\t");
         let around = format!(
             "log_format told '{fields}'; access_log requests told; sendfile on; keepalive_requests 1000000;
              client_max_body_size 0; {around}"
         );
-        Self::with(&around, "", inside, true)
+        Self::with(&around, listening, inside, true)
     }
 
     /// Starts one that logs and passes all on to a server, over kept connections or one for each request.

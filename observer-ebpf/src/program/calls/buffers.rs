@@ -157,6 +157,17 @@ impl Buffers {
         self.room = room;
     }
 
+    /// The buffer of a call of a library that has taken or returned `end` bytes of plaintext of the connection at `index`.
+    #[inline(always)]
+    pub fn hold_plaintext(&mut self, index: u32, direction: Direction, room: u32, address: u64, end: u32) {
+        self.begin(direction, end, index);
+        self.room = room;
+        self.start = 0;
+        self.stop = 0;
+        self.from = 0;
+        self.hold_one(address);
+    }
+
     /// A call that has moved `end` bytes of the connection at `index`.
     #[inline(always)]
     fn begin(&mut self, direction: Direction, end: u32, index: u32) {

@@ -20,10 +20,11 @@ use observer_ebpf::layout::socket::{Socket, UNTRACKED};
 
 use self::buffers::{BUFFERS, Buffers};
 use self::spares::Instance;
+use crate::globals::LIBRARIES;
 use crate::kernel::{Sock, Task};
 use crate::sockets::Origin;
 use crate::stream::Stream;
-use crate::{owners, slots, sockets};
+use crate::{libraries, owners, slots, sockets};
 
 /// `MSG_OOB`, `MSG_PEEK` and `MSG_ERRQUEUE` (`include/linux/socket.h`): bytes that are not, or stay, in the
 /// stream.
@@ -83,10 +84,14 @@ pub fn moved(sk: Sock, result: i32, flags: i32, seen: Seen) {
         return;
     }
     connection.bytes[direction as usize] += u64::from(bytes);
+    let records_before = connection.tls.application[direction as usize];
     let call = Call { task, bytes, stored: flags & DISCARD == 0, room, ample_stack };
     take(sk, &call, socket, connection, direction);
     if socket.session.owes(direction) {
         settle(&call, socket, connection, direction);
+    }
+    if LIBRARIES.load() != 0 && connection.is_encrypted() {
+        libraries::nested(task, socket.index, connection, direction, records_before);
     }
     lock::unlock(socket, direction);
     if (Stream { session: &mut socket.session, connection, direction }).is_full() {

@@ -12,18 +12,13 @@
 //!   thread 2:                       first: left out   spare: takes the call
 //! ```
 
-use core::ffi::c_void;
-use core::marker::PhantomData;
-
-use aya_ebpf::bindings::bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE;
-use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_LOCAL_STORAGE_GET_F_CREATE};
-use aya_ebpf::helpers::generated::bpf_task_storage_get;
 use aya_ebpf::macros::btf_map;
 use observer_ebpf::layout::Direction;
 
 use crate::globals::{HAS_SPARES, OFFSET_TASK_NIVCSW, OFFSET_TASK_NVCSW};
 use crate::kernel::{Sock, Task, Tcp};
 use crate::sockets;
+use crate::task_storage::TaskStorage;
 
 /// Which of the two programs on one tracepoint it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,20 +28,6 @@ pub enum Instance {
     /// The one that takes what the first one could not.
     Spare,
 }
-
-/// A map of type `BPF_MAP_TYPE_TASK_STORAGE`, as the loader reads it from the type of its fields.
-#[repr(C)]
-struct TaskStorage<T> {
-    r#type: *const [i32; BPF_MAP_TYPE_TASK_STORAGE as usize],
-    key: *const i32,
-    value: *const T,
-    max_entries: *const [i32; 0],
-    map_flags: *const [i32; BPF_F_NO_PREALLOC as usize],
-    of: PhantomData<T>,
-}
-
-// SAFETY: its fields are never read; the kernel has the map.
-unsafe impl<T> Sync for TaskStorage<T> {}
 
 /// A call that the first program has looked at.
 #[derive(Clone, Copy)]
@@ -68,14 +49,7 @@ struct Marks([Mark; 2]);
 
 /// Marks of each thread; go with the thread.
 #[btf_map]
-static MARKS: TaskStorage<Marks> = TaskStorage {
-    r#type: core::ptr::null(),
-    key: core::ptr::null(),
-    value: core::ptr::null(),
-    max_entries: core::ptr::null(),
-    map_flags: core::ptr::null(),
-    of: PhantomData,
-};
+static MARKS: TaskStorage<Marks> = TaskStorage::new();
 
 /// Whether a call of this thread is for this program to look at.
 #[inline(always)]
@@ -84,14 +58,7 @@ pub fn takes(instance: Instance, task: Task, sk: Sock, bytes: u32, direction: Di
         return true;
     }
     let is_spare = instance == Instance::Spare;
-    let map = (&raw const MARKS).cast_mut().cast::<c_void>();
-    let flags = if is_spare { 0 } else { u64::from(BPF_LOCAL_STORAGE_GET_F_CREATE) };
-    // SAFETY: a map and a task that the verifier knows; new marks are all zeroes.
-    let marks = unsafe {
-        bpf_task_storage_get(map, task.as_ptr().cast_mut().cast(), core::ptr::null_mut(), flags)
-            .cast::<Marks>()
-            .as_mut()
-    };
+    let marks = if is_spare { MARKS.get(task) } else { MARKS.get_or_create(task) };
     // Where there is no memory for marks, the spare program has all calls of the thread.
     let Some(Marks(marks)) = marks else { return is_spare };
     let mark = &mut marks[direction as usize];

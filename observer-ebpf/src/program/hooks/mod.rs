@@ -5,4 +5,5 @@ mod connection;
 mod data;
 mod exits;
 mod io_uring;
+mod libraries;
 mod refresh;

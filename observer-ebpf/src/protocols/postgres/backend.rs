@@ -3,7 +3,7 @@
 use super::layout::{QUERY_BOUNDS, QueryKind, State, TRANSACTION_BOUNDS};
 use super::messages::is_sound;
 use super::text::{self, Text};
-use super::{EXECUTED, Postgres, UNTOLD};
+use super::{ENCRYPTED, EXECUTED, Postgres, UNTOLD};
 use crate::layout::buckets::{add, bucket};
 use crate::layout::connection::{Connection, FLAG_ENCRYPTED};
 use crate::layout::losses::Desync;
@@ -36,6 +36,7 @@ impl Postgres {
             if kind == b'S' || kind == b'G' {
                 // TLS, or GSSAPI encryption, from here on.
                 connection.flags |= FLAG_ENCRYPTED;
+                self.encryption = ENCRYPTED;
                 source.go_to(source.end());
                 return Ok(());
             }

@@ -109,7 +109,7 @@ pub struct Postgres {
     open: u8,
     /// 1 once the client has ended a COPY, until its next request.
     copied: u8,
-    /// 1 while the server's answer to a request for encryption is awaited.
+    /// 1 while the server's answer to a request for encryption is awaited, [`ENCRYPTED`] once that has granted it.
     encryption: u8,
     /// 1 once the server was ready.
     ready: u8,
@@ -122,6 +122,9 @@ pub struct Postgres {
 
 /// Set in [`Postgres::kinds`] once a request asks for more than to prepare: only that is a query.
 const EXECUTED: u8 = 0x80;
+
+/// [`Postgres::encryption`] once what follows is encrypted.
+const ENCRYPTED: u8 = 2;
 
 /// [`Postgres::tag`] before a command was complete.
 const UNTOLD: u8 = 0xFF;
@@ -189,7 +192,7 @@ impl Postgres {
             self.lose(side, connection);
             return Outcome::lost(Desync::from_code(code).unwrap_or(Desync::Bound));
         }
-        if connection.is_encrypted() {
+        if self.encryption == ENCRYPTED {
             connection.details.postgres_mut().state = State::None as u8;
             return Outcome::became(Protocol::Postgres);
         }

@@ -36,8 +36,22 @@ pub struct Records {
     pub alerts_seen: [u16; 2],
     /// The version that the server has chosen, as it is on the wire; 0 while that is not known.
     pub version: u16,
+    /// By direction: 1 while records cannot be told apart.
+    pub lost: [u8; 2],
+    /// Application records, by direction.
+    pub records: [u32; 2],
+    /// Of `application`, by direction: bytes that moved inside a call of a library whose plaintext is read.
+    pub read: [u64; 2],
+    /// Bytes of plaintext that such calls returned or took, by direction.
+    pub plaintext: [u64; 2],
+    /// A [`Library`](crate::layout::library::Library), once a call of one has moved bytes of the connection; 0 before.
+    pub library: u8,
+    /// 1 if a count of what is inside may overflow soon.
+    pub full: u8,
     /// Zero.
     pub reserved: u16,
+    /// Of `application`: bytes of the handshake, which in TLS 1.3 is in such records.
+    pub handshake_bytes: u32,
 }
 
-const _: () = assert!(size_of::<Records>() == 48);
+const _: () = assert!(size_of::<Records>() == 96);

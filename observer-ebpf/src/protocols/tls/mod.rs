@@ -220,8 +220,10 @@ impl Tls {
         stream.left = length;
         stream.kind = if kind == ALERT && length == ALERT_LENGTH { CLEAR_ALERT } else { kind };
         if kind == APPLICATION {
-            let bytes = &mut connection.tls.application[id.direction as usize];
+            let at = id.direction as usize;
+            let bytes = &mut connection.tls.application[at];
             *bytes = bytes.wrapping_add(u64::from(length));
+            connection.tls.records[at] = connection.tls.records[at].wrapping_add(1);
         }
         stream.seen |= match kind {
             CHANGE_CIPHER_SPEC => CHANGED_CIPHER,
@@ -236,6 +238,8 @@ impl Tls {
             let now = source.now_ns();
             let passed = now.saturating_sub(connection.tls.hello_ns);
             connection.tls.handshake_ns = if passed == 0 { 1 } else { passed };
+            let [sent, received] = connection.tls.application;
+            connection.tls.handshake_bytes = sent.wrapping_add(received) as u32;
         }
     }
 
@@ -310,7 +314,7 @@ impl Parser for Tls {
     #[inline(always)]
     fn resume(&mut self, _role: Role, connection: &mut Connection) {
         *self = Self::START;
-        connection.lost = [1; 2];
+        connection.tls.lost = [1; 2];
         self.lose(Side::Client, connection);
         self.lose(Side::Server, connection);
     }
@@ -367,13 +371,15 @@ impl Parser for Tls {
     }
 
     #[inline(always)]
-    fn is_full(_connection: &Connection, _direction: Direction) -> bool {
-        false
+    fn is_full(connection: &Connection, _direction: Direction) -> bool {
+        connection.tls.full != 0
     }
 
     #[inline(always)]
     fn carry_over(before: &Connection, next: &mut Connection) {
         next.tls.version = before.tls.version;
+        next.tls.library = before.tls.library;
+        next.tls.lost = before.tls.lost;
         if before.tls.handshake_ns == 0 {
             next.tls.hello_ns = before.tls.hello_ns;
         }

@@ -28,7 +28,7 @@ impl Session {
         self.protocol = Protocol::Unknown as u8;
         self.tries = [0; 2];
         self.adopt();
-        connection.protocol = self.protocol;
+        connection.protocol = self.shown();
         connection.flags |= FLAG_UNREAD_START;
         connection.pending = 0;
         connection.lost = [1; 2];
@@ -39,7 +39,7 @@ impl Session {
     pub(super) fn become_unknown(&mut self, connection: &mut Connection) {
         self.protocol = Protocol::Unknown as u8;
         self.rest(FIRST_REST);
-        connection.protocol = self.protocol;
+        connection.protocol = self.shown();
         connection.pending = 0;
         connection.lost = [0; 2];
     }
@@ -67,7 +67,7 @@ impl Session {
     #[inline(always)]
     pub(super) fn become_other(&mut self, protocol: Protocol, opening: Opening, connection: &mut Connection) {
         self.enter(protocol, connection);
-        if connection.is_encrypted() {
+        if connection.is_encrypted() && self.inside == 0 {
             // No more than the protocol is known of what is inside: it is the records that are followed.
             if opening.before as u8 != Protocol::Tls as u8 {
                 self.parsers.tls().start_inside();
@@ -84,7 +84,7 @@ impl Session {
         );
         if opening.tentative {
             self.protocol = Protocol::Unknown as u8;
-            connection.protocol = self.protocol;
+            connection.protocol = self.shown();
         }
     }
 
@@ -104,8 +104,8 @@ impl Session {
     /// Goes over to a protocol, whose parser is to be set.
     #[inline(always)]
     fn enter(&mut self, protocol: Protocol, connection: &mut Connection) {
-        // Something may have been counted by another parser.
-        if protocols::begins_anew(protocol, self.parsed_as()) {
+        // Something may have been counted by another parser; of what records have told, before it was encrypted.
+        if protocols::begins_anew(protocol, self.parsed_as()) && protocol as u8 != self.inside {
             connection.details.clear();
         }
         connection.lost = [0; 2];

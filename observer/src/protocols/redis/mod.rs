@@ -186,6 +186,7 @@ mod tests {
     use super::{Open, Seen, Totals};
     use crate::names;
     use crate::protocols::Totals as _;
+    use crate::protocols::tls::Unread;
 
     fn session() -> Connection {
         // SAFETY: the layout is of integers only, of which all may be zero.
@@ -209,7 +210,13 @@ mod tests {
         (counters.evicted_ns, counters.evicted_keys) = (7, 5);
         let mut totals = Totals::default();
         for connection in [&connection, &connection, &session()] {
-            totals.add(&Seen { connection, role: Role::Client, server: None, rate: None });
+            totals.add(&Seen {
+                connection,
+                role: Role::Client,
+                server: None,
+                rate: None,
+                unread: Unread::Off,
+            });
         }
         assert_eq!(totals.commands[Command::Get as usize], 2 * u64::from(u32::MAX));
         assert_eq!((totals.gets[1], totals.get_ns), (4, 1_000_000));

@@ -2,7 +2,7 @@
 
 use observer_ebpf::protocols::tls::layout;
 
-use super::version;
+use super::{library, version};
 use crate::labels;
 use crate::ledger::View;
 use crate::metrics::SERVER_LABELS;
@@ -36,21 +36,20 @@ families! {
     );
 }
 
-/// Whether a connection is read, why not, and through which library: nothing is attached to any.
-const READ: &str = "no";
-const REASON: &str = "off";
-const LIBRARY: &str = "unknown";
-
 /// Adds the rows of a view.
 pub fn fill(families: &mut Families, view: &View) {
     for (group, totals) in &view.groups {
         let [process, container, role] = group.labels();
         let tls = &totals.books.tls;
-        for (&number, &count) in &tls.open {
-            let labels = [process, container, role, version(number), LIBRARY, READ, REASON];
+        for (open, &count) in &tls.open {
+            let [read, reason] = open.coverage.labels();
+            let labels =
+                [process, container, role, version(open.version), library(open.library), read, reason];
             families.of(&OPEN).push(labels, Value::Gauge(count as f64));
         }
-        families.of(&BYTES).count([process, container, role, READ], tls.application);
+        for (read, bytes) in [("yes", tls.read), ("no", tls.unread)] {
+            families.of(&BYTES).count([process, container, role, read], bytes);
+        }
         for (&(direction, description), &count) in &tls.alerts {
             let labels = [process, container, role, labels::direction(direction), description];
             families.of(&ALERTS).count(labels, count);
@@ -67,22 +66,28 @@ mod tests {
     use std::collections::BTreeMap;
     use std::rc::Rc;
 
+    use observer_ebpf::layout::library::Library;
     use observer_ebpf::layout::{Direction, Role};
 
     use crate::labels::Group;
     use crate::ledger::{GroupTotals, View};
     use crate::metrics::encode;
     use crate::metrics::family::Families;
-    use crate::protocols::tls::{Handshakes, Totals};
+    use crate::protocols::tls::{Coverage, Handshakes, Open, Totals, Unread};
 
     #[test]
     fn records_read_as_the_contract_says() {
         let group = Group { process: "app".to_owned(), container: String::new(), role: Role::Client };
         let mut of_group = GroupTotals::default();
         of_group.books.tls = Totals {
-            application: 70_000,
+            read: 500,
+            unread: 70_000,
             alerts: BTreeMap::from([((Direction::Received, "unknown_ca"), 2)]),
-            open: BTreeMap::from([(0x0304, 3), (0, 1)]),
+            open: BTreeMap::from([
+                (Open { version: 0x0304, library: None, coverage: Coverage::No(Unread::Off) }, 3),
+                (Open { version: 0, library: None, coverage: Coverage::No(Unread::Unlinked) }, 1),
+                (Open { version: 0x0303, library: Some(Library::OpenSsl), coverage: Coverage::Yes }, 2),
+            ]),
         };
         let server: Rc<str> = "10.0.0.7:443".into();
         let mut handshakes = Handshakes { nanoseconds: 25_000_000, ..Handshakes::default() };
@@ -94,7 +99,9 @@ mod tests {
         let text = encode::text(families);
         for row in [
             "observer_tls_connections{version=\"1.3\",library=\"unknown\",read=\"no\",reason=\"off\"} 3",
-            "observer_tls_connections{version=\"unknown\",library=\"unknown\",read=\"no\",reason=\"off\"} 1",
+            "observer_tls_connections{version=\"unknown\",library=\"unknown\",read=\"no\",reason=\"unlinked\"} 1",
+            "observer_tls_connections{version=\"1.2\",library=\"openssl\",read=\"yes\",reason=\"\"} 2",
+            "observer_tls_bytes_total{read=\"yes\"} 500",
             "observer_tls_bytes_total{read=\"no\"} 70000",
             "observer_tls_alerts_total{direction=\"received\",description=\"unknown_ca\"} 2",
             "observer_tls_handshake_seconds_bucket{server=\"10.0.0.7:443\",le=\"0.005\"} 1",

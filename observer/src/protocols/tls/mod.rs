@@ -1,12 +1,16 @@
 //! What encrypted connections tell without a key, whatever they speak inside.
 
+mod coverage;
 pub mod families;
+
+pub use self::coverage::{Coverage, PlaintextUse, Unread};
 
 use std::collections::BTreeMap;
 
 use observer_ebpf::layout::Direction;
 use observer_ebpf::layout::buckets::bucket;
 use observer_ebpf::layout::connection::Phase;
+use observer_ebpf::layout::library::Library;
 use observer_ebpf::protocols::tls::layout::{ALERTS, HANDSHAKE_BOUNDS, HANDSHAKE_BUCKETS};
 
 use super::Seen;
@@ -15,12 +19,25 @@ use crate::counts::add_all;
 /// Sums over connections.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Totals {
-    /// Bytes in application records, both ways.
-    pub application: u64,
+    /// Bytes in application records, both ways: those that moved inside calls of a library that is read.
+    pub read: u64,
+    /// The others.
+    pub unread: u64,
     /// Alerts in the clear, by direction and description.
     pub alerts: BTreeMap<(Direction, &'static str), u64>,
-    /// Connections that are open, by version as it is on the wire.
-    pub open: BTreeMap<u16, u64>,
+    /// Connections that are open.
+    pub open: BTreeMap<Open, u64>,
+}
+
+/// What is told of an open connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Open {
+    /// Its version, as it is on the wire.
+    pub version: u16,
+    /// The library in whose calls its bytes move, as far as known.
+    pub library: Option<Library>,
+    /// How much of it is read.
+    pub coverage: Coverage,
 }
 
 /// Handshakes that are over, by the time they took.
@@ -35,7 +52,9 @@ pub struct Handshakes {
 impl super::Totals for Totals {
     fn add(&mut self, seen: &Seen<'_>) {
         let records = &seen.connection.tls;
-        self.application += records.application.iter().sum::<u64>();
+        let (all, read) = (sum(records.application), sum(records.read));
+        self.read += read;
+        self.unread += all.saturating_sub(read);
         for direction in Direction::ALL {
             let at = direction as usize;
             let count = usize::from(records.alerts_seen[at]);
@@ -50,18 +69,25 @@ impl super::Totals for Totals {
 
     fn add_open(&mut self, seen: &Seen<'_>) {
         if Phase::from_u8(seen.connection.phase) == Phase::Open {
-            *self.open.entry(seen.connection.tls.version).or_default() += 1;
+            let records = &seen.connection.tls;
+            let open = Open {
+                version: records.version,
+                library: Library::from_u8(records.library),
+                coverage: Coverage::of(seen.connection, seen.unread),
+            };
+            *self.open.entry(open).or_default() += 1;
         }
     }
 
     fn add_totals(&mut self, other: &Self) {
-        let Self { application, alerts, open } = other;
-        self.application += application;
+        let Self { read, unread, alerts, open } = other;
+        self.read += read;
+        self.unread += unread;
         for (&key, count) in alerts {
             *self.alerts.entry(key).or_default() += count;
         }
-        for (&version, count) in open {
-            *self.open.entry(version).or_default() += count;
+        for (&one, count) in open {
+            *self.open.entry(one).or_default() += count;
         }
     }
 }
@@ -83,6 +109,10 @@ impl super::Totals for Handshakes {
     }
 }
 
+fn sum([sent, received]: [u64; 2]) -> u64 {
+    sent.saturating_add(received)
+}
+
 /// The name of a version.
 const fn version(number: u16) -> &'static str {
     match number {
@@ -92,6 +122,17 @@ const fn version(number: u16) -> &'static str {
         0x0303 => "1.2",
         0x0304 => "1.3",
         _ => "unknown",
+    }
+}
+
+/// The name of a library.
+const fn library(library: Option<Library>) -> &'static str {
+    match library {
+        Some(Library::OpenSsl) => "openssl",
+        Some(Library::BoringSsl) => "boringssl",
+        Some(Library::LibreSsl) => "libressl",
+        Some(Library::AwsLc) => "aws-lc",
+        Some(Library::Other) | None => "unknown",
     }
 }
 

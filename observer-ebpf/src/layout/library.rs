@@ -1,0 +1,170 @@
+//! What the agent and the program tell each other of TLS libraries, in whose functions plaintext is read.
+
+use super::connection::Owner;
+use crate::stream::session::Session;
+
+/// A library, or one whose functions have the same names and arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Library {
+    /// OpenSSL, from 1.1.1 on.
+    OpenSsl = 1,
+    /// `BoringSSL`.
+    BoringSsl = 2,
+    /// `LibreSSL`.
+    LibreSsl = 3,
+    /// AWS-LC.
+    AwsLc = 4,
+    /// None of these, but with the same functions.
+    Other = 5,
+}
+
+impl Library {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::OpenSsl, Self::BoringSsl, Self::LibreSsl, Self::AwsLc, Self::Other];
+
+    /// The one stored as `value`; none for 0, and what is not known.
+    pub fn from_u8(value: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|&library| library as u8 == value)
+    }
+}
+
+/// A function of a library that a probe stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Function {
+    /// `int SSL_read(SSL *, void *, int)`: returns how many bytes it has read (`SSL_read(3ssl)`).
+    Read = 1,
+    /// `int SSL_read_ex(SSL *, void *, size_t, size_t *)`: returns 1, and stores how many. So does `SSL_read_early_data`.
+    ReadEx = 2,
+    /// `int SSL_write(SSL *, const void *, int)`: returns how many bytes it has taken (`SSL_write(3ssl)`).
+    Write = 3,
+    /// `int SSL_write_ex(SSL *, const void *, size_t, size_t *)`: returns 1, and stores how many. So does
+    /// `SSL_write_early_data`.
+    WriteEx = 4,
+    /// `SSL_peek` and `SSL_peek_ex`: what they return stays to be read, but records move on the socket meanwhile.
+    Peek = 5,
+    /// `int SSL_do_handshake(SSL *)`, which `SSL_connect` and `SSL_accept` end in.
+    Handshake = 6,
+    /// `SSL_free` and `SSL_clear`: what comes under the same address is another session.
+    Free = 7,
+    /// `int SSL_shutdown(SSL *)`, which writes the last record.
+    Shutdown = 8,
+}
+
+/// Where a call's result is when its probe is hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResultPlace {
+    /// Where functions return it.
+    Returned,
+    /// The function goes on to return a word of its stack, so many bytes from the stack pointer on, if what it has by now
+    /// where functions return their result is positive.
+    StackWord(u16),
+}
+
+/// What a probe is told of where it stands, as the number that the kernel keeps for it (`bpf_get_attach_cookie`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cookie(u64);
+
+impl Cookie {
+    /// Of a function of a library, and where its result is.
+    pub const fn new(library: Library, function: Function, place: ResultPlace) -> Self {
+        let place = match place {
+            ResultPlace::Returned => 0,
+            ResultPlace::StackWord(offset) => 1 << 16 | offset as u64,
+        };
+        Self(place << 16 | (library as u64) << 8 | function as u64)
+    }
+
+    /// As the kernel keeps it.
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+
+    /// As the kernel has kept it.
+    #[inline(always)]
+    pub const fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The function's number.
+    #[inline(always)]
+    pub const fn function(self) -> u8 {
+        self.0 as u8
+    }
+
+    /// The library's number.
+    #[inline(always)]
+    pub const fn library(self) -> u8 {
+        (self.0 >> 8) as u8
+    }
+
+    /// Where in the stack the result is, in bytes from the stack pointer on, if it is there.
+    #[inline(always)]
+    pub const fn stack_word(self) -> Option<u64> {
+        if self.0 >> 32 & 1 == 0 { None } else { Some(self.0 >> 16 & 0xFFFF) }
+    }
+}
+
+/// A session of a library.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct PlaintextKey {
+    /// Its address in its process.
+    pub address: u64,
+    /// The process: its thread-group id in the host's pid namespace.
+    pub tgid: u32,
+    /// How many programs the process has executed, with which addresses begin anew.
+    pub exec_id: u32,
+}
+
+impl PlaintextKey {
+    /// Of a session at an address in a process.
+    #[inline(always)]
+    pub const fn new(address: u64, owner: &Owner) -> Self {
+        Self { address, tgid: owner.tgid, exec_id: owner.exec_id }
+    }
+}
+
+/// How many probes on libraries may be in the middle of reading at once, on one processor.
+pub const ROOMS: u32 = 4;
+
+/// The plaintext of one connection.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Plaintext {
+    /// The connection's number; 0 before it has one.
+    pub id: u64,
+    /// 1 while a thread is at work on the direction's stream.
+    pub busy: [u64; 2],
+    /// Bytes of calls that could not be looked at since another was at work.
+    pub contended: [u64; 2],
+    /// The connection's slot in `CONNECTIONS`.
+    pub index: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// The parsers.
+    pub session: Session,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cookie, Function, Library, ResultPlace};
+
+    #[test]
+    fn a_cookie_keeps_what_it_is_made_of() {
+        for (place, word) in [
+            (ResultPlace::Returned, None),
+            (ResultPlace::StackWord(0), Some(0)),
+            (ResultPlace::StackWord(0xFFF8), Some(0xFFF8)),
+        ] {
+            let number = Cookie::new(Library::LibreSsl, Function::WriteEx, place).number();
+            let cookie = Cookie::from_number(number);
+            assert_eq!((cookie.function(), cookie.library(), cookie.stack_word()), (4, 3, word));
+        }
+        for library in Library::ALL {
+            assert_eq!(Library::from_u8(library as u8), Some(library));
+        }
+        assert_eq!((Library::from_u8(0), Library::from_u8(9)), (None, None));
+    }
+}

@@ -1,0 +1,193 @@
+//! What processes send and receive through a TLS library, read where the library takes or returns it.
+//!
+//! Nothing tells whose plaintext a call of a library has. But a library that moves its records on a socket itself does so
+//! inside the call, on the same thread: that socket's connection is the session's ([`nested`]). So a call is kept with its
+//! thread from its first instruction ([`enter`]) to its result ([`leave`]), and sessions are known by their address in their
+//! process. Where the records go through memory instead, a session has no connection, and its plaintext is left out.
+
+mod rooms;
+mod sessions;
+
+use aya_ebpf::btf_maps::LruHashMap;
+use aya_ebpf::helpers::bpf_probe_read_user;
+use aya_ebpf::helpers::generated::bpf_map_update_elem;
+use aya_ebpf::macros::btf_map;
+use observer_ebpf::layout::connection::{Connection, FLAG_ADOPTED, FLAG_UNREAD_START};
+use observer_ebpf::layout::library::{Cookie, Function, PlaintextKey};
+use observer_ebpf::layout::{Direction, Protocol};
+
+use crate::kernel::Task;
+use crate::task_storage::TaskStorage;
+
+/// A call of a library that a thread is in.
+#[repr(C)]
+struct LibraryCall {
+    /// The session's address.
+    session: u64,
+    /// The buffer's.
+    buffer: u64,
+    /// Where the function stores how many bytes it has moved; 0 if it returns that.
+    count_at: u64,
+    /// The connection on whose socket bytes have moved inside the call; 0 if none have.
+    id: u64,
+    /// Its slot.
+    index: u32,
+    /// The [`Function`]; 0 while the thread is in none.
+    function: u32,
+    /// The library's number.
+    library: u32,
+    /// 1 if other calls had moved records of the connection before.
+    is_late: u32,
+}
+
+/// The call that each thread is in.
+#[btf_map]
+static LIBRARY_CALLS: TaskStorage<LibraryCall> = TaskStorage::new();
+
+/// Processes that read or wrote in a session of which the connection is not known, by their number in the agent's pid
+/// namespace. A kernel that has no room for one more forgets the one that was noted first.
+#[btf_map]
+static LIBRARY_USERS: LruHashMap<u32, u64, 4096> = LruHashMap::new();
+
+/// Notes that a process uses a library, and that it is not known for which connection.
+#[inline(never)]
+fn note_user(task: Task) {
+    let (process, one) = (task.owner_to_agent().tgid, 1u64);
+    // SAFETY: a map that the verifier knows, with a key and a value as it has them.
+    unsafe {
+        bpf_map_update_elem(
+            (&raw const LIBRARY_USERS).cast_mut().cast(),
+            (&raw const process).cast_mut().cast(),
+            (&raw const one).cast_mut().cast(),
+            0,
+        )
+    };
+}
+
+/// What a function is called with.
+pub struct Arguments {
+    /// The session's address.
+    pub session: u64,
+    /// The buffer's address.
+    pub buffer: u64,
+    /// How long it is; the lower half, where that is an `int`.
+    pub length: u64,
+    /// Where a function that stores how many bytes it has moved does so.
+    pub count_at: u64,
+}
+
+/// Whether a function takes plaintext or returns it, and stores how much; none for others.
+#[inline(always)]
+const fn moves(function: u8) -> Option<(Direction, bool)> {
+    const READ: u8 = Function::Read as u8;
+    const READ_EX: u8 = Function::ReadEx as u8;
+    const WRITE: u8 = Function::Write as u8;
+    const WRITE_EX: u8 = Function::WriteEx as u8;
+    match function {
+        READ => Some((Direction::Received, false)),
+        READ_EX => Some((Direction::Received, true)),
+        WRITE => Some((Direction::Sent, false)),
+        WRITE_EX => Some((Direction::Sent, true)),
+        _ => None,
+    }
+}
+
+/// A thread begins a call.
+#[inline(always)]
+pub fn enter(cookie: Cookie, arguments: &Arguments) {
+    let task = Task::current();
+    let function = cookie.function();
+    if function == Function::Free as u8 {
+        sessions::forget(&PlaintextKey::new(arguments.session, &task.owner()));
+        return;
+    }
+    let Some(call) = LIBRARY_CALLS.get_or_create(task) else { return };
+    let is_inside = call.function != 0 && call.session == arguments.session;
+    if function == Function::Peek as u8 && is_inside {
+        // `BoringSSL` reads by peeking first: it is the read that counts.
+        return;
+    }
+    let moves = moves(function);
+    if matches!(moves, Some((_, false))) && (arguments.length as i32) < 0 {
+        // The library refuses it, and may do so without passing where its result would be looked at.
+        call.function = 0;
+        return;
+    }
+    call.session = arguments.session;
+    call.buffer = arguments.buffer;
+    call.count_at = if matches!(moves, Some((_, true))) { arguments.count_at } else { 0 };
+    call.id = 0;
+    call.library = u32::from(cookie.library());
+    call.is_late = 0;
+    call.function = u32::from(function);
+}
+
+/// Bytes of an encrypted connection have moved, `before` which so many were in its records: if inside a call of a library,
+/// the session of that call is the connection's.
+#[inline(never)]
+pub fn nested(task: Task, index: u32, connection: &mut Connection, direction: Direction, before: u64) {
+    let Some(call) = LIBRARY_CALLS.get(task) else { return };
+    if call.function == 0 {
+        return;
+    }
+    let tls = &mut connection.tls;
+    let all = tls.application[0].wrapping_add(tls.application[1]);
+    let read = tls.read[0].wrapping_add(tls.read[1]);
+    let now = all.wrapping_sub(tls.application[direction as usize].wrapping_sub(before));
+    if tls.library == 0 {
+        call.is_late = u32::from(now != read || connection.flags & (FLAG_ADOPTED | FLAG_UNREAD_START) != 0);
+        tls.library = call.library as u8;
+        if call.is_late == 0 && connection.protocol == Protocol::Tls as u8 {
+            // What is inside will tell what is spoken.
+            connection.pending = 1;
+        }
+    }
+    let moved = tls.application[direction as usize].wrapping_sub(before);
+    tls.read[direction as usize] = tls.read[direction as usize].wrapping_add(moved);
+    call.index = index;
+    call.id = connection.id;
+}
+
+/// A call is over, or its result is known: `result` is what the function returns, or the word that it goes on to return.
+#[inline(always)]
+pub fn leave(cookie: Cookie, result: i32) {
+    let task = Task::current();
+    let Some(call) = LIBRARY_CALLS.get(task) else { return };
+    let function = cookie.function();
+    if call.function != u32::from(function) {
+        return;
+    }
+    call.function = 0;
+    let key = PlaintextKey::new(call.session, &task.owner());
+    if call.id != 0 {
+        sessions::link(&key, call.index, call.id, call.is_late != 0);
+    }
+    let Some((direction, is_stored)) = moves(function) else { return };
+    if result <= 0 {
+        return;
+    }
+    let bytes = if is_stored {
+        // SAFETY: the helper may be given any address.
+        unsafe { bpf_probe_read_user(call.count_at as *const u64) }.unwrap_or_default() as u32
+    } else {
+        result as u32
+    };
+    if bytes != 0 && !sessions::feed(&key, direction, call.buffer, bytes) {
+        note_user(task);
+    }
+}
+
+/// As [`leave`], for functions that move no plaintext.
+#[inline(always)]
+pub fn leave_without_plaintext(cookie: Cookie) {
+    let task = Task::current();
+    let Some(call) = LIBRARY_CALLS.get(task) else { return };
+    if call.function != u32::from(cookie.function()) {
+        return;
+    }
+    call.function = 0;
+    if call.id != 0 {
+        let key = PlaintextKey::new(call.session, &task.owner());
+        sessions::link(&key, call.index, call.id, call.is_late != 0);
+    }
+}

@@ -1,0 +1,162 @@
+//! Sessions of libraries, and the connections whose plaintext they have.
+
+use aya_ebpf::btf_maps::{Array, HashMap};
+use aya_ebpf::helpers::generated::{bpf_map_delete_elem, bpf_map_update_elem};
+use aya_ebpf::macros::btf_map;
+use observer_ebpf::layout::connection::{Connection, FLAG_CONTINUATION, FLAG_CONTINUED, Phase};
+use observer_ebpf::layout::library::{Plaintext, PlaintextKey};
+use observer_ebpf::layout::losses::{Desync, Unread};
+use observer_ebpf::layout::{Direction, Role};
+
+use super::rooms;
+use crate::calls::buffers::BUFFERS;
+use crate::stream::Stream;
+use crate::{assembly, losses, names, slots};
+
+/// Plaintext of each session. All room is there beforehand: a program has little memory at once.
+#[btf_map]
+static PLAINTEXTS: HashMap<PlaintextKey, Plaintext, 1> = HashMap::new();
+
+/// One as it is at first.
+#[btf_map]
+static BLANK_PLAINTEXT: Array<Plaintext, 1> = Array::new();
+
+/// What is known of a session.
+#[inline(always)]
+fn plaintext(key: &PlaintextKey) -> Option<&'static mut Plaintext> {
+    // SAFETY: what it holds is read and written by whoever has its direction.
+    unsafe { names::lookup::<_, Plaintext>((&raw const PLAINTEXTS).cast_mut().cast(), key).as_mut() }
+}
+
+/// A session is gone, or begins anew.
+#[inline(always)]
+pub fn forget(key: &PlaintextKey) {
+    // SAFETY: a map that the verifier knows, and a key as it has them.
+    unsafe {
+        bpf_map_delete_elem(
+            (&raw const PLAINTEXTS).cast_mut().cast(),
+            core::ptr::from_ref(key).cast_mut().cast(),
+        )
+    };
+}
+
+/// A session's bytes have moved on a connection, which is its own from now on.
+#[inline(never)]
+pub fn link(key: &PlaintextKey, index: u32, id: u64, is_late: bool) {
+    let known = plaintext(key);
+    if known.as_ref().is_some_and(|known| known.id == id) {
+        return;
+    }
+    let Some(connection) = slots::slot(index) else { return };
+    if connection.id != id {
+        return;
+    }
+    if known.is_none() {
+        let Some(blank) = BLANK_PLAINTEXT.get_ptr(0) else { return };
+        // SAFETY: a map that the verifier knows, with a key and a value as it has them.
+        unsafe {
+            bpf_map_update_elem(
+                (&raw const PLAINTEXTS).cast_mut().cast(),
+                core::ptr::from_ref(key).cast_mut().cast(),
+                blank.cast_mut().cast(),
+                0,
+            )
+        };
+    }
+    let Some(plaintext) = plaintext(key) else {
+        // There is no place for one more: what is spoken stays what records have told.
+        connection.pending = 0;
+        return;
+    };
+    let before = slots::slot(plaintext.index).filter(|before| before.id == plaintext.id);
+    let goes_on = connection.flags & FLAG_CONTINUATION != 0 && plaintext.id != 0;
+    if goes_on {
+        if let Some(before) = before {
+            plaintext.session.carry_over(before, connection);
+        }
+    } else {
+        let is_open =
+            |before: &mut Connection| before.phase == Phase::Open as u8 && before.flags & FLAG_CONTINUED == 0;
+        if plaintext.id != 0 && before.is_some_and(is_open) {
+            // It reads on one connection and writes on another: nobody can tell what is whose.
+            return;
+        }
+        plaintext.session.start_inside(connection.protocol, Role::from_u8(connection.role), is_late);
+        plaintext.contended = [0; 2];
+        plaintext.busy = [0; 2];
+        if is_late {
+            connection.lost = [1; 2];
+        }
+    }
+    plaintext.index = index;
+    plaintext.id = id;
+}
+
+/// A session has taken or returned plaintext. False if nobody knows whose connection that is of.
+#[inline(always)]
+pub fn feed(key: &PlaintextKey, direction: Direction, buffer: u64, bytes: u32) -> bool {
+    let Some(plaintext) = plaintext(key) else { return false };
+    let Some(connection) = slots::slot(plaintext.index) else { return false };
+    take(plaintext, connection, direction, buffer, bytes);
+    true
+}
+
+/// Takes in plaintext of a connection.
+#[inline(always)]
+fn take(
+    plaintext: &mut Plaintext,
+    connection: &mut Connection,
+    direction: Direction,
+    buffer: u64,
+    bytes: u32,
+) {
+    if connection.id != plaintext.id || connection.flags & FLAG_CONTINUED != 0 {
+        losses::unread(Unread::Other, u64::from(bytes));
+        return;
+    }
+    let at = direction as usize;
+    // SAFETY: fields of a map's entry.
+    if unsafe { assembly::exchange(&raw mut plaintext.busy[at], 1) } != 0 {
+        // SAFETY: as above.
+        unsafe { assembly::add(&raw mut plaintext.contended[at], u64::from(bytes)) };
+        return;
+    }
+    connection.tls.plaintext[at] = connection.tls.plaintext[at].wrapping_add(u64::from(bytes));
+    // SAFETY: as above.
+    let contended = unsafe { assembly::exchange(&raw mut plaintext.contended[at], 0) };
+    let index = plaintext.index;
+    let mut stream = Stream { session: &mut plaintext.session, connection, direction };
+    if contended != 0 {
+        stream.connection.tls.plaintext[at] = stream.connection.tls.plaintext[at].wrapping_add(contended);
+        stream.miss(contended, Desync::Concurrent);
+    }
+    if !stream.pass(bytes) {
+        read(&mut stream, index, buffer, bytes);
+    }
+    if stream.is_full() {
+        stream.connection.tls.full = 1;
+    }
+    assembly::order_writes();
+    // SAFETY: the field is there; a volatile write stays behind those before it.
+    unsafe { (&raw mut plaintext.busy[at]).write_volatile(0) };
+}
+
+/// Feeds a call's plaintext to the parser.
+#[inline(always)]
+fn read(stream: &mut Stream<'_>, index: u32, buffer: u64, bytes: u32) {
+    let Some(room) = rooms::take() else {
+        stream.unread(Unread::Other, u64::from(bytes));
+        return;
+    };
+    if let Some(buffers) = BUFFERS.get_ptr_mut(room) {
+        // SAFETY: this run has taken the room.
+        let buffers = unsafe { &mut *buffers };
+        buffers.hold_plaintext(index, stream.direction, room, buffer, bytes);
+        buffers.read_first();
+        stream.feed(buffers);
+        if stream.session.owes(stream.direction) {
+            stream.settle(buffers);
+        }
+    }
+    rooms::give_back(room);
+}

@@ -1,0 +1,182 @@
+//! TLS libraries that processes use, and where uprobes can be put in them.
+//!
+//! A library is told by the functions that it defines, never by its file's name: a program that has one linked into it,
+//! as Node has, is one, too. Files come from whoever runs a process here, also in containers, and are read with
+//! privileges. So all that is read of a file, and all that is done with it, is bounded, and a file that makes no sense
+//! is a failure with a reason. What cannot be bounded from here is how long it takes to read from a file system that
+//! is served by a program or another host; so this is no work for a thread that others wait for.
+//!
+//! ```text
+//! mapped ──► elf ──► kind, points
+//! files      where    which library it is, and on which
+//! mapped     its      instructions of its functions probes
+//! to be run  functions  cost least
+//! ```
+
+pub mod elf;
+pub mod kind;
+pub mod mapped;
+pub mod points;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use elf::{Bytes, Elf};
+use mapped::MappedFile;
+
+pub use kind::Kind;
+pub use mapped::{Device, FileId};
+pub use points::{Exit, Function, Point, Points, ResultPlace};
+
+/// Files that are looked into at a time, at most. A host with a hundred containers maps some thousand.
+pub const FILES: usize = 4096;
+/// How long files are looked into at a time: once it is over, no other file is begun. A host's usual files take a
+/// second or two. Some are made to take long.
+pub const TIME: Duration = Duration::from_secs(20);
+/// The functions by which a file is taken for a TLS library.
+const NEEDED: [Function; 2] = [Function::Read, Function::Write];
+
+/// A TLS library in a file that processes have mapped.
+#[derive(Debug)]
+pub struct Library {
+    /// Which library it is.
+    pub kind: Kind,
+    /// Its version, as far as its symbols tell: `3` or `1.1`.
+    pub version: Option<String>,
+    /// The file's path, as a process that maps it has it.
+    pub path: PathBuf,
+    /// A path to the file from outside that process: below `/proc/PID/root`, or in `/proc/PID/map_files`. It lasts as
+    /// long as the process, and may lead to another file by the time that it is used.
+    pub open_path: PathBuf,
+    /// The file itself. Its path `/proc/self/fd/…` leads to it as long as this is open, whatever becomes of processes.
+    pub file: File,
+    /// Which file it is.
+    pub id: FileId,
+    /// The processes that had mapped it to be executed, in order.
+    pub pids: Vec<u32>,
+    /// Where to put probes on each function that it has. `SSL_read` and `SSL_write` are always among them.
+    pub functions: BTreeMap<Function, Points>,
+}
+
+/// Why something could not be looked into.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// What a process has mapped could not be read, or the file could not be opened.
+    #[error("cannot open or read it: {0}")]
+    Unreadable(#[from] std::io::Error),
+    /// It is an ELF file whose functions could not be found.
+    #[error(transparent)]
+    Elf(#[from] elf::Error),
+}
+
+/// What could not be looked into.
+#[derive(Debug)]
+pub struct Failure {
+    /// The file, as a process that maps it has it, or a process's maps.
+    pub path: PathBuf,
+    /// Why.
+    pub reason: Error,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The libraries.
+    pub libraries: Vec<Library>,
+    /// What could not be looked into.
+    pub failures: Vec<Failure>,
+    /// All files that were looked into, or for which this was tried. Files of processes that ended meanwhile are not
+    /// among them.
+    pub looked_at: BTreeSet<FileId>,
+    /// How many files and mappings of further files were left out because of [`FILES`] and [`TIME`].
+    pub left_out: usize,
+}
+
+/// Finds the TLS libraries that any process below `proc` has mapped, but for files in `known`.
+pub fn find(proc: &Path, known: &BTreeSet<FileId>) -> Found {
+    match mapped::pids(proc) {
+        Ok(pids) => find_of(proc, &pids, known),
+        Err(error) => {
+            let failure = Failure { path: proc.to_owned(), reason: error.into() };
+            Found { failures: vec![failure], ..Found::default() }
+        }
+    }
+}
+
+/// The same, of these processes only.
+pub fn find_of(proc: &Path, pids: &[u32], known: &BTreeSet<FileId>) -> Found {
+    let since = Instant::now();
+    let mapped = mapped::files(proc, pids, known, FILES);
+    let mut found = Found { left_out: mapped.left_out, ..Found::default() };
+    found
+        .failures
+        .extend(mapped.failures.into_iter().map(|(path, error)| Failure { path, reason: error.into() }));
+    for file in mapped.files {
+        if since.elapsed() > TIME {
+            found.left_out += 1;
+            continue;
+        }
+        let (id, path) = (file.id, file.path.clone());
+        let pids = file.pids.clone();
+        match library(proc, file) {
+            Ok(library) => found.libraries.extend(library),
+            // Nobody has it any more.
+            Err(Error::Unreadable(_)) if !pids.iter().any(|pid| proc.join(pid.to_string()).exists()) => {
+                continue;
+            }
+            Err(reason) => found.failures.push(Failure { path, reason }),
+        }
+        found.looked_at.insert(id);
+    }
+    found
+}
+
+/// The TLS library that a file is, or `None` if it is none.
+fn library(proc: &Path, mapped: MappedFile) -> Result<Option<Library>, Error> {
+    let (open_path, file) = mapped::open(proc, &mapped)?;
+    let Some(facts) = Facts::of(&file)? else { return Ok(None) };
+    let Facts { kind, version, functions } = facts;
+    let MappedFile { id, path, pids, .. } = mapped;
+    Ok(Some(Library { kind, version, path, open_path, file, id, pids, functions }))
+}
+
+/// What a file's bytes tell of the library that it is.
+#[derive(Debug, PartialEq, Eq)]
+struct Facts {
+    kind: Kind,
+    version: Option<String>,
+    functions: BTreeMap<Function, Points>,
+}
+
+impl Facts {
+    /// Looks into a file. `None` if it is no TLS library.
+    fn of<B: Bytes + ?Sized>(bytes: &B) -> Result<Option<Self>, elf::Error> {
+        let elf = match Elf::read(bytes) {
+            Ok(elf) => elf,
+            // Processes map other files, too, such as archives of classes.
+            Err(elf::Error::NotElf) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let names: Vec<&str> = Function::ALL.map(Function::name).into_iter().chain(kind::MARKS).collect();
+        let Some(symbols) = elf.functions(&names, &NEEDED.map(Function::name))? else { return Ok(None) };
+        let symbol_version = elf.version(&symbols, Function::Read.name());
+        let mut functions = BTreeMap::new();
+        for function in Function::ALL {
+            let Some(symbol) = symbols.get(function.name()) else { continue };
+            let code = elf.code(symbol, points::LONGEST)?;
+            let is_whole = symbol.size == code.len() as u64;
+            let look = if is_whole { points::find } else { points::first };
+            functions.insert(function, look(elf.machine(), function, &code, symbol.offset));
+        }
+        Ok(Some(Self {
+            kind: Kind::of(|name| symbols.get(name).is_some(), symbol_version.as_deref()),
+            version: symbol_version.as_deref().and_then(kind::version),
+            functions,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! Which TLS library a file is, by the functions that it defines.
+//!
+//! All of them have `SSL_read` and `SSL_write`. What tells them apart are functions that only one of them has, by the
+//! headers and lists of symbols of AWS-LC 1.x, `BoringSSL`, `LibreSSL` 3.x and OpenSSL 1.0.2 to 3.x.
+
+/// `SSL_to_bytes` is in AWS-LC's libssl, the other in its libcrypto, and both in what is linked with them.
+const AWS_LC: [&str; 2] = ["SSL_to_bytes", "awslc_api_version_num"];
+/// `BoringSSL` has it, and what was made of it: AWS-LC.
+const BORINGSSL: &str = "SSL_CTX_set_grease_enabled";
+/// Made for `LibreSSL`'s libtls. Programs for OpenSSL that were written for `LibreSSL` sometimes bring one.
+const LIBRESSL: &str = "SSL_CTX_use_certificate_chain_mem";
+/// OpenSSL has it since 1.0.2, `LibreSSL` never had.
+const OPENSSL: &str = "SSL_CONF_CTX_new";
+
+/// The functions that tell libraries apart.
+pub(super) const MARKS: [&str; 5] = [AWS_LC[0], AWS_LC[1], BORINGSSL, LIBRESSL, OPENSSL];
+
+/// A TLS library with OpenSSL's functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// OpenSSL itself, and those that follow it closely, such as quictls.
+    Openssl,
+    /// Google's `BoringSSL`.
+    Boringssl,
+    /// OpenBSD's `LibreSSL`.
+    Libressl,
+    /// Amazon's AWS-LC.
+    AwsLc,
+    /// Another that has the functions, such as `libgnutls-openssl`.
+    Unknown,
+}
+
+impl Kind {
+    /// The library's name, as a label has it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Openssl => "openssl",
+            Self::Boringssl => "boringssl",
+            Self::Libressl => "libressl",
+            Self::AwsLc => "aws-lc",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The library that defines these of [`MARKS`], where `version` is the version of its symbol `SSL_read`.
+    pub(super) fn of(defines: impl Fn(&str) -> bool, version: Option<&str>) -> Self {
+        if AWS_LC.iter().any(|name| defines(name)) {
+            Self::AwsLc
+        } else if defines(BORINGSSL) {
+            Self::Boringssl
+        } else if defines(OPENSSL) || version.is_some_and(|version| version.starts_with(VERSIONS)) {
+            Self::Openssl
+        } else if defines(LIBRESSL) {
+            Self::Libressl
+        } else {
+            Self::Unknown
+        }
+    }
+}
+
+/// What the versions of OpenSSL's symbols start with.
+const VERSIONS: &str = "OPENSSL_";
+
+/// OpenSSL's version by that of its symbol `SSL_read`, as far as it lasts: `3` of `OPENSSL_3.0.0`, which all of 3.x
+/// have, `1.1` of `OPENSSL_1_1_0`, and `1.0` of `OPENSSL_1.0.0`.
+pub(super) fn version(symbol_version: &str) -> Option<String> {
+    let mut parts = symbol_version.strip_prefix(VERSIONS)?.split(['.', '_']);
+    let mut number = || parts.next()?.parse::<u16>().ok();
+    let major = number()?;
+    if major >= 3 {
+        return Some(major.to_string());
+    }
+    Some(format!("{major}.{}", number()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Kind, version};
+
+    #[test]
+    fn libraries_are_told_by_what_only_they_define() {
+        for (defined, symbol_version, kind) in [
+            (&["SSL_CONF_CTX_new"][..], None, Kind::Openssl),
+            (&["SSL_CONF_CTX_new", "SSL_CTX_use_certificate_chain_mem"], None, Kind::Openssl),
+            (&[], Some("OPENSSL_1.0.0"), Kind::Openssl),
+            (&["SSL_CTX_set_grease_enabled"], None, Kind::Boringssl),
+            (&["SSL_CTX_set_grease_enabled", "SSL_CONF_CTX_new"], None, Kind::Boringssl),
+            (&["SSL_CTX_set_grease_enabled", "SSL_to_bytes"], None, Kind::AwsLc),
+            (&["SSL_CTX_set_grease_enabled", "awslc_api_version_num"], None, Kind::AwsLc),
+            (&["SSL_CTX_use_certificate_chain_mem"], None, Kind::Libressl),
+            (&[], Some("GNUTLS_3_4"), Kind::Unknown),
+            (&[], None, Kind::Unknown),
+        ] {
+            assert_eq!(Kind::of(|name| defined.contains(&name), symbol_version), kind, "{defined:?}");
+        }
+    }
+
+    #[test]
+    fn versions_are_told_as_far_as_symbols_tell_them() {
+        for (symbol_version, expected) in [
+            ("OPENSSL_3.0.0", Some("3")),
+            ("OPENSSL_4.0.0", Some("4")),
+            ("OPENSSL_1_1_0", Some("1.1")),
+            ("OPENSSL_1_1_1", Some("1.1")),
+            ("OPENSSL_1.0.0", Some("1.0")),
+            ("OPENSSL_1.0.2d", Some("1.0")),
+            ("OPENSSL_1", None),
+            ("OPENSSL_", None),
+            ("OPENSSL_99999.0.0", None),
+            ("GNUTLS_3_4", None),
+            ("", None),
+        ] {
+            assert_eq!(version(symbol_version).as_deref(), expected, "{symbol_version}");
+        }
+    }
+}
