@@ -173,6 +173,7 @@ impl Agent {
         let now_ns = events::monotonic_now_ns();
         self.probes.arena.set_wall_offset(events::wall_offset_ns());
         self.drain_events();
+        self.probes.hear_follower();
         self.read_slots(gone, now_ns)?;
         if with_names {
             self.collect_names();
@@ -279,12 +280,17 @@ impl Agent {
 
     /// Takes the records of the kernel half's ring.
     pub fn drain_events(&mut self) {
-        let mut records = Vec::new();
+        let (mut records, mut encrypted) = (Vec::new(), Vec::new());
         while let Some(record) = self.probes.events.next() {
             if let Some(bytes) = record.first_chunk::<{ size_of::<event::Oversized>() }>() {
                 // SAFETY: integers only, and as many bytes as the kernel half wrote of them.
                 records.push(unsafe { bytes.as_ptr().cast::<event::Oversized>().read_unaligned() });
+            } else if let Some(bytes) = record.first_chunk::<{ size_of::<event::Encrypted>() }>() {
+                encrypted.extend(u32::try_from(event::Encrypted::from_ne_bytes(*bytes)));
             }
+        }
+        for pid in encrypted {
+            self.probes.look_at(pid);
         }
         for record in records {
             self.note(&record);

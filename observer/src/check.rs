@@ -11,6 +11,7 @@ use crate::kernel::members::VMLINUX;
 use crate::kernel::namespaces::{self, Namespace};
 use crate::kernel::privileges;
 use crate::names::templates::Tree;
+use crate::probes::libraries::Attached;
 use crate::probes::{self, Probe, Settings, State};
 
 /// What was found.
@@ -77,11 +78,12 @@ pub fn check() -> Report {
         http_stream_after_ns: 1,
         http_routes: Tree::default(),
         queues: Vec::new(),
-        tls: Reading::Off,
+        tls: Reading::Start,
     });
     let (reason, probes) = match loaded {
         Ok(probes) => {
             features.push(Feature { name: "data path", ok: true, detail: probes.data_path.into() });
+            features.push(libraries(&probes.libraries));
             features.extend(probes.missing_members.iter().map(|detail| Feature {
                 name: "kernel structures",
                 ok: false,
@@ -92,6 +94,16 @@ pub fn check() -> Report {
         Err(error) => (Some(error.to_string()), Vec::new()),
     };
     Report { ok: reason.is_none(), reason, kernel: release.trim().to_owned(), features, probes }
+}
+
+/// Whether TLS libraries that are in use now could be read, with `--tls`.
+fn libraries(attached: &[Attached]) -> Feature {
+    let refused = attached.iter().find_map(|library| Some((&library.path, library.reason.as_ref()?)));
+    let detail = match refused {
+        None => format!("{} in use, which --tls start would read", attached.len()),
+        Some((path, reason)) => format!("--tls start would not read {path}: {reason}"),
+    };
+    Feature { name: "TLS libraries", ok: refused.is_none(), detail }
 }
 
 /// Without the host's, something is not seen, and everything else works.

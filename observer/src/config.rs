@@ -50,6 +50,8 @@ pub enum Reading {
     Off,
     /// In those that are mapped when the agent starts.
     Start,
+    /// In those that are mapped later, too, by a second process that keeps the privileges for it.
+    Follow,
 }
 
 /// Flags of `run`. Each is also a key of the file that `--config` names, without the dashes in front.
@@ -131,9 +133,10 @@ pub struct Flags {
     /// may be given several times [default: none]
     #[arg(long, value_name = "PATTERN,…", value_delimiter = ',')]
     pub queues: Vec<String>,
-    /// Read what TLS libraries (OpenSSL and others with its functions) encrypt and decrypt: never, or in the libraries that
-    /// processes have mapped when the agent starts [default: off]
-    #[arg(long, value_name = "off|start")]
+    /// Read what TLS libraries (OpenSSL and others with its functions) encrypt and decrypt: never, in those that processes
+    /// have mapped when the agent starts, or in what comes later, too, by a second process that keeps the privileges for it
+    /// [default: off]
+    #[arg(long, value_name = "off|start|follow")]
     pub tls: Option<Reading>,
     /// The protocol of a port, for connections that were open before the agent [default: postgres=5432,redis=6379]
     #[arg(long, value_name = "PROTOCOL=PORT,…")]

@@ -1,5 +1,6 @@
 //! The programs: what each is for, how it is attached, and how that went.
 
+pub mod follow;
 pub mod libraries;
 mod load;
 mod maps;
@@ -20,6 +21,7 @@ use observer_ebpf::protocols::http::layout::{Authorities, GivenTemplate, Routes,
 use observer_ebpf::queues::layout::QueueKeys;
 use serde::Serialize;
 
+use self::follow::Follower;
 use self::libraries::{Attached, Attacher};
 use self::load::{attach_exit, attach_iterator, attach_tracepoint, capacity, create, lacking, load_programs};
 use self::maps::{LossesValue, PathValue, clone_of, typed};
@@ -126,6 +128,11 @@ pub enum Error {
         /// What there is not.
         reason: String,
     },
+    /// The process that attaches to libraries does not start.
+    #[error(
+        "cannot start the process that attaches to TLS libraries: {0}; it needs CAP_SYS_ADMIN, without which --tls start may do"
+    )]
+    Follow(std::io::Error),
     /// A program without which there is nothing to observe is down.
     #[error("{name} cannot be attached, which needs Linux {since} or newer: {reason}")]
     Essential {
@@ -172,6 +179,8 @@ pub struct Probes {
     library_users: aya::maps::HashMap<MapData, u32, u64>,
     /// The program's own log, until somebody takes it.
     program_log: Option<ProgramLog>,
+    /// What attaches to libraries that are mapped later.
+    follower: Option<Follower>,
     /// What keeps programs attached.
     links: Vec<Box<dyn Any>>,
     /// Programs that are loaded, by name. Their instructions and all else that `aya` keeps of them, some megabytes, are not
@@ -242,7 +251,7 @@ pub fn load(settings: &Settings) -> Result<Probes, Error> {
                 })
             }
             // To whatever libraries there are, below.
-            Kind::Library { .. } => Ok(()),
+            Kind::Library => Ok(()),
         });
         if let (Err(reason), true) = (&outcome, spec.essential) {
             let ProgramSpec { name, since, .. } = spec;
@@ -272,11 +281,10 @@ pub fn load(settings: &Settings) -> Result<Probes, Error> {
 
     let mut attacher = Attacher::default();
     let libraries = if settings.tls == Reading::Off { Vec::new() } else { attacher.attach_all(&mut ebpf) };
-    links.extend(attacher.into_links());
 
     let slots = capacity(settings.max_connections);
     let arena = Arena::new(clone_of(&ebpf, "CONNECTIONS")?, control, slots);
-    Ok(Probes {
+    let mut loaded = Probes {
         probes,
         data_path: data_path.tells(),
         missing_members: facts.dispensable,
@@ -295,7 +303,10 @@ pub fn load(settings: &Settings) -> Result<Probes, Error> {
         program_log: Some(aya_log::EbpfLogger::init(&mut ebpf)),
         links,
         descriptors,
-    })
+        follower: None,
+    };
+    loaded.keep(attacher, ebpf)?;
+    Ok(loaded)
 }
 
 /// Whether a program of the data path is loaded on this kernel.
@@ -382,6 +393,41 @@ impl Probes {
 }
 
 impl Probes {
+    /// Keeps what is attached to libraries, or has another process keep it, and attach more.
+    fn keep(&mut self, attacher: Attacher, ebpf: Ebpf) -> Result<(), Error> {
+        if self.reading == Reading::Follow {
+            self.follower = Some(Follower::start(ebpf, attacher).map_err(Error::Follow)?);
+        } else {
+            self.links.extend(attacher.into_links());
+        }
+        Ok(())
+    }
+
+    /// Has a process looked at for TLS libraries, if what is mapped later is followed.
+    pub fn look_at(&mut self, pid: u32) {
+        if let Some(follower) = &mut self.follower {
+            follower.look_at(pid);
+        }
+    }
+
+    /// Takes in what the process has told that attaches to libraries.
+    pub fn hear_follower(&mut self) {
+        if let Some(follower) = &mut self.follower
+            && let Err(error) = follower.hear(&mut self.libraries)
+        {
+            log::error!(
+                "no more TLS libraries will be read, as the process that attaches to them is gone: {error}"
+            );
+            self.follower = None;
+            self.libraries.clear();
+        }
+    }
+
+    /// The pid of the process that attaches to libraries, if there is one.
+    pub fn follower(&self) -> Option<u32> {
+        self.follower.as_ref().map(|follower| follower.pid)
+    }
+
     /// What is known of processes that use TLS libraries.
     pub fn plaintext_use(&self) -> PlaintextUse {
         let mut users: HashSet<u32> =

@@ -44,3 +44,9 @@ pub struct Oversized {
 }
 
 const _: () = assert!(size_of::<Oversized>() == 120);
+
+/// A process has an encrypted connection that is not read: its number in the agent's pid namespace. Sent once a minute at
+/// most for each process, and told apart from other records by its length.
+pub type Encrypted = u64;
+
+const _: () = assert!(size_of::<Encrypted>() != size_of::<Oversized>());

@@ -38,7 +38,8 @@ globals! {
     /// 1 where there are spare programs: see `calls/spares.rs`.
     HAS_SPARES: u32 = 0;
 
-    /// 1 where calls of TLS libraries are seen: see `libraries.rs`.
+    /// 1 where calls of TLS libraries are seen, 2 where libraries that are mapped later are attached to as well: see
+    /// `libraries.rs`.
     LIBRARIES: u32 = 0;
     /// The first of the entries of `BUFFERS` that such calls share, see `libraries/rooms.rs`.
     LIBRARY_ROOM: u32 = 0;

@@ -5,6 +5,7 @@
 //! thread from its first instruction ([`enter`]) to its result ([`leave`]), and sessions are known by their address in their
 //! process. Where the records go through memory instead, a session has no connection, and its plaintext is left out.
 
+mod notice;
 mod rooms;
 mod sessions;
 
@@ -126,10 +127,13 @@ pub fn enter(cookie: Cookie, arguments: &Arguments) {
 /// the session of that call is the connection's.
 #[inline(never)]
 pub fn nested(task: Task, index: u32, connection: &mut Connection, direction: Direction, before: u64) {
-    let Some(call) = LIBRARY_CALLS.get(task) else { return };
-    if call.function == 0 {
+    let call = LIBRARY_CALLS.get(task).filter(|call| call.function != 0);
+    let Some(call) = call else {
+        if connection.tls.library == 0 {
+            notice::unread(task);
+        }
         return;
-    }
+    };
     let tls = &mut connection.tls;
     let all = tls.application[0].wrapping_add(tls.application[1]);
     let read = tls.read[0].wrapping_add(tls.read[1]);

@@ -45,6 +45,8 @@ pub struct Status<'a> {
     redis_info: &'a [InfoPoll],
     /// TLS libraries in which plaintext is read.
     tls_libraries: &'a [Attached],
+    /// The pid of the process that attaches to those that are mapped later, if there is one.
+    tls_attacher: Option<u32>,
 }
 
 impl Agent {
@@ -153,6 +155,7 @@ impl Agent {
             privileges: Privileges::now(),
             redis_info: &self.redis_polls,
             tls_libraries: &self.probes.libraries,
+            tls_attacher: self.probes.follower(),
         }
     }
 }

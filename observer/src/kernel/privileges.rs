@@ -17,6 +17,14 @@ const TO_LOAD: [CapabilitySet; 2] = [CapabilitySet::BPF, CapabilitySet::PERFMON]
 /// The capability to read other users' processes below a `/proc` that hides them (`hidepid` in `proc(5)`).
 const TO_LOOK: CapabilitySet = CapabilitySet::SYS_PTRACE;
 
+/// What attaching probes to libraries needs: to open the event that a probe is (`perf_event_open` asks for
+/// `CAP_SYS_ADMIN` since 6.16), to attach a program to it, and to look at what others have mapped, whoever may read that.
+const TO_ATTACH: CapabilitySet = CapabilitySet::SYS_ADMIN
+    .union(CapabilitySet::BPF)
+    .union(CapabilitySet::PERFMON)
+    .union(CapabilitySet::SYS_PTRACE)
+    .union(CapabilitySet::DAC_READ_SEARCH);
+
 /// How long threads that have ended may take to go.
 const THREADS_END: Duration = Duration::from_millis(500);
 
@@ -99,6 +107,22 @@ pub fn give_up() -> Result<Privileges, Error> {
     .map_err(refused("give up capabilities"))?;
     await_threads(kept)?;
     Ok(Privileges::now())
+}
+
+/// Keeps, for good, what attaching probes to files of other processes needs, of what this process has.
+///
+/// To be called by a process with one thread.
+pub fn keep_for_attaching() -> Result<(), Error> {
+    let refused = |what| move |errno| Error::Refused(what, errno);
+    thread::set_no_new_privs(true).map_err(refused("set no_new_privs"))?;
+    let sets = thread::capabilities(None).map_err(refused("tell capabilities"))?;
+    thread::clear_ambient_capability_set().map_err(refused("clear the ambient capabilities"))?;
+    if sets.effective.contains(CapabilitySet::SETPCAP) {
+        clear_bounding_set().map_err(refused("clear the bounding set"))?;
+    }
+    let kept = sets.permitted & TO_ATTACH;
+    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+    thread::set_capabilities(None, sets).map_err(refused("give up capabilities"))
 }
 
 fn clear_bounding_set() -> rustix::io::Result<()> {

@@ -1,29 +1,30 @@
 //! Probes on TLS libraries, in whose functions plaintext is read.
 
 use std::any::Any;
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
 use aya::Ebpf;
-use aya::programs::UProbe;
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope};
+use aya::programs::{ProbeKind, UProbe};
 use observer_ebpf::layout::library::{self, Cookie};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::chain;
 use super::load::program;
-use crate::libraries::{self, Exit, FileId, Found, Function, Kind, Library, ResultPlace};
+use crate::libraries::{self, Exit, FileId, Found, Function, Kind, Library, ResultPlace, mapped};
 
 /// A library in which plaintext is read, or one that could not be looked into.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attached {
     /// Its path, as its processes name it.
     pub path: String,
     /// The number of its file; 0 of one that could not be looked into.
     pub inode: u64,
     /// Which library it is, as in metrics.
-    pub library: &'static str,
+    pub library: String,
     /// Its version, as far as its functions tell.
     pub version: Option<String>,
     /// How many probes stand on it.
@@ -36,13 +37,18 @@ pub struct Attached {
     pub reason: Option<String>,
 }
 
+/// Files that are looked for to tell whether any process maps them still, at most.
+const MAPPED: usize = 65_536;
+
 /// Attaches probes to libraries, each file once.
 #[derive(Default)]
 pub(super) struct Attacher {
     /// Files that have been looked into.
     known: BTreeSet<FileId>,
-    /// What keeps probes attached.
-    links: Vec<Box<dyn Any>>,
+    /// Programs as they are attached where functions return, by name.
+    returning: BTreeMap<&'static str, UProbe>,
+    /// What keeps probes attached, by file.
+    links: BTreeMap<FileId, Vec<Box<dyn Any>>>,
 }
 
 impl Attacher {
@@ -52,9 +58,31 @@ impl Attacher {
         self.attach(ebpf, found)
     }
 
+    /// Attaches to what a process has mapped now.
+    pub(super) fn attach_of(&mut self, ebpf: &mut Ebpf, pid: u32) -> Vec<Attached> {
+        let found = libraries::find_of(Path::new("/proc"), &[pid], &self.known);
+        self.attach(ebpf, found)
+    }
+
+    /// Lets go of files that no process maps any more, and forgets which others there were. Tells their numbers.
+    pub(super) fn let_go(&mut self) -> Vec<u64> {
+        let proc = Path::new("/proc");
+        let Ok(pids) = mapped::pids(proc) else { return Vec::new() };
+        let mapped = mapped::files(proc, &pids, &BTreeSet::new(), MAPPED);
+        if mapped.left_out > 0 || !mapped.failures.is_empty() {
+            // Who is left may be in what could not be looked at.
+            return Vec::new();
+        }
+        let there: BTreeSet<FileId> = mapped.files.iter().map(|file| file.id).collect();
+        self.known.retain(|id| there.contains(id));
+        let gone: Vec<FileId> = self.links.keys().filter(|id| !there.contains(id)).copied().collect();
+        self.links.retain(|id, _| there.contains(id));
+        gone.into_iter().map(|id| id.inode).collect()
+    }
+
     /// What keeps probes attached.
-    pub(super) fn into_links(self) -> Vec<Box<dyn Any>> {
-        self.links
+    pub(super) fn into_links(self) -> impl Iterator<Item = Box<dyn Any>> {
+        self.links.into_values().flatten()
     }
 
     fn attach(&mut self, ebpf: &mut Ebpf, found: Found) -> Vec<Attached> {
@@ -80,7 +108,7 @@ impl Attacher {
         let mut attached = Attached {
             path: library.path.display().to_string(),
             inode: library.id.inode,
-            library: library.kind.label(),
+            library: library.kind.label().to_owned(),
             version: library.version.clone(),
             probes: 0,
             stepped: 0,
@@ -90,27 +118,31 @@ impl Attacher {
         // By its descriptor: another file may have its name by now.
         let path = format!("/proc/self/fd/{}", library.file.as_raw_fd());
         for (&function, points) in &library.functions {
+            let name = if moves(function) { "library_result" } else { "library_end" };
+            let returned = Some(library::ResultPlace::Returned);
             let exit = match points.exit {
-                Exit::At { offset, result } => Some((
-                    if moves(function) { "library_result" } else { "library_end" },
-                    offset,
-                    place(result),
-                )),
-                Exit::Return => {
-                    let name = if moves(function) { "library_return" } else { "library_end_return" };
-                    Some((name, points.entry.offset, Some(library::ResultPlace::Returned)))
-                }
+                Exit::At { offset, result } => Some((name, ProbeKind::Entry, offset, place(result))),
+                Exit::Return => Some((name, ProbeKind::Return, points.entry.offset, returned)),
                 Exit::Unneeded => None,
             };
             // The end first: a call that begins before both are there is not one whose end is never seen.
-            let enter = ("library_enter", points.entry.offset, Some(library::ResultPlace::Returned));
-            for (name, offset, place) in exit.into_iter().chain([enter]) {
+            let enter = ("library_enter", ProbeKind::Entry, points.entry.offset, returned);
+            for (name, kind, offset, place) in exit.into_iter().chain([enter]) {
                 let outcome =
                     place.ok_or_else(|| "its result is out of reach".to_owned()).and_then(|place| {
-                        self.attach_one(ebpf, name, &path, offset, cookie(library.kind, function, place))
+                        self.attach_one(
+                            ebpf,
+                            (name, kind),
+                            &path,
+                            offset,
+                            cookie(library.kind, function, place),
+                        )
                     });
                 match outcome {
-                    Ok(()) => attached.probes += 1,
+                    Ok(link) => {
+                        attached.probes += 1;
+                        self.links.entry(library.id).or_default().push(link);
+                    }
                     Err(reason) => {
                         attached.reason.get_or_insert_with(|| format!("{}: {reason}", function.name()));
                     }
@@ -125,15 +157,33 @@ impl Attacher {
         attached
     }
 
+    /// A program, to be attached where functions return. It is the very program that is attached to instructions: to the
+    /// kernel that is no difference, and the verifier has gone through it once.
+    fn returning(&mut self, ebpf: &mut Ebpf, name: &'static str) -> Result<&mut UProbe, String> {
+        match self.returning.entry(name) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(place) => {
+                let loaded: &mut UProbe = program(ebpf, name)?;
+                let info = loaded.info().map_err(|error| chain(&error))?;
+                // SAFETY: a program that is attached to probes, of which this is one kind.
+                let program = unsafe { UProbe::from_program_info(info, name.into(), ProbeKind::Return) };
+                Ok(place.insert(program.map_err(|error| chain(&error))?))
+            }
+        }
+    }
+
     fn attach_one(
         &mut self,
         ebpf: &mut Ebpf,
-        name: &str,
+        (name, kind): (&'static str, ProbeKind),
         path: &str,
         offset: u64,
         cookie: Cookie,
-    ) -> Result<(), String> {
-        let program: &mut UProbe = program(ebpf, name)?;
+    ) -> Result<Box<dyn Any>, String> {
+        let program: &mut UProbe = match kind {
+            ProbeKind::Entry => program(ebpf, name)?,
+            ProbeKind::Return => self.returning(ebpf, name)?,
+        };
         let point = UProbeAttachPoint {
             location: UProbeAttachLocation::AbsoluteOffset(offset),
             cookie: Some(cookie.number()),
@@ -142,8 +192,7 @@ impl Attacher {
             .attach(point, path, UProbeScope::AllProcesses)
             .and_then(|id| program.take_link(id))
             .map_err(|error| chain(&error))?;
-        self.links.push(Box::new(link));
-        Ok(())
+        Ok(Box::new(link))
     }
 }
 

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd as _;
 
 use aya::maps::MapData;
-use aya::programs::{BtfTracePoint, FExit, Iter, ProbeKind, Program, UProbe};
+use aya::programs::{BtfTracePoint, FExit, Iter, Program};
 use aya::{Btf, Ebpf, EbpfLoader};
 use observer_ebpf::layout::library::ROOMS;
 
 use super::programs::{Kind, ProgramSpec};
 use super::{Error, OBJECT, Settings, chain};
+use crate::config::Reading;
 use crate::kernel::bpf_iter::BpfIter;
 use crate::kernel::members::{KernelFacts, Offsets};
 use crate::kernel::{namespaces, needs};
@@ -47,12 +48,17 @@ pub(super) fn create(
     let (requests, calls): (Vec<&ProgramSpec>, Vec<&ProgramSpec>) =
         specs.iter().filter(|spec| spec.data_path.is_some()).partition(|spec| spec.for_requests);
     let has_spares = u32::from(specs.iter().any(|spec| spec.spare_of.is_some()));
-    let reads_libraries = specs.iter().any(|spec| spec.kind.is_library());
+    let reads_libraries = specs.iter().any(|spec| spec.kind == Kind::Library);
     // A run on a library shares some with others on its processor; each other program has one of its own.
     let library_room = calls.len() as u32;
     let rooms = library_room + if reads_libraries { ROOMS } else { 0 };
     let plaintexts = if reads_libraries { settings.max_connections.min(PLAINTEXTS) } else { 1 };
-    let libraries = u32::from(reads_libraries);
+    // See the program's `LIBRARIES`.
+    let libraries: u32 = match settings.tls {
+        Reading::Off => 0,
+        Reading::Start => 1,
+        Reading::Follow => 2,
+    };
     let mut loader = EbpfLoader::new();
     loader
         .btf(Some(btf))
@@ -152,17 +158,10 @@ fn load_program(spec: ProgramSpec, program: &mut Program, btf: &Btf) -> Result<(
         (Kind::Tracepoint, Program::BtfTracePoint(program)) => program.load(spec.hook(), btf),
         (Kind::Exit, Program::FExit(program)) => program.load(spec.hook(), btf),
         (Kind::Iterator(over), Program::Iter(program)) => program.load(over, btf),
-        (Kind::Library { returns }, Program::UProbe(program)) if returns == is_return(program) => {
-            program.load()
-        }
+        (Kind::Library, Program::UProbe(program)) => program.load(),
         _ => return Err("it is of another type in the object".to_owned()),
     };
     outcome.map_err(|error| chain(&error))
-}
-
-/// Whether a program is called where functions return, and not at an instruction.
-const fn is_return(program: &UProbe) -> bool {
-    matches!(program.kind(), ProbeKind::Return)
 }
 
 /// Attaches a loaded program, for as long as what is returned lives.

@@ -9,18 +9,8 @@ pub(super) enum Kind {
     Exit,
     /// Attached as an iterator over this.
     Iterator(&'static str),
-    /// Attached to functions of TLS libraries: at an instruction, or where they return.
-    Library {
-        /// Whether it is where they return.
-        returns: bool,
-    },
-}
-
-impl Kind {
-    /// Whether it is attached to TLS libraries.
-    pub(super) const fn is_library(self) -> bool {
-        matches!(self, Self::Library { .. })
-    }
+    /// Attached to functions of TLS libraries.
+    Library,
 }
 
 /// How sends and receives are seen.
@@ -85,8 +75,8 @@ impl ProgramSpec {
     }
 
     /// One for functions of TLS libraries. Cookies are there since 5.15, storage of threads for such programs since 5.17.
-    const fn library(name: &'static str, returns: bool, gives: &'static str) -> Self {
-        Self { kind: Kind::Library { returns }, ..Self::tracepoint(name, "5.17", gives) }
+    const fn library(name: &'static str, gives: &'static str) -> Self {
+        Self { kind: Kind::Library, ..Self::tracepoint(name, "5.17", gives) }
     }
 
     /// A spare of this one, which must follow on it: programs of one tracepoint run in the order in which they are
@@ -182,18 +172,11 @@ pub(super) const PROGRAMS: [ProgramSpec; 18] = [
 ];
 
 /// Those that read plaintext, which are loaded where that is asked for.
-pub(super) const LIBRARY_PROGRAMS: [ProgramSpec; 5] = [
-    ProgramSpec::library("library_enter", false, "plaintext of what is encrypted"),
-    ProgramSpec::library("library_result", false, "plaintext of what is encrypted"),
+pub(super) const LIBRARY_PROGRAMS: [ProgramSpec; 3] = [
+    ProgramSpec::library("library_enter", "plaintext of what is encrypted"),
+    ProgramSpec::library("library_result", "plaintext of what is encrypted"),
     ProgramSpec::library(
-        "library_return",
-        true,
-        "plaintext of what is encrypted, where only a function's return is known",
-    ),
-    ProgramSpec::library("library_end", false, "whose plaintext it is"),
-    ProgramSpec::library(
-        "library_end_return",
-        true,
-        "whose plaintext it is, where only a function's return is known",
+        "library_end",
+        "whose plaintext it is, of handshakes and of what is looked at ahead",
     ),
 ];

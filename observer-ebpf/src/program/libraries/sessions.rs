@@ -130,8 +130,9 @@ fn take(
         stream.connection.tls.plaintext[at] = stream.connection.tls.plaintext[at].wrapping_add(contended);
         stream.miss(contended, Desync::Concurrent);
     }
-    if !stream.pass(bytes) {
-        read(&mut stream, index, buffer, bytes);
+    let left = if stream.pass(bytes) { 0 } else { bytes };
+    if left != 0 || stream.session.owes(direction) {
+        read(&mut stream, index, buffer, left);
     }
     if stream.is_full() {
         stream.connection.tls.full = 1;
@@ -141,19 +142,23 @@ fn take(
     unsafe { (&raw mut plaintext.busy[at]).write_volatile(0) };
 }
 
-/// Feeds a call's plaintext to the parser.
+/// Feeds a call's plaintext to the parser, if any is left to look at, and counts a message that has passed unread.
 #[inline(always)]
-fn read(stream: &mut Stream<'_>, index: u32, buffer: u64, bytes: u32) {
+fn read(stream: &mut Stream<'_>, index: u32, buffer: u64, left: u32) {
     let Some(room) = rooms::take() else {
-        stream.unread(Unread::Other, u64::from(bytes));
+        if left != 0 {
+            stream.unread(Unread::Other, u64::from(left));
+        }
         return;
     };
     if let Some(buffers) = BUFFERS.get_ptr_mut(room) {
         // SAFETY: this run has taken the room.
         let buffers = unsafe { &mut *buffers };
-        buffers.hold_plaintext(index, stream.direction, room, buffer, bytes);
-        buffers.read_first();
-        stream.feed(buffers);
+        buffers.hold_plaintext(index, stream.direction, room, buffer, left);
+        if left != 0 {
+            buffers.read_first();
+            stream.feed(buffers);
+        }
         if stream.session.owes(stream.direction) {
             stream.settle(buffers);
         }

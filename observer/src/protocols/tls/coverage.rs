@@ -90,8 +90,13 @@ impl PlaintextUse {
     pub fn unread(&self, connection: &Connection) -> Unread {
         match self.reading {
             Reading::Off => Unread::Off,
-            Reading::Start if self.users.contains(&connection.owner.tgid) => Unread::Unlinked,
-            Reading::Start => Unread::NoSymbols,
+            Reading::Start | Reading::Follow => {
+                if self.users.contains(&connection.owner.tgid) {
+                    Unread::Unlinked
+                } else {
+                    Unread::NoSymbols
+                }
+            }
         }
     }
 }

@@ -11,6 +11,7 @@
 //! ```
 
 mod adoption;
+mod library;
 mod preempted;
 mod recorded;
 mod stream;
@@ -21,10 +22,12 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail, ensure};
 use observer_tests::agent::{self, Agent};
+use observer_tests::metrics::Metrics;
 use observer_tests::websocket::bench::Bench;
 use serde_json::Value;
 
 use adoption::Before;
+use recorded::Way;
 
 fn main() {
     let outcome = match test() {
@@ -72,11 +75,31 @@ fn keep_pages() -> anyhow::Result<()> {
     if Path::new(ENABLED).exists() { fs::write(ENABLED, "madvise").context(ENABLED) } else { Ok(()) }
 }
 
+/// What is said through a library is measured as in the clear, as the agent reads it.
+fn plaintext(agent: &Agent) -> anyhow::Result<()> {
+    let status = agent.json("/status")?;
+    let libraries = status["tls_libraries"].as_array().context("no libraries")?;
+    let is_own = |library: &&Value| library["path"].as_str().is_some_and(|path| path.ends_with("guest"));
+    let own = libraries.iter().find(is_own).with_context(|| format!("not its own among {libraries:?}"))?;
+    ensure!(own["reason"].is_null(), "{own}");
+    let bytes = |metrics: &Metrics| {
+        ["yes", "no"].map(|read| metrics.sum("observer_tls_bytes_total", &[("read", read)]))
+    };
+    let before = bytes(&agent.scrape()?);
+    recorded::redis(agent, Way::Library)?;
+    recorded::postgres(agent, Way::Library)?;
+    let after = bytes(&agent.scrape()?);
+    let [read, unread] = [0, 1].map(|at| after[at] - before[at]);
+    ensure!(read > 0.0 && unread == 0.0, "{read} bytes were read, and {unread} were not");
+    Ok(())
+}
+
 /// Runs every test, with one agent.
 fn test() -> anyhow::Result<()> {
     keep_pages()?;
     let before = Before::connect()?;
-    let agent = Agent::start(&[])?;
+    // With what reads libraries: all that other programs have, and more, is to get past the kernel's verifier.
+    let agent = Agent::start(&["--tls", "start"])?;
     let has_requests = programs(&agent)?;
     let mut bench = Bench::new(agent)?;
     let mut failures = Vec::new();
@@ -102,10 +125,11 @@ fn test() -> anyhow::Result<()> {
     note("oversized messages", stream::oversized(&mut bench));
     // The last of WebSocket, since the agent may lose some.
     note("memory that the kernel moves", stream::moving(&mut bench));
-    note("Redis", recorded::redis(&bench.agent));
+    note("Redis", recorded::redis(&bench.agent, Way::Clear));
     note("memcached", recorded::memcached(&bench.agent));
     note("Kafka", recorded::kafka(&bench.agent));
-    note("Postgres", recorded::postgres(&bench.agent));
+    note("Postgres", recorded::postgres(&bench.agent, Way::Clear));
     note("TLS", recorded::tls(&bench.agent));
+    note("plaintext of a library", plaintext(&bench.agent));
     if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join(", ")) }
 }

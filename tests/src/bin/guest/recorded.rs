@@ -13,6 +13,8 @@ use observer_tests::ends::Ends;
 use observer_tests::metrics::Metrics;
 use redis::{Parser, Value};
 
+use crate::library::Sessions;
+
 #[path = "../../../../observer-ebpf/tests/common/recording.rs"]
 mod recording;
 
@@ -48,18 +50,34 @@ struct Replayed {
     ends: Ends,
 }
 
+/// How a session goes over its connection.
+#[derive(Clone, Copy)]
+pub(crate) enum Way {
+    /// As it was.
+    Clear,
+    /// Through a library, in records.
+    Library,
+}
+
 impl Replayed {
-    fn new(text: &str) -> anyhow::Result<Self> {
+    fn new(text: &str, way: Way) -> anyhow::Result<Self> {
         let mut replayed =
             Self { client: Vec::new(), server: Vec::new(), label: String::new(), ends: Ends::connect()? };
-        for (is_server, bytes) in recording::calls(text) {
-            if is_server {
-                replayed.ends.answer(&bytes)?;
-                replayed.server.extend(bytes);
-            } else {
-                replayed.ends.ask(&bytes)?;
-                replayed.client.extend(bytes);
+        let sessions = match way {
+            Way::Clear => None,
+            Way::Library => {
+                let is_handshake = |(_, bytes): &(bool, Vec<u8>)| bytes.first() != Some(&23);
+                let flights: Vec<_> = recording::calls(TLS[0].1).take_while(is_handshake).collect();
+                Some(Sessions::greet(&replayed.ends, &flights)?)
             }
+        };
+        for (is_server, bytes) in recording::calls(text) {
+            match (&sessions, is_server) {
+                (Some(sessions), is_server) => sessions.pass(is_server, &bytes)?,
+                (None, true) => replayed.ends.answer(&bytes)?,
+                (None, false) => replayed.ends.ask(&bytes)?,
+            }
+            if is_server { replayed.server.extend(bytes) } else { replayed.client.extend(bytes) }
         }
         replayed.label.clone_from(&replayed.ends.label);
         Ok(replayed)
@@ -90,7 +108,7 @@ pub(crate) fn tls(agent: &Agent) -> anyhow::Result<()> {
     let before = agent.scrape()?;
     let mut bytes = 0.0;
     for (_, text) in TLS {
-        let session = Replayed::new(text)?;
+        let session = Replayed::new(text, Way::Clear)?;
         for stream in [&session.client, &session.server] {
             let mut rest = &stream[..];
             while !rest.is_empty() {
@@ -113,9 +131,9 @@ pub(crate) fn tls(agent: &Agent) -> anyhow::Result<()> {
 
 /// Replays sessions with Redis: commands, keys found and not found, and errors are as the client library's
 /// parser reads them.
-pub(crate) fn redis(agent: &Agent) -> anyhow::Result<()> {
+pub(crate) fn redis(agent: &Agent, way: Way) -> anyhow::Result<()> {
     for (name, text) in REDIS {
-        let session = Replayed::new(text)?;
+        let session = Replayed::new(text, way)?;
         let (commands, replies) = (values(&session.client)?, values(&session.server)?);
         ensure!(commands.len() == replies.len(), "{name}: not one reply to each command");
         let (mut gets, mut sets, mut hits, mut misses) = (0, 0, 0, 0);
@@ -174,7 +192,7 @@ fn values(mut stream: &[u8]) -> anyhow::Result<Vec<Value>> {
 /// them.
 pub(crate) fn memcached(agent: &Agent) -> anyhow::Result<()> {
     for (name, text) in MEMCACHED {
-        let session = Replayed::new(text)?;
+        let session = Replayed::new(text, Way::Clear)?;
         let (mut asked, mut answered) = (&session.client[..], &session.server[..]);
         let (mut commands, mut sets, mut hits, mut misses) = (0, 0, 0, 0);
         while !asked.is_empty() {
@@ -215,7 +233,7 @@ pub(crate) fn memcached(agent: &Agent) -> anyhow::Result<()> {
 /// them.
 pub(crate) fn kafka(agent: &Agent) -> anyhow::Result<()> {
     for (name, text) in KAFKA {
-        let session = Replayed::new(text)?;
+        let session = Replayed::new(text, Way::Clear)?;
         let (mut requests, mut put, mut taken) = (BTreeMap::<i16, u32>::new(), 0, 0);
         let mut in_flight = VecDeque::new();
         for mut message in messages(&session.client)? {
@@ -290,9 +308,9 @@ fn records(batches: Option<Bytes>) -> anyhow::Result<u32> {
 }
 
 /// Replays sessions with Postgres: sessions, queries and errors are as the messages' types tell.
-pub(crate) fn postgres(agent: &Agent) -> anyhow::Result<()> {
+pub(crate) fn postgres(agent: &Agent, way: Way) -> anyhow::Result<()> {
     for (name, text) in POSTGRES {
-        let session = Replayed::new(text)?;
+        let session = Replayed::new(text, way)?;
         // The client's first message has no type.
         let start = session.client.get(..4).and_then(|length| length.try_into().ok()).context("no start")?;
         let asked = types(session.client.get(u32::from_be_bytes(start) as usize..).context("no start")?)?;

@@ -1,0 +1,178 @@
+//! Libraries that processes map only after the agent has started are read where it follows them, by a process that has kept
+//! the privileges for it, and nothing else.
+
+// needs: redis
+// takes: 8 s
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use observer_tests::agent::Agent;
+use observer_tests::bpf::Objects;
+use observer_tests::metrics::Metrics;
+use observer_tests::postgres::server::make_certificate;
+use observer_tests::programs::free_port;
+use observer_tests::puppet::Puppet;
+use observer_tests::redis::server::{Server, Transport};
+use observer_tests::redis::shown::View;
+use observer_tests::websocket::{alone, unique_name};
+
+/// `CAP_DAC_READ_SEARCH`, `CAP_SYS_PTRACE`, `CAP_SYS_ADMIN`, `CAP_PERFMON` and `CAP_BPF` by their bits
+/// (`include/uapi/linux/capability.h`).
+const KEPT: u64 = 1 << 2 | 1 << 19 | 1 << 21 | 1 << 38 | 1 << 39;
+
+/// A copy of the library that Python's `ssl` uses: no process has it mapped, whatever else runs on this host.
+fn copied_library() -> anyhow::Result<tempfile::TempDir> {
+    let mut python = Puppet::start(&unique_name("maps"))?;
+    python.run("import ssl")?;
+    let maps = fs::read_to_string(format!("/proc/{}/maps", python.pid()))?;
+    let paths = maps.lines().filter_map(|line| line.split_whitespace().last());
+    let library = paths
+        .map(PathBuf::from)
+        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libssl")));
+    let library = library.context("Python's ssl uses no libssl")?;
+    let folder = tempfile::tempdir()?;
+    let name = library.file_name().context("a library without a name")?;
+    fs::copy(&library, folder.path().join(name))?;
+    Ok(folder)
+}
+
+/// A Python process that uses the copy.
+fn python(folder: &tempfile::TempDir, name: &str) -> anyhow::Result<Puppet> {
+    let mut command = Command::new("env");
+    command.arg(format!("LD_LIBRARY_PATH={}", folder.path().display()));
+    let mut puppet = Puppet::start_by(command, name)?;
+    puppet.run("import redis")?;
+    Ok(puppet)
+}
+
+/// What a line of a process's status says.
+fn status(pid: u64, name: &str) -> anyhow::Result<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
+    Ok(line.context("no such line")?.to_owned())
+}
+
+/// The sockets that a process has open.
+fn sockets(pid: u64) -> anyhow::Result<BTreeSet<PathBuf>> {
+    let mut sockets = BTreeSet::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+        let target = fs::read_link(entry?.path())?;
+        if target.to_string_lossy().starts_with("socket:") {
+            sockets.insert(target);
+        }
+    }
+    Ok(sockets)
+}
+
+#[test]
+fn a_library_that_comes_later() -> anyhow::Result<()> {
+    let _alone = alone();
+    let copy = copied_library()?;
+    let folder = tempfile::tempdir()?;
+    let [certificate, key] = make_certificate(folder.path())?;
+    let port = free_port()?;
+    let tls_port = port.to_string();
+    let server = Server::start_with(
+        Transport::Tcp,
+        &[
+            "--tls-port",
+            &tls_port,
+            "--tls-cert-file",
+            &certificate,
+            "--tls-key-file",
+            &key,
+            "--tls-ca-cert-file",
+            &certificate,
+            "--tls-auth-clients",
+            "no",
+        ],
+    )?;
+    let agent = Agent::start(&["--tls", "follow"])?;
+    let has = |agent: &Agent| -> anyhow::Result<bool> {
+        let status = agent.json("/status")?;
+        let libraries = status["tls_libraries"].as_array().context("no libraries")?;
+        let path = copy.path().display().to_string();
+        Ok(libraries.iter().any(|library| {
+            library["path"].as_str().is_some_and(|known| known.starts_with(&path))
+                && library["reason"].is_null()
+        }))
+    };
+    ensure!(!has(&agent)?, "nobody has mapped it");
+
+    let process = unique_name("later");
+    let mut client = python(&copy, &process)?;
+    client.run(&format!(
+        "def connect(): return redis.Redis(port={port}, ssl=True, ssl_cert_reqs='none', ssl_check_hostname=False)"
+    ))?;
+    client.run("first = connect(); first.ping()")?;
+    // The agent is told of the first connection, and looks.
+    let start = std::time::Instant::now();
+    while !has(&agent)? {
+        ensure!(start.elapsed() < Duration::from_secs(10), "it was not looked at: {:?}", agent.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    client.run("second = connect(); second.ping()")?;
+    server.reset()?;
+    client.run("[second.get(f'user:{number}') for number in range(1000)]")?;
+    client.run("second.set('user:1', 1); second.get('user:1')")?;
+    let keyspace = server.keyspace()?;
+    ensure!(keyspace == [1.0, 1000.0], "{keyspace:?}");
+    let view = View::client(&process, &format!("127.0.0.1:{port}"));
+    view.expect(&agent, &keyspace, View::keys)?;
+    let open = |metrics: &Metrics, read: &str| {
+        metrics.sum("observer_tls_connections", &[("process", &process), ("read", read)])
+    };
+    // The first one goes on as one that was joined.
+    client.run("[first.get(f'user:{number}') for number in range(100)]")?;
+    agent.wait_until("one is read, and one was joined late", |metrics| {
+        [open(metrics, "yes"), open(metrics, "partly")] == [1.0, 1.0]
+    })?;
+
+    // What each of both processes may do.
+    let attacher = agent.json("/status")?["tls_attacher"].as_u64().context("nobody attaches")?;
+    for (pid, permitted) in [(u64::from(agent.pid()), 0), (attacher, KEPT)] {
+        for set in ["CapPrm", "CapEff"] {
+            let set = u64::from_str_radix(&status(pid, set)?, 16)?;
+            ensure!(set & !permitted == 0, "process {pid} may do {set:x}");
+        }
+        ensure!(status(pid, "NoNewPrivs")? == "1" && status(pid, "CapBnd")? == "0000000000000000");
+    }
+    let network = |pid: u64| fs::read_link(format!("/proc/{pid}/ns/net"));
+    ensure!(network(attacher)? != network(u64::from(agent.pid()))?, "both have the same network");
+    ensure!(sockets(attacher)?.len() == 1, "{:?}", sockets(attacher)?);
+
+    // Both end together, whoever ends first, and leave nothing behind.
+    let objects = Objects::of(agent.pid())?;
+    let of_attacher = Objects::of(u32::try_from(attacher)?)?;
+    agent.signal(libc::SIGKILL)?;
+    drop(agent);
+    objects.expect_gone()?;
+    of_attacher.expect_gone()?;
+    // Whoever inherits it may not have waited for it.
+    let has_ended = status(attacher, "State").map_or(true, |state| state.starts_with('Z'));
+    ensure!(has_ended, "it runs without its agent");
+    client.run("first.ping(); second.ping()")
+}
+
+#[test]
+fn an_agent_whose_attacher_ends_goes_on() -> anyhow::Result<()> {
+    let _alone = alone();
+    let agent = Agent::start(&["--tls", "follow"])?;
+    let attacher = agent.json("/status")?["tls_attacher"].as_u64().context("nobody attaches")?;
+    // SAFETY: a child of an agent of this test's own, which has not ended.
+    let outcome = unsafe { libc::kill(libc::pid_t::try_from(attacher)?, libc::SIGKILL) };
+    ensure!(outcome == 0, "it was there");
+    let start = std::time::Instant::now();
+    while !agent.json("/status")?["tls_attacher"].is_null() {
+        ensure!(start.elapsed() < Duration::from_secs(10), "the agent has not noticed");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    ensure!(agent.log().iter().any(|line| line.contains("no more TLS libraries")), "{:?}", agent.log());
+    ensure!(agent.stop()?.success(), "it ends as ever");
+    Ok(())
+}
