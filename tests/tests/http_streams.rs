@@ -103,7 +103,9 @@ fn server_sent_events() -> anyhow::Result<()> {
             }
             // Beside them.
             let mut client = Client::start(Library::Undici)?;
+            let asked = Instant::now();
             client.make(&url, &vec![Call::get("/items/10", "/items/{id}"); 20])?;
+            let made = asked.elapsed().as_secs_f64();
             let opened = start.elapsed().as_secs_f64();
             let name = readers.name.clone();
             assert_eq!(readers.read()?, STREAMS * EVENTS, "curl has read all events");
@@ -131,7 +133,7 @@ fn server_sent_events() -> anyhow::Result<()> {
             let durations = beside.durations(&agent.scrape()?);
             let [count, seconds] = durations[&["GET", "/items/{id}"].map(str::to_owned)];
             assert_eq!(count, 20.0);
-            assert!(seconds < 1.0, "{seconds} s for 20 small requests");
+            assert!(seconds < made, "{seconds} s for 20 small requests, of {made} s");
         }
     }
     Ok(())

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use observer_tests::agent::Agent;
+use observer_tests::programs::free_port;
 use observer_tests::redis::server::{Server, Transport};
 use observer_tests::redis::shown::{View, nothing_lost};
 use observer_tests::redis::wire::{Ends, Reply, Session, bulk, command};
@@ -76,8 +77,14 @@ fn errors_are_told_by_kind() -> anyhow::Result<()> {
 #[test]
 fn errors_of_a_cluster() -> anyhow::Result<()> {
     let _alone = alone();
-    let server = Server::start_with(Transport::Tcp, &["--cluster-enabled", "yes"])?;
     let agent = Agent::shared()?;
+    // It also listens to other nodes: of itself ten thousand ports further on, where the kernel may have given the port to
+    // some client, and then the server does not start. And one that has had no slots for two seconds takes this time to
+    // answer once it has some, or five seconds of itself.
+    let bus = free_port()?.to_string();
+    let settings =
+        ["--cluster-enabled", "yes", "--cluster-port", bus.as_str(), "--cluster-node-timeout", "500"];
+    let server = Server::start_with(Transport::Tcp, &settings)?;
     let views = View::both(&own_name()?, &server);
     let mut session = Session::connect(&server.target())?;
     ensure!(session.ask("GET user:1")?.is_error("CLUSTERDOWN"), "a cluster without slots");

@@ -136,13 +136,14 @@ fn open(metrics: &Metrics, process: &str, version: &str) -> f64 {
 fn sessions_of_both_versions() -> anyhow::Result<()> {
     let (agent, losses) = shared("tls")?;
     let mut pair = Pair::start()?;
-    let mut spans = [[0.0; 2]; 2];
+    // How long each handshake took at least and at most, by the clocks of the server and of the client.
+    let mut spans: [Vec<[f64; 2]>; 2] = Default::default();
     for (pause, version) in [(0.12, "TLSv1_3"), (0.03, "TLSv1_2"), (0.0, "TLSv1_3"), (0.0, "TLSv1_2")] {
         pair.connect([version; 2], 1, pause)?;
         let took = pair.both(["handshake()"; 2])?;
         let waited = pair.server.number("sessions[-1].waited")?;
-        for (span, took) in spans.iter_mut().zip(took) {
-            *span = [span[0] + waited, span[1] + took.as_f64().context("seconds")?];
+        for (spans, took) in spans.iter_mut().zip(took) {
+            spans.push([waited, took.as_f64().context("seconds")?]);
         }
         for (length, times) in [(1, 3), (1_000, 1), (16_384, 2), (100_000, 3)] {
             let (say, hear) = (format!("say({length}, {times})"), format!("hear({})", length * times));
@@ -154,16 +155,21 @@ fn sessions_of_both_versions() -> anyhow::Result<()> {
     // The server's end sees the hello later than its process begins to wait for it, so its span is wide.
     let metrics = agent.scrape()?;
     let label = format!("127.0.0.1:{}", pair.port);
-    for ((name, role), [least, most]) in pair.names.iter().zip(["server", "client"]).zip(spans) {
+    for ((name, role), spans) in pair.names.iter().zip(["server", "client"]).zip(spans) {
         let labels = [("process", name.as_str()), ("role", role), ("server", &label)];
         let of = |what: &str| metrics.sum(&format!("observer_tls_handshake_seconds_{what}"), &labels);
         ensure!(of("count") == 4.0, "{} handshakes of {name}", of("count"));
+        let [least, most] = [0, 1].map(|at| spans.iter().map(|span| span[at]).sum::<f64>());
         ensure!((least..=most).contains(&of("sum")), "{} s, and not {least} to {most}: {name}", of("sum"));
-        let slow = metrics.sum(
+        let quick = metrics.sum(
             "observer_tls_handshake_seconds_bucket",
             &[("process", name), ("server", &label), ("le", "0.1")],
         );
-        ensure!(slow == 3.0, "{slow} of {name} were below 0.1 s");
+        // The first one takes longer anywhere, as its server paused for longer; on a loaded machine others may, too.
+        ensure!(spans[0][0] > 0.1, "its server was to pause: {spans:?}");
+        let within = |at: usize| spans.iter().filter(|span| span[at] <= 0.1).count() as f64;
+        let [surely, perhaps] = [within(1), within(0)];
+        ensure!((surely..=perhaps).contains(&quick), "{quick} of {name} were below 0.1 s: {spans:?}");
         ensure!(["1.2", "1.3"].map(|version| open(&metrics, name, version)) == [2.0; 2], "{name}");
     }
     for puppet in [&mut pair.client, &mut pair.server] {

@@ -1,5 +1,8 @@
 //! Clients of every kind.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
 use anyhow::{Context as _, bail, ensure};
 use redis::{
     Client, Connection, ConnectionAddr, IntoConnectionInfo as _, ProtocolVersion, RedisConnectionInfo,
@@ -97,6 +100,44 @@ impl Clients {
     /// What came of it.
     pub fn finish(&mut self) -> anyhow::Result<Tally> {
         Ok(serde_json::from_value(self.puppet()?.answer()?)?)
+    }
+
+    /// Has a session be at work all the while that something else is done, and for `rest` of it once that is over. Tells
+    /// what came of all that, and of the other.
+    ///
+    /// It is told its work in pieces, of which the next one always waits for it already, so that it never pauses.
+    pub fn work_during<T>(
+        &mut self,
+        session: usize,
+        piece: Work,
+        rest: Work,
+        other: impl FnOnce() -> anyhow::Result<T>,
+    ) -> anyhow::Result<(Tally, T)> {
+        // With pieces that are alike, it would ask for the same keys again and again.
+        let mut seed = piece.seed;
+        let mut next = || {
+            seed += 1;
+            Work { seed, ..piece }
+        };
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let working = scope.spawn(|| -> anyhow::Result<Tally> {
+                let mut tally = Tally::default();
+                self.begin(session, next())?;
+                while !over.load(Ordering::Acquire) {
+                    self.begin(session, next())?;
+                    tally.add(&self.finish()?);
+                }
+                self.begin(session, rest)?;
+                tally.add(&self.finish()?);
+                tally.add(&self.finish()?);
+                Ok(tally)
+            });
+            let other = other();
+            over.store(true, Ordering::Release);
+            let tally = working.join().unwrap_or_else(|_| bail!("it panicked"))?;
+            Ok((tally, other?))
+        })
     }
 
     /// Has a session run commands of words between spaces one after the other, none of which may fail.
