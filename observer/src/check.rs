@@ -83,7 +83,7 @@ pub fn check() -> Report {
     let (reason, probes) = match loaded {
         Ok(probes) => {
             features.push(Feature { name: "data path", ok: true, detail: probes.data_path.into() });
-            features.push(libraries(&probes.libraries));
+            features.push(libraries(&probes.libraries, probes.unreadable_processes));
             features.extend(probes.missing_members.iter().map(|detail| Feature {
                 name: "kernel structures",
                 ok: false,
@@ -97,13 +97,16 @@ pub fn check() -> Report {
 }
 
 /// Whether TLS libraries that are in use now could be read, with `--tls`.
-fn libraries(attached: &[Attached]) -> Feature {
+fn libraries(attached: &[Attached], unreadable: usize) -> Feature {
     let refused = attached.iter().find_map(|library| Some((&library.path, library.reason.as_ref()?)));
     let detail = match refused {
+        None if unreadable > 0 => format!(
+            "--tls start would not look at {unreadable} processes: to read what they have mapped needs CAP_SYS_PTRACE"
+        ),
         None => format!("{} in use, which --tls start would read", attached.len()),
         Some((path, reason)) => format!("--tls start would not read {path}: {reason}"),
     };
-    Feature { name: "TLS libraries", ok: refused.is_none(), detail }
+    Feature { name: "TLS libraries", ok: refused.is_none() && unreadable == 0, detail }
 }
 
 /// Without the host's, something is not seen, and everything else works.

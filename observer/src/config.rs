@@ -79,7 +79,7 @@ pub struct Flags {
     #[arg(long, value_name = "medium=BYTES,large=BYTES,huge=BYTES")]
     #[serde(with = "as_text", default)]
     pub oversized: Option<Oversized>,
-    /// Connections tracked at once; more are counted as untracked. Takes 1.2 kB of kernel memory for each [default: 65536]
+    /// Connections tracked at once; more are counted as untracked. Takes 1.3 kB of kernel memory for each [default: 65536]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4_194_304))]
     pub max_connections: Option<u32>,
     /// Series of each metric family; past that the longest unused go first, and those in use are added up under

@@ -173,6 +173,8 @@ pub struct Probes {
     pub refresh: Option<BpfIter>,
     /// TLS libraries in which plaintext is read.
     pub libraries: Vec<Attached>,
+    /// Processes of which it could not be read what they have mapped.
+    pub unreadable_processes: usize,
     /// Which are to be read.
     reading: Reading,
     /// Processes that use one, and it is not known for which connection.
@@ -281,6 +283,7 @@ pub fn load(settings: &Settings) -> Result<Probes, Error> {
 
     let mut attacher = Attacher::default();
     let libraries = if settings.tls == Reading::Off { Vec::new() } else { attacher.attach_all(&mut ebpf) };
+    let unreadable_processes = attacher.unreadable;
 
     let slots = capacity(settings.max_connections);
     let arena = Arena::new(clone_of(&ebpf, "CONNECTIONS")?, control, slots);
@@ -298,6 +301,7 @@ pub fn load(settings: &Settings) -> Result<Probes, Error> {
         adopt,
         refresh,
         libraries,
+        unreadable_processes,
         reading: settings.tls,
         library_users: typed(&mut ebpf, "LIBRARY_USERS")?,
         program_log: Some(aya_log::EbpfLogger::init(&mut ebpf)),
@@ -398,7 +402,7 @@ impl Probes {
         if self.reading == Reading::Follow {
             self.follower = Some(Follower::start(ebpf, attacher).map_err(Error::Follow)?);
         } else {
-            self.links.extend(attacher.into_links());
+            self.links.push(Box::new(attacher.into_links()));
         }
         Ok(())
     }

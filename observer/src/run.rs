@@ -131,6 +131,12 @@ impl Observing {
                 probe.reason.as_deref().unwrap_or("")
             );
         }
+        if loaded.unreadable_processes > 0 {
+            log::warn!(
+                "TLS libraries of {} processes are not read: to read what others have mapped needs CAP_SYS_PTRACE",
+                loaded.unreadable_processes
+            );
+        }
         let agent = Agent::new(loaded, config).context("cannot read the maps")?;
         return_memory();
         let wakeups = Wakeups::new(&agent)?;

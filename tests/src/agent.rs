@@ -74,7 +74,7 @@ impl Agent {
         let (tell, started) = channel();
         // The kernel ends it with the thread that has started it: no test's, which all end before this process does.
         thread::spawn(move || {
-            let _ = tell.send(Self::start_until_we_end());
+            let _ = tell.send(Self::start_until_we_end(&[]));
             loop {
                 thread::park();
             }
@@ -84,7 +84,8 @@ impl Agent {
         Ok(agent)
     }
 
-    fn start_until_we_end() -> anyhow::Result<Self> {
+    /// Starts one that ends with the thread which has started it.
+    pub fn start_until_we_end(arguments: &[&str]) -> anyhow::Result<Self> {
         let mut command = Command::new(binary()?);
         // SAFETY: of this process only.
         let end_with_parent = || match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
@@ -93,7 +94,7 @@ impl Agent {
         };
         // SAFETY: between fork and exec it does nothing but a system call.
         unsafe { command.pre_exec(end_with_parent) };
-        Self::start_by(command, &[])
+        Self::start_by(command, arguments)
     }
 
     fn spawn(mut command: Command, arguments: &[&str]) -> anyhow::Result<Self> {

@@ -30,6 +30,11 @@ impl Haproxy {
         Self::with("http", server, "", "")
     }
 
+    /// The same that speaks TLS with its clients, by a file with a certificate and its key.
+    pub fn speaking_https(server: &str, certificate: &str) -> anyhow::Result<Self> {
+        Self::with("http", server, &format!("ssl crt {certificate}"), "")
+    }
+
     fn with(mode: &str, server: &str, listening: &str, sending: &str) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let port = programs::free_port()?;

@@ -24,6 +24,11 @@ impl Losses {
         Self { protocol, desyncs: 0.0, events: 0.0 }
     }
 
+    /// What an agent has lost so far of a protocol's streams, which other tests may have it lose.
+    pub fn so_far(agent: &Agent, protocol: &'static str) -> anyhow::Result<Self> {
+        Self::told(agent, &agent.scrape().context("before the test")?, protocol)
+    }
+
     /// Those of a protocol's streams that a scrape of the agent tells of.
     fn told(agent: &Agent, metrics: &Metrics, protocol: &'static str) -> anyhow::Result<Self> {
         let events = metrics.sum("observer_events_lost_total", &[]) - agent.missed_runs()?;
@@ -49,6 +54,6 @@ impl Losses {
 /// have it lose something.
 pub fn shared(protocol: &'static str) -> anyhow::Result<(Arc<Agent>, Losses)> {
     let agent = Agent::shared()?;
-    let losses = Losses::told(&agent, &agent.scrape().context("before the test")?, protocol)?;
+    let losses = Losses::so_far(&agent, protocol)?;
     Ok((agent, losses))
 }

@@ -38,6 +38,8 @@ pub struct Socket {
     pub doubted_at: [u32; 2],
     /// TCP's own counts of payload written and read, where those of the slot start.
     pub tcp_base: [u64; 2],
+    /// The address of the library's session whose plaintext moves here, in the process that uses it; 0 where none is known.
+    pub plaintext_of: u64,
     /// Bytes of calls that could not be looked at since another was at work.
     pub contended: [u64; 2],
     /// 1 while a processor is at work on the direction's stream.

@@ -14,15 +14,17 @@ use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::helpers::generated::bpf_map_update_elem;
 use aya_ebpf::macros::btf_map;
 use observer_ebpf::layout::connection::{Connection, FLAG_ADOPTED, FLAG_UNREAD_START};
-use observer_ebpf::layout::library::{Cookie, Function, PlaintextKey};
+use observer_ebpf::layout::library::{Cookie, Function, Plaintext, PlaintextKey};
+use observer_ebpf::layout::socket::Socket;
 use observer_ebpf::layout::{Direction, Protocol};
 
+use crate::globals::LIBRARIES;
 use crate::kernel::Task;
 use crate::task_storage::TaskStorage;
 
 /// A call of a library that a thread is in.
 #[repr(C)]
-struct LibraryCall {
+pub struct LibraryCall {
     /// The session's address.
     session: u64,
     /// The buffer's.
@@ -39,6 +41,9 @@ struct LibraryCall {
     library: u32,
     /// 1 if other calls had moved records of the connection before.
     is_late: u32,
+    /// Once it is over: bytes of plaintext that it has taken or returned, and a [`Direction`].
+    bytes: u32,
+    direction: u32,
 }
 
 /// The call that each thread is in.
@@ -48,7 +53,7 @@ static LIBRARY_CALLS: TaskStorage<LibraryCall> = TaskStorage::new();
 /// Processes that read or wrote in a session of which the connection is not known, by their number in the agent's pid
 /// namespace. A kernel that has no room for one more forgets the one that was noted first.
 #[btf_map]
-static LIBRARY_USERS: LruHashMap<u32, u64, 4096> = LruHashMap::new();
+static LIBRARY_USERS: LruHashMap<u32, u64, 1> = LruHashMap::new();
 
 /// Notes that a process uses a library, and that it is not known for which connection.
 #[inline(never)]
@@ -123,61 +128,95 @@ pub fn enter(cookie: Cookie, arguments: &Arguments) {
     call.function = u32::from(function);
 }
 
-/// Bytes of an encrypted connection have moved, `before` which so many were in its records: if inside a call of a library,
-/// the session of that call is the connection's.
+/// A socket is gone, and with it the session of its own.
+#[inline(always)]
+pub fn forget(socket: &Socket) {
+    if LIBRARIES.load() != 0 && socket.plaintext_of != 0 {
+        sessions::forget(&PlaintextKey::new(socket.plaintext_of, &socket.owner));
+    }
+}
+
+/// Bytes of an encrypted connection have moved: if inside a call of a library, the session of that call is the connection's.
 #[inline(never)]
-pub fn nested(task: Task, index: u32, connection: &mut Connection, direction: Direction, before: u64) {
-    let call = LIBRARY_CALLS.get(task).filter(|call| call.function != 0);
-    let Some(call) = call else {
-        if connection.tls.library == 0 {
+pub fn nested(socket: &mut Socket, connection: &mut Connection, direction: Direction) {
+    let task = Task::current();
+    let at = direction as usize;
+    let tls = &mut connection.tls;
+    let moved = tls.application[at].wrapping_sub(tls.read[at]).wrapping_sub(tls.unread[at]);
+    let Some(call) = LIBRARY_CALLS.get(task).filter(|call| call.function != 0) else {
+        tls.unread[at] = tls.unread[at].wrapping_add(moved);
+        if tls.library == 0 {
             notice::unread(task);
         }
         return;
     };
-    let tls = &mut connection.tls;
-    let all = tls.application[0].wrapping_add(tls.application[1]);
-    let read = tls.read[0].wrapping_add(tls.read[1]);
-    let now = all.wrapping_sub(tls.application[direction as usize].wrapping_sub(before));
+    tls.read[at] = tls.read[at].wrapping_add(moved);
     if tls.library == 0 {
-        call.is_late = u32::from(now != read || connection.flags & (FLAG_ADOPTED | FLAG_UNREAD_START) != 0);
+        let is_late = tls.unread != [0; 2] || connection.flags & (FLAG_ADOPTED | FLAG_UNREAD_START) != 0;
+        call.is_late = u32::from(is_late);
         tls.library = call.library as u8;
-        if call.is_late == 0 && connection.protocol == Protocol::Tls as u8 {
+        if !is_late && connection.protocol == Protocol::Tls as u8 {
             // What is inside will tell what is spoken.
             connection.pending = 1;
         }
     }
-    let moved = tls.application[direction as usize].wrapping_sub(before);
-    tls.read[direction as usize] = tls.read[direction as usize].wrapping_add(moved);
-    call.index = index;
+    socket.plaintext_of = call.session;
+    call.index = socket.index;
     call.id = connection.id;
 }
 
 /// A call is over, or its result is known: `result` is what the function returns, or the word that it goes on to return.
 #[inline(always)]
 pub fn leave(cookie: Cookie, result: i32) {
+    let Some(call) = end(cookie, result) else { return };
+    let Some(plaintext) = plaintext_of(call) else { return };
+    sessions::feed(plaintext, call);
+}
+
+/// Ends the call that the thread is in, and tells it, if any plaintext was moved.
+///
+/// A function of its own, as is [`plaintext_of`]: what they take of the stack is not taken while a parser runs.
+#[inline(never)]
+fn end(cookie: Cookie, result: i32) -> Option<&'static mut LibraryCall> {
     let task = Task::current();
-    let Some(call) = LIBRARY_CALLS.get(task) else { return };
+    let call = LIBRARY_CALLS.get(task)?;
     let function = cookie.function();
     if call.function != u32::from(function) {
-        return;
+        return None;
     }
     call.function = 0;
-    let key = PlaintextKey::new(call.session, &task.owner());
-    if call.id != 0 {
-        sessions::link(&key, call.index, call.id, call.is_late != 0);
-    }
-    let Some((direction, is_stored)) = moves(function) else { return };
+    link(task, call);
+    let (direction, is_stored) = moves(function)?;
     if result <= 0 {
-        return;
+        return None;
     }
-    let bytes = if is_stored {
+    call.direction = direction as u32;
+    call.bytes = if is_stored {
         // SAFETY: the helper may be given any address.
         unsafe { bpf_probe_read_user(call.count_at as *const u64) }.unwrap_or_default() as u32
     } else {
         result as u32
     };
-    if bytes != 0 && !sessions::feed(&key, direction, call.buffer, bytes) {
+    if call.bytes == 0 { None } else { Some(call) }
+}
+
+/// The plaintext of the session that a call was made in. None if nobody knows whose connection that is of.
+#[inline(never)]
+fn plaintext_of(call: &LibraryCall) -> Option<&'static mut Plaintext> {
+    let task = Task::current();
+    let plaintext = sessions::plaintext(&PlaintextKey::new(call.session, &task.owner()));
+    if plaintext.is_none() {
         note_user(task);
+    }
+    plaintext
+}
+
+/// A call has ended, inside which bytes may have moved.
+#[inline(always)]
+fn link(task: Task, call: &LibraryCall) {
+    if call.id != 0 {
+        let key = PlaintextKey::new(call.session, &task.owner());
+        sessions::link(&key, call.index, call.id, call.is_late != 0);
     }
 }
 
@@ -186,12 +225,8 @@ pub fn leave(cookie: Cookie, result: i32) {
 pub fn leave_without_plaintext(cookie: Cookie) {
     let task = Task::current();
     let Some(call) = LIBRARY_CALLS.get(task) else { return };
-    if call.function != u32::from(cookie.function()) {
-        return;
-    }
-    call.function = 0;
-    if call.id != 0 {
-        let key = PlaintextKey::new(call.session, &task.owner());
-        sessions::link(&key, call.index, call.id, call.is_late != 0);
+    if call.function == u32::from(cookie.function()) {
+        call.function = 0;
+        link(task, call);
     }
 }

@@ -8,7 +8,7 @@ use observer_ebpf::layout::socket::{Socket, UNTRACKED};
 
 use crate::globals::{CAPACITY, MAX_CONNECTIONS};
 use crate::maps::{BLANK, CONNECTIONS, CONTROL, FREE, RETIRED, UNIX_PATHS};
-use crate::{addresses, assembly, losses};
+use crate::{addresses, assembly, libraries, losses};
 
 /// The slot of a tracked connection.
 #[inline(always)]
@@ -104,6 +104,7 @@ pub fn retire(socket: &mut Socket) {
         return;
     }
     socket.index = UNTRACKED;
+    libraries::forget(socket);
     if let Some(control) = CONTROL.get_ptr_mut(0) {
         // SAFETY: a field of a map's entry; adding the largest value takes one away.
         unsafe { assembly::add(&raw mut (*control).tracked, u64::MAX) };

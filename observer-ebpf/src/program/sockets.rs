@@ -127,6 +127,7 @@ pub fn track(sk: Sock, origin: Origin, task: Option<Task>, phase: Phase) -> Opti
     socket.owner = owner;
     socket.handoffs = HANDOFFS;
     socket.positioned = [Position::Unknown as u8; 2];
+    socket.plaintext_of = 0;
     socket.contended = [0; 2];
     socket.busy = [0; 2];
     socket.based = 0;

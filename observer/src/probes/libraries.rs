@@ -1,20 +1,19 @@
 //! Probes on TLS libraries, in whose functions plaintext is read.
 
-use std::any::Any;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
 use aya::Ebpf;
-use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope};
+use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope};
 use aya::programs::{ProbeKind, UProbe};
 use observer_ebpf::layout::library::{self, Cookie};
 use serde::{Deserialize, Serialize};
 
 use super::chain;
 use super::load::program;
-use crate::libraries::{self, Exit, FileId, Found, Function, Kind, Library, ResultPlace, mapped};
+use crate::libraries::{self, Exit, Failure, FileId, Found, Function, Kind, Library, ResultPlace, mapped};
 
 /// A library in which plaintext is read, or one that could not be looked into.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,10 +44,12 @@ const MAPPED: usize = 65_536;
 pub(super) struct Attacher {
     /// Files that have been looked into.
     known: BTreeSet<FileId>,
+    /// Processes of which it could not be read what they have mapped.
+    pub(super) unreadable: usize,
     /// Programs as they are attached where functions return, by name.
     returning: BTreeMap<&'static str, UProbe>,
     /// What keeps probes attached, by file.
-    links: BTreeMap<FileId, Vec<Box<dyn Any>>>,
+    links: BTreeMap<FileId, Links>,
 }
 
 impl Attacher {
@@ -76,13 +77,14 @@ impl Attacher {
         let there: BTreeSet<FileId> = mapped.files.iter().map(|file| file.id).collect();
         self.known.retain(|id| there.contains(id));
         let gone: Vec<FileId> = self.links.keys().filter(|id| !there.contains(id)).copied().collect();
-        self.links.retain(|id, _| there.contains(id));
+        let ended: Vec<Links> = gone.iter().filter_map(|id| self.links.remove(id)).collect();
+        Links::all(ended);
         gone.into_iter().map(|id| id.inode).collect()
     }
 
     /// What keeps probes attached.
-    pub(super) fn into_links(self) -> impl Iterator<Item = Box<dyn Any>> {
-        self.links.into_values().flatten()
+    pub(super) fn into_links(self) -> Links {
+        Links::all(self.links.into_values())
     }
 
     fn attach(&mut self, ebpf: &mut Ebpf, found: Found) -> Vec<Attached> {
@@ -91,6 +93,8 @@ impl Attacher {
         for library in found.libraries {
             attached.push(self.attach_library(ebpf, &library));
         }
+        let is_of_process = |failure: &&Failure| failure.path.ends_with("maps");
+        self.unreadable = found.failures.iter().filter(is_of_process).count();
         for failure in found.failures {
             log::debug!(
                 "{} was not looked into for a TLS library: {}",
@@ -141,7 +145,7 @@ impl Attacher {
                 match outcome {
                     Ok(link) => {
                         attached.probes += 1;
-                        self.links.entry(library.id).or_default().push(link);
+                        self.links.entry(library.id).or_default().0.push(link);
                     }
                     Err(reason) => {
                         attached.reason.get_or_insert_with(|| format!("{}: {reason}", function.name()));
@@ -179,7 +183,7 @@ impl Attacher {
         path: &str,
         offset: u64,
         cookie: Cookie,
-    ) -> Result<Box<dyn Any>, String> {
+    ) -> Result<UProbeLink, String> {
         let program: &mut UProbe = match kind {
             ProbeKind::Entry => program(ebpf, name)?,
             ProbeKind::Return => self.returning(ebpf, name)?,
@@ -192,7 +196,37 @@ impl Attacher {
             .attach(point, path, UProbeScope::AllProcesses)
             .and_then(|id| program.take_link(id))
             .map_err(|error| chain(&error))?;
-        Ok(Box::new(link))
+        Ok(link)
+    }
+}
+
+/// How many threads let go of probes at a time.
+const LET_GO_AT_ONCE: usize = 32;
+
+/// What keeps probes attached, until it is dropped.
+///
+/// The kernel waits a tenth of a second for each probe that it takes off, until nobody can be in it any more
+/// (`uprobe_unregister_sync`), and a host may have hundreds. So they are let go of by many threads at once.
+#[derive(Default)]
+pub(super) struct Links(Vec<UProbeLink>);
+
+impl Links {
+    /// Those of all of these.
+    fn all(links: impl IntoIterator<Item = Self>) -> Self {
+        Self(links.into_iter().flat_map(|mut links| std::mem::take(&mut links.0)).collect())
+    }
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        let each = self.0.len().div_ceil(LET_GO_AT_ONCE);
+        std::thread::scope(|scope| {
+            while !self.0.is_empty() {
+                let some = self.0.split_off(self.0.len().saturating_sub(each));
+                // Where there is no thread to be had, they go with this one.
+                let _ = std::thread::Builder::new().spawn_scoped(scope, || drop(some));
+            }
+        });
     }
 }
 

@@ -21,6 +21,10 @@ const REQUESTS: u32 = 16_384;
 
 /// Sessions of TLS libraries that are read at once.
 const PLAINTEXTS: u32 = 16_384;
+/// Processes of which it is known that they use a library, and for which it is known when they were looked at.
+const USERS: u32 = 4096;
+/// See [`USERS`].
+const LOOKED_AT: u32 = 16_384;
 
 /// Slots: one for each of the connections tracked at once, and room for those that closed since the agent looked.
 pub(super) fn capacity(max_connections: u32) -> u32 {
@@ -77,6 +81,8 @@ pub(super) fn create(
         .override_global("LIBRARIES", &libraries, true)
         .override_global("LIBRARY_ROOM", &library_room, true)
         .map_max_entries("PLAINTEXTS", plaintexts)
+        .map_max_entries("LIBRARY_USERS", if reads_libraries { USERS } else { 1 })
+        .map_max_entries("LOOKED_AT", if settings.tls == Reading::Follow { LOOKED_AT } else { 1 })
         .map_max_entries("BUFFERS", rooms)
         .map_max_entries("SERVICE_KEYS", rooms)
         .map_max_entries("NAME_KEYS", rooms)

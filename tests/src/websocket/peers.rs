@@ -76,6 +76,24 @@ impl Peer {
         Ok(client)
     }
 
+    /// A client of Python's whose sockets block, which comes over TLS, too. It has opened no connection yet.
+    pub fn blocking_client(address: &str, connections: u32) -> anyhow::Result<Self> {
+        let name = unique_name("pyb");
+        let arguments = [name.as_str(), address, "plain", &connections.to_string()];
+        let mut program = Program::python("websocket_sync_client.py", &arguments)?;
+        ensure!(program.line()? == "ready", "the client is not ready");
+        let side = Side::new(&name, program.pid(), "client");
+        Ok(Self { program, side, runtime: Runtime::Python })
+    }
+
+    /// Has it open them.
+    pub fn connect(&mut self, connections: u32) -> anyhow::Result<()> {
+        self.program.tell("")?;
+        ensure!(self.program.line()? == "open", "the client did not connect");
+        self.side.open = connections;
+        Ok(())
+    }
+
     fn start(runtime: Runtime, role: &'static str, arguments: &[&str]) -> anyhow::Result<Self> {
         let (name, script) = match (runtime, role) {
             (Runtime::Python, "server") => ("pys", "websocket_server.py"),

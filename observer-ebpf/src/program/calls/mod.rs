@@ -84,14 +84,13 @@ pub fn moved(sk: Sock, result: i32, flags: i32, seen: Seen) {
         return;
     }
     connection.bytes[direction as usize] += u64::from(bytes);
-    let records_before = connection.tls.application[direction as usize];
     let call = Call { task, bytes, stored: flags & DISCARD == 0, room, ample_stack };
     take(sk, &call, socket, connection, direction);
     if socket.session.owes(direction) {
         settle(&call, socket, connection, direction);
     }
     if LIBRARIES.load() != 0 && connection.is_encrypted() {
-        libraries::nested(task, socket.index, connection, direction, records_before);
+        libraries::nested(socket, connection, direction);
     }
     lock::unlock(socket, direction);
     if (Stream { session: &mut socket.session, connection, direction }).is_full() {

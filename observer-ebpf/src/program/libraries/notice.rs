@@ -18,7 +18,7 @@ const FOLLOWS: u32 = 2;
 
 /// When the agent was last told of each process: `CLOCK_MONOTONIC`.
 #[btf_map]
-static LOOKED_AT: LruHashMap<Owner, u64, 16384> = LruHashMap::new();
+static LOOKED_AT: LruHashMap<Owner, u64, 1> = LruHashMap::new();
 
 /// Bytes of an encrypted connection have moved, outside of any call that is read.
 #[inline(never)]

@@ -8,7 +8,7 @@ use observer_ebpf::layout::library::{Plaintext, PlaintextKey};
 use observer_ebpf::layout::losses::{Desync, Unread};
 use observer_ebpf::layout::{Direction, Role};
 
-use super::rooms;
+use super::{LibraryCall, rooms};
 use crate::calls::buffers::BUFFERS;
 use crate::stream::Stream;
 use crate::{assembly, losses, names, slots};
@@ -23,7 +23,7 @@ static BLANK_PLAINTEXT: Array<Plaintext, 1> = Array::new();
 
 /// What is known of a session.
 #[inline(always)]
-fn plaintext(key: &PlaintextKey) -> Option<&'static mut Plaintext> {
+pub fn plaintext(key: &PlaintextKey) -> Option<&'static mut Plaintext> {
     // SAFETY: what it holds is read and written by whoever has its direction.
     unsafe { names::lookup::<_, Plaintext>((&raw const PLAINTEXTS).cast_mut().cast(), key).as_mut() }
 }
@@ -44,6 +44,7 @@ pub fn forget(key: &PlaintextKey) {
 #[inline(never)]
 pub fn link(key: &PlaintextKey, index: u32, id: u64, is_late: bool) {
     let known = plaintext(key);
+    let mut is_late = is_late;
     if known.as_ref().is_some_and(|known| known.id == id) {
         return;
     }
@@ -52,6 +53,8 @@ pub fn link(key: &PlaintextKey, index: u32, id: u64, is_late: bool) {
         return;
     }
     if known.is_none() {
+        // Another process has begun it, or it was forgotten.
+        is_late |= connection.flags & FLAG_CONTINUATION != 0 || connection.tls.plaintext != [0; 2];
         let Some(blank) = BLANK_PLAINTEXT.get_ptr(0) else { return };
         // SAFETY: a map that the verifier knows, with a key and a value as it has them.
         unsafe {
@@ -92,76 +95,78 @@ pub fn link(key: &PlaintextKey, index: u32, id: u64, is_late: bool) {
     plaintext.id = id;
 }
 
-/// A session has taken or returned plaintext. False if nobody knows whose connection that is of.
+/// A session has taken or returned plaintext.
 #[inline(always)]
-pub fn feed(key: &PlaintextKey, direction: Direction, buffer: u64, bytes: u32) -> bool {
-    let Some(plaintext) = plaintext(key) else { return false };
-    let Some(connection) = slots::slot(plaintext.index) else { return false };
-    take(plaintext, connection, direction, buffer, bytes);
-    true
-}
-
-/// Takes in plaintext of a connection.
-#[inline(always)]
-fn take(
-    plaintext: &mut Plaintext,
-    connection: &mut Connection,
-    direction: Direction,
-    buffer: u64,
-    bytes: u32,
-) {
-    if connection.id != plaintext.id || connection.flags & FLAG_CONTINUED != 0 {
-        losses::unread(Unread::Other, u64::from(bytes));
+pub fn feed(plaintext: &mut Plaintext, call: &mut LibraryCall) {
+    let Some(connection) = slots::slot(plaintext.index) else { return };
+    if !begin(plaintext, connection, call) {
         return;
     }
-    let at = direction as usize;
-    // SAFETY: fields of a map's entry.
-    if unsafe { assembly::exchange(&raw mut plaintext.busy[at], 1) } != 0 {
-        // SAFETY: as above.
-        unsafe { assembly::add(&raw mut plaintext.contended[at], u64::from(bytes)) };
-        return;
-    }
-    connection.tls.plaintext[at] = connection.tls.plaintext[at].wrapping_add(u64::from(bytes));
-    // SAFETY: as above.
-    let contended = unsafe { assembly::exchange(&raw mut plaintext.contended[at], 0) };
-    let index = plaintext.index;
+    let direction = Direction::from_code(call.direction);
     let mut stream = Stream { session: &mut plaintext.session, connection, direction };
-    if contended != 0 {
-        stream.connection.tls.plaintext[at] = stream.connection.tls.plaintext[at].wrapping_add(contended);
-        stream.miss(contended, Desync::Concurrent);
-    }
-    let left = if stream.pass(bytes) { 0 } else { bytes };
-    if left != 0 || stream.session.owes(direction) {
-        read(&mut stream, index, buffer, left);
+    let is_passed = stream.pass(call.bytes);
+    if !is_passed || stream.session.owes(direction) {
+        read(&mut stream, call, if is_passed { 0 } else { call.bytes });
     }
     if stream.is_full() {
         stream.connection.tls.full = 1;
     }
     assembly::order_writes();
     // SAFETY: the field is there; a volatile write stays behind those before it.
-    unsafe { (&raw mut plaintext.busy[at]).write_volatile(0) };
+    unsafe { (&raw mut plaintext.busy[direction as usize]).write_volatile(0) };
+}
+
+/// Takes a direction's stream for this call, and steps over what others have moved meanwhile. False if it is not to be had.
+///
+/// A function of its own: what it takes of the stack is then not taken while a parser runs.
+#[inline(never)]
+fn begin(plaintext: &mut Plaintext, connection: &mut Connection, call: &mut LibraryCall) -> bool {
+    let bytes = u64::from(call.bytes);
+    call.index = plaintext.index;
+    if connection.id != plaintext.id || connection.flags & FLAG_CONTINUED != 0 {
+        losses::unread(Unread::Other, bytes);
+        return false;
+    }
+    let direction = Direction::from_code(call.direction);
+    let at = call.direction as usize & 1;
+    // SAFETY: fields of a map's entry.
+    if unsafe { assembly::exchange(&raw mut plaintext.busy[at], 1) } != 0 {
+        // SAFETY: as above.
+        unsafe { assembly::add(&raw mut plaintext.contended[at], bytes) };
+        return false;
+    }
+    // SAFETY: as above.
+    let contended = unsafe { assembly::exchange(&raw mut plaintext.contended[at], 0) };
+    let told = &mut connection.tls.plaintext[at];
+    *told = told.wrapping_add(bytes).wrapping_add(contended);
+    if contended != 0 {
+        Stream { session: &mut plaintext.session, connection, direction }.miss(contended, Desync::Concurrent);
+    }
+    true
 }
 
 /// Feeds a call's plaintext to the parser, if any is left to look at, and counts a message that has passed unread.
 #[inline(always)]
-fn read(stream: &mut Stream<'_>, index: u32, buffer: u64, left: u32) {
+fn read(stream: &mut Stream<'_>, call: &LibraryCall, left: u32) {
     let Some(room) = rooms::take() else {
         if left != 0 {
             stream.unread(Unread::Other, u64::from(left));
         }
         return;
     };
-    if let Some(buffers) = BUFFERS.get_ptr_mut(room) {
-        // SAFETY: this run has taken the room.
-        let buffers = unsafe { &mut *buffers };
-        buffers.hold_plaintext(index, stream.direction, room, buffer, left);
-        if left != 0 {
-            buffers.read_first();
-            stream.feed(buffers);
-        }
-        if stream.session.owes(stream.direction) {
-            stream.settle(buffers);
-        }
+    let Some(buffers) = BUFFERS.get_ptr_mut(room) else {
+        rooms::give_back(room);
+        return;
+    };
+    // SAFETY: this run has taken the room.
+    let buffers = unsafe { &mut *buffers };
+    buffers.hold_plaintext(call.index, stream.direction, room, call.buffer, left);
+    if left != 0 {
+        buffers.read_first();
+        stream.feed(buffers);
     }
-    rooms::give_back(room);
+    if stream.session.owes(stream.direction) {
+        stream.settle(buffers);
+    }
+    rooms::give_back(buffers.room());
 }

@@ -42,6 +42,8 @@ pub struct Records {
     pub records: [u32; 2],
     /// Of `application`, by direction: bytes that moved inside a call of a library whose plaintext is read.
     pub read: [u64; 2],
+    /// The others, where any libraries are read.
+    pub unread: [u64; 2],
     /// Bytes of plaintext that such calls returned or took, by direction.
     pub plaintext: [u64; 2],
     /// A [`Library`](crate::layout::library::Library), once a call of one has moved bytes of the connection; 0 before.
@@ -54,4 +56,4 @@ pub struct Records {
     pub handshake_bytes: u32,
 }
 
-const _: () = assert!(size_of::<Records>() == 96);
+const _: () = assert!(size_of::<Records>() == 112);

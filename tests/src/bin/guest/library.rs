@@ -78,7 +78,8 @@ pub(crate) unsafe extern "C" fn SSL_read(session: *mut Session, buffer: *mut u8,
     let plaintext = &record[8..record.len() - (OVERHEAD - 8)];
     let Some(room) = bytes.get_mut(..plaintext.len()) else { return -1 };
     room.copy_from_slice(plaintext);
-    plaintext.len() as c_int
+    // It is no longer than `length`.
+    c_int::try_from(plaintext.len()).unwrap_or(-1)
 }
 
 /// Ends a session.
@@ -105,7 +106,9 @@ impl Sessions {
         };
         let sessions = Self([session(&ends.client)?, session(&ends.server)?]);
         let mut came = 0;
-        for (is_server, bytes) in flights.iter().chain([&(true, Vec::new())]) {
+        // Who did not speak last still has to hear it.
+        let last = (flights.last().is_some_and(|(is_server, _)| !is_server), Vec::new());
+        for (is_server, bytes) in flights.iter().chain([&last]) {
             let session = sessions.0[usize::from(*is_server)];
             // SAFETY: it is there until both are dropped.
             unsafe {
@@ -126,7 +129,10 @@ impl Sessions {
             let length = c_int::try_from(piece.len())?;
             // SAFETY: sessions that are there until both are dropped, and buffers as long as is said.
             let passed = unsafe {
-                [SSL_write(from, piece.as_ptr(), length), SSL_read(to, buffer.as_mut_ptr(), MOST as c_int)]
+                [
+                    SSL_write(from, piece.as_ptr(), length),
+                    SSL_read(to, buffer.as_mut_ptr(), c_int::try_from(MOST)?),
+                ]
             };
             ensure!(passed == [length; 2] && buffer[..piece.len()] == *piece, "{passed:?}, not {length}");
         }
