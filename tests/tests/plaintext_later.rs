@@ -18,7 +18,7 @@ use observer_tests::postgres::server::make_certificate;
 use observer_tests::programs::free_port;
 use observer_tests::puppet::Puppet;
 use observer_tests::redis::server::{Server, Transport};
-use observer_tests::redis::shown::View;
+use observer_tests::redis::shown::{View, nothing_lost};
 use observer_tests::websocket::{alone, unique_name};
 
 /// `CAP_DAC_READ_SEARCH`, `CAP_SYS_PTRACE`, `CAP_SYS_ADMIN`, `CAP_PERFMON` and `CAP_BPF` by their bits
@@ -160,6 +160,67 @@ fn a_library_that_comes_later() -> anyhow::Result<()> {
         std::thread::sleep(Duration::from_millis(20));
     }
     client.run("first.ping(); second.ping()")
+}
+
+/// A session that has ended makes place for another one under its address, while its socket is there until its peer has
+/// closed, too.
+#[test]
+fn an_address_that_is_used_again() -> anyhow::Result<()> {
+    let _alone = alone();
+    let folder = tempfile::tempdir()?;
+    let [certificate, key] = make_certificate(folder.path())?;
+    let names = [unique_name("served"), unique_name("again")];
+    let (mut server, mut client) = (Puppet::start(&names[0])?, Puppet::start(&names[1])?);
+    let port = server.listen()?;
+    server.run(&format!(
+        "import ssl; context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER); \
+         context.load_cert_chain('{certificate}', '{key}'); held = []"
+    ))?;
+    server.run("def accept(): held.append(context.wrap_socket(listener.accept()[0], server_side=True))")?;
+    server.run("def hear(data=b''): return data if data.endswith(b'PING\\r\\n') else hear(data + held[-1].recv(100))")?;
+    server.run("def answer(times): [(hear(), held[-1].sendall(b'+PONG\\r\\n')) for _ in range(times)]")?;
+    client.run("import socket, ssl; context = ssl._create_unverified_context()")?;
+    client.run(&format!(
+        "def connect(): return context.wrap_socket(socket.create_connection(('127.0.0.1', {port})))"
+    ))?;
+    client.run(
+        "def ask(one, times): [(one.sendall(b'*1\\r\\n$4\\r\\nPING\\r\\n'), one.recv(100)) for _ in range(times)]",
+    )?;
+    let agent = Agent::start(&["--tls", "start"])?;
+    let mut asked = 10.0;
+    let mut ask = |server: &mut Puppet, client: &mut Puppet, times: u32| -> anyhow::Result<()> {
+        server.tell(&format!("answer({times})"))?;
+        client.run(&format!("ask(one, {times})"))?;
+        server.answer()?;
+        asked += f64::from(times);
+        Ok(())
+    };
+    for _ in 0..10 {
+        server.tell("accept()")?;
+        client.run("one = connect()")?;
+        server.answer()?;
+        ask(&mut server, &mut client, 2)?;
+        // The server has not closed it yet.
+        client.run("one.close(); del one")?;
+        server.tell("accept()")?;
+        client.run("one = connect()")?;
+        server.answer()?;
+        ask(&mut server, &mut client, 1)?;
+        // In the middle of a command, where a session that is forgotten would show.
+        client.run("one.sendall(b'*1\\r\\n$4\\r\\nPI')")?;
+        server.run("held.pop(0).close()")?;
+        client.run("one.sendall(b'NG\\r\\n')")?;
+        server.run("answer(1)")?;
+        client.run("one.recv(100)")?;
+        ask(&mut server, &mut client, 5)?;
+        client.run("one.close(); del one")?;
+        server.run("held.pop(0).close()")?;
+    }
+    let server_label = format!("127.0.0.1:{port}");
+    for view in [View::client(&names[1], &server_label), View::server(&names[0], &server_label)] {
+        view.expect(&agent, &asked, |view, metrics| view.command(metrics, "ping"))?;
+    }
+    nothing_lost(&agent)
 }
 
 #[test]

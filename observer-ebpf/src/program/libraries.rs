@@ -128,11 +128,16 @@ pub fn enter(cookie: Cookie, arguments: &Arguments) {
     call.function = u32::from(function);
 }
 
-/// A socket is gone, and with it the session of its own.
-#[inline(always)]
-pub fn forget(socket: &Socket) {
-    if LIBRARIES.load() != 0 && socket.plaintext_of != 0 {
-        sessions::forget(&PlaintextKey::new(socket.plaintext_of, &socket.owner));
+/// A socket is gone, and with it the session of its own: unless that has made place for another one under its address. A
+/// socket may be there long after its process has closed it.
+#[inline(never)]
+pub fn forget(socket: &Socket, connection: &Connection) {
+    if LIBRARIES.load() == 0 || socket.plaintext_of == 0 {
+        return;
+    }
+    let key = PlaintextKey::new(socket.plaintext_of, &socket.owner);
+    if sessions::plaintext(&key).is_some_and(|plaintext| plaintext.id == connection.id) {
+        sessions::forget(&key);
     }
 }
 

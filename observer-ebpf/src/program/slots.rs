@@ -104,7 +104,9 @@ pub fn retire(socket: &mut Socket) {
         return;
     }
     socket.index = UNTRACKED;
-    libraries::forget(socket);
+    if let Some(connection) = slot(index) {
+        libraries::forget(socket, connection);
+    }
     if let Some(control) = CONTROL.get_ptr_mut(0) {
         // SAFETY: a field of a map's entry; adding the largest value takes one away.
         unsafe { assembly::add(&raw mut (*control).tracked, u64::MAX) };
