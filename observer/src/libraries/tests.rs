@@ -21,7 +21,7 @@ fn made() -> Made {
         ("SSL_write", Some(CODE)),
         ("SSL_free", Some(&[0x48, 0x85, 0xff, 0x74, 0x00, 0xc3])),
         ("SSL_CONF_CTX_new", Some(CODE)),
-        ("SSL_shutdown", Some(CODE)),
+        ("SSL_pending", Some(CODE)),
     ]);
     made.version = Some("OPENSSL_3.0.0");
     made

@@ -15,12 +15,12 @@ use super::chain;
 use super::load::program;
 use crate::libraries::{self, Exit, Failure, FileId, Found, Function, Kind, Library, ResultPlace, mapped};
 
-/// A library in which plaintext is read, or one that could not be looked into.
+/// A library in which plaintext is read, or a part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attached {
     /// Its path, as its processes name it.
     pub path: String,
-    /// The number of its file; 0 of one that could not be looked into.
+    /// The number of its file.
     pub inode: u64,
     /// Which library it is, as in metrics.
     pub library: String,
