@@ -133,7 +133,8 @@ impl Observing {
         }
         if loaded.unreadable_processes > 0 {
             log::warn!(
-                "TLS libraries of {} processes are not read: to read what others have mapped needs CAP_SYS_PTRACE",
+                "processes in which no TLS library is looked for, as it may not be read what they have mapped: {}; \
+                 that takes CAP_SYS_PTRACE",
                 loaded.unreadable_processes
             );
         }

@@ -220,7 +220,7 @@ fn several_addresses() -> anyhow::Result<()> {
     Ok(())
 }
 
-const PROBES: [&str; 8] = [
+const PROBES: [&str; 11] = [
     "sock_send_length",
     "sock_recv_length",
     "io_uring_submit_req",
@@ -229,6 +229,9 @@ const PROBES: [&str; 8] = [
     "tcp_destroy_sock",
     "adopt",
     "refresh",
+    "library_enter",
+    "library_result",
+    "library_end",
 ];
 
 #[test]

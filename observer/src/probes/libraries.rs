@@ -2,6 +2,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
@@ -70,8 +71,10 @@ impl Attacher {
         let proc = Path::new("/proc");
         let Ok(pids) = mapped::pids(proc) else { return Vec::new() };
         let mapped = mapped::files(proc, &pids, &BTreeSet::new(), MAPPED);
-        if mapped.left_out > 0 || !mapped.failures.is_empty() {
-            // Who is left may be in what could not be looked at.
+        // What a process that may not be looked at has mapped was not attached to for its sake.
+        let is_unknown = |error: &io::Error| error.kind() != io::ErrorKind::PermissionDenied;
+        if mapped.left_out > 0 || mapped.failures.iter().any(|(_, error)| is_unknown(error)) {
+            // Who still has a file may be in what could not be read.
             return Vec::new();
         }
         let there: BTreeSet<FileId> = mapped.files.iter().map(|file| file.id).collect();
