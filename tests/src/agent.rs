@@ -44,6 +44,21 @@ pub struct Agent {
     log: Arc<Mutex<Vec<String>>>,
 }
 
+/// Starts something by a thread that stays as long as this process does. What the kernel ends with the thread which has
+/// started it needs one that is no test's: these all end before.
+pub fn by_a_thread_that_stays<T: Send + 'static>(
+    start: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<T> {
+    let (tell, started) = channel();
+    thread::spawn(move || {
+        let _ = tell.send(start());
+        loop {
+            thread::park();
+        }
+    });
+    started.recv().context("nobody has started it")?
+}
+
 impl Agent {
     /// Starts `observer run` on a free port with more arguments, and waits until it observes.
     pub fn start(arguments: &[&str]) -> anyhow::Result<Self> {
@@ -71,15 +86,7 @@ impl Agent {
         if let Some(agent) = &*shared {
             return Ok(Arc::clone(agent));
         }
-        let (tell, started) = channel();
-        // The kernel ends it with the thread that has started it: no test's, which all end before this process does.
-        thread::spawn(move || {
-            let _ = tell.send(Self::start_until_we_end(&[]));
-            loop {
-                thread::park();
-            }
-        });
-        let agent = Arc::new(started.recv().context("nobody has started an agent")??);
+        let agent = Arc::new(by_a_thread_that_stays(|| Self::start_until_we_end(&[]))?);
         *shared = Some(Arc::clone(&agent));
         Ok(agent)
     }

@@ -1,12 +1,11 @@
 //! An agent that reads what is encrypted, what it says of how much of it, and servers and clients that encrypt.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, ensure};
 
-use crate::agent::Agent;
+use crate::agent::{Agent, by_a_thread_that_stays};
 use crate::http::Tally;
 use crate::http::log::tally;
 use crate::http::shown::View;
@@ -15,6 +14,11 @@ use crate::metrics::Metrics;
 use crate::nginx::Nginx;
 use crate::postgres::server::make_certificate;
 use crate::puppet::Puppet;
+use crate::redis::Address;
+use crate::redis::clients::{Clients, Library, Protocol};
+use crate::redis::server::Server;
+use crate::redis::shown::View as Shown;
+use crate::redis::work::{Tally as Commands, Work};
 use crate::websocket::unique_name;
 
 /// An agent that reads what is mapped when it starts.
@@ -25,36 +29,19 @@ pub fn reading() -> anyhow::Result<Agent> {
 /// The agent that tests of a file share, which reads what is mapped by two processes that are there all the while: one of
 /// Python, and one of Node. It ends with this process.
 pub fn shared() -> anyhow::Result<(Arc<Agent>, [u32; 2])> {
-    static SHARED: Mutex<Option<(Arc<Agent>, [u32; 2])>> = Mutex::new(None);
+    static SHARED: Mutex<Option<(Arc<Agent>, [Puppet; 2])>> = Mutex::new(None);
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((agent, pids)) = &*shared {
-        return Ok((Arc::clone(agent), *pids));
-    }
-    let (tell, started) = channel();
-    // The kernel ends it with the thread that has started it: no test's, which all end before this process does.
-    std::thread::spawn(move || {
-        let start = || -> anyhow::Result<_> {
+    let (agent, keepers) = match shared.take() {
+        Some(kept) => kept,
+        None => by_a_thread_that_stays(|| {
             let python = client(&unique_name("keeps"), 0)?;
             let node = Puppet::start_node("tls_node.js", &unique_name("keeps"))?;
-            let agent = Agent::start_until_we_end(&["--tls", "start"])?;
-            Ok((agent, [python, node]))
-        };
-        match start() {
-            Ok((agent, keepers)) => {
-                let _ = tell.send(Ok((agent, keepers.each_ref().map(Puppet::pid))));
-                loop {
-                    std::thread::park();
-                }
-            }
-            Err(error) => {
-                let _ = tell.send(Err(error));
-            }
-        }
-    });
-    let (agent, pids) = started.recv().context("nobody has started an agent")??;
-    let agent = Arc::new(agent);
-    *shared = Some((Arc::clone(&agent), pids));
-    Ok((agent, pids))
+            Ok((Arc::new(Agent::start_until_we_end(&["--tls", "start"])?), [python, node]))
+        })?,
+    };
+    let told = (Arc::clone(&agent), keepers.each_ref().map(Puppet::pid));
+    *shared = Some((agent, keepers));
+    Ok(told)
 }
 
 /// The same, and what it has lost so far of a protocol's streams.
@@ -169,6 +156,54 @@ impl Site {
     }
 }
 
+/// A Redis server that speaks TLS on another port, with clients that do.
+pub struct Cache {
+    /// The server.
+    pub server: Server,
+    /// The clients, without any session yet.
+    pub clients: Clients,
+    /// Where the server speaks TLS.
+    pub port: u16,
+    /// What the agent calls that.
+    pub label: String,
+    folder: tempfile::TempDir,
+}
+
+impl Cache {
+    /// Starts both.
+    pub fn start() -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let (server, port) = Server::start_over_tls(&make_certificate(folder.path())?)?;
+        let mut clients = Clients::start(Library::Python, Protocol::Resp2, &Address::Tcp(port))?;
+        clients.puppet()?.run("target.update(ssl=True, ssl_cert_reqs='none', ssl_check_hostname=False)")?;
+        Ok(Self { server, clients, port, label: format!("127.0.0.1:{port}"), folder })
+    }
+
+    /// A folder for what a test needs.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What the agent shows of the clients, and of the server.
+    pub fn views(&self) -> [Shown; 2] {
+        [Shown::client(&self.clients.process, &self.label), Shown::server(&self.server.process, &self.label)]
+    }
+
+    /// Has sessions do some work. Tells what came of it, which the server must have seen, too.
+    pub fn work(&mut self, sessions: &[usize], commands: u32) -> anyhow::Result<Commands> {
+        self.server.reset()?;
+        let mut truth = Commands::default();
+        for (number, &session) in (1..).zip(sessions) {
+            let depth = if number % 2 == 0 { 10 } else { 1 };
+            let seed = number * 100 + commands;
+            truth.add(&self.clients.work(session, Work { commands, depth, seed })?);
+        }
+        let keyspace = self.server.keyspace()?;
+        ensure!(keyspace == truth.keys(), "the server has {keyspace:?}, its client {:?}", truth.keys());
+        Ok(truth)
+    }
+}
+
 /// The route of a path of a [`Site`].
 pub fn route(path: &str) -> String {
     if path == "/absent" { "unmatched".to_owned() } else { path.to_owned() }
@@ -204,4 +239,14 @@ fn made_client(mut puppet: Puppet, port: u16) -> anyhow::Result<Puppet> {
 pub fn library_of(puppet: &mut Puppet) -> anyhow::Result<PathBuf> {
     let path = puppet.ask("library()")?;
     Ok(path.as_str().context("it has no libssl")?.into())
+}
+
+/// Puts a copy of the library that Python's `ssl` uses into a folder, in place of what has its name there: no process has
+/// that file mapped, whatever else runs on this host.
+pub fn copy_library(folder: &Path) -> anyhow::Result<()> {
+    let library = library_of(&mut client(&unique_name("maps"), 0)?)?;
+    let name = library.file_name().context("a library without a name")?;
+    let new = folder.join("new");
+    std::fs::copy(&library, &new)?;
+    Ok(std::fs::rename(&new, folder.join(name))?)
 }

@@ -7,64 +7,21 @@
 
 use std::process::Command;
 
-use anyhow::{Context as _, ensure};
-use observer_tests::agent::Agent;
+use anyhow::ensure;
 use observer_tests::http;
-use observer_tests::http::Tally;
-use observer_tests::http::log::tally;
 use observer_tests::losses::Losses;
-use observer_tests::metrics::Metrics;
-use observer_tests::nginx::Nginx;
+use observer_tests::plaintext::{Cache, Site, all_was_read, expect_open, reading};
 use observer_tests::postgres;
 use observer_tests::postgres::clients::python;
 use observer_tests::postgres::pgbench::Pgbench;
-use observer_tests::postgres::server::{Options, make_certificate};
+use observer_tests::postgres::server::Options;
 use observer_tests::postgres::shown::Sessions;
-use observer_tests::programs::{free_port, installed, named};
+use observer_tests::programs::{installed, named};
 use observer_tests::puppet::Puppet;
 use observer_tests::redis;
-use observer_tests::redis::clients::{Clients, Library, Protocol};
-use observer_tests::redis::server::{Server, Transport};
 use observer_tests::redis::work::Work;
 use observer_tests::shown::expect_each;
 use observer_tests::websocket::{alone, unique_name};
-
-/// An agent that reads what is mapped when it starts.
-fn reading() -> anyhow::Result<Agent> {
-    Agent::start(&["--tls", "start"])
-}
-
-/// Open connections of a process by how they are read: the library, whether, and why not.
-fn open(metrics: &Metrics, process: &str) -> Vec<([String; 3], f64)> {
-    let samples = metrics.samples("observer_tls_connections", &[("process", process)]);
-    let counted = samples.iter().filter(|sample| sample.value != 0.0);
-    let named = counted.map(|sample| {
-        let labels = ["library", "read", "reason"].map(|name| sample.labels[name].clone());
-        (labels, sample.value)
-    });
-    named.collect()
-}
-
-/// So many connections of a process are open, and all are read to this extent.
-fn expect_open(agent: &Agent, process: &str, how: [&str; 3], count: f64) -> anyhow::Result<()> {
-    let how = how.map(str::to_owned);
-    let is_so = |metrics: &Metrics| {
-        let open = open(metrics, process);
-        open.iter().all(|(labels, _)| *labels == how)
-            && open.iter().map(|(_, count)| count).sum::<f64>() == count
-    };
-    let outcome = agent.wait_until(&format!("{count} of {process}: {how:?}"), is_so);
-    outcome.with_context(|| format!("{:?}", agent.scrape().map(|metrics| open(&metrics, process)))).map(drop)
-}
-
-/// All bytes of a process's records were read, and there were some.
-fn all_was_read(agent: &Agent, process: &str) -> anyhow::Result<()> {
-    let metrics = agent.scrape()?;
-    let [yes, no] = ["yes", "no"]
-        .map(|read| metrics.sum("observer_tls_bytes_total", &[("process", process), ("read", read)]));
-    ensure!(yes > 0.0 && no == 0.0, "{process}: {yes} bytes read, and {no} not");
-    Ok(())
-}
 
 #[test]
 fn sessions_of_postgres() -> anyhow::Result<()> {
@@ -124,43 +81,20 @@ fn sessions_of_postgres() -> anyhow::Result<()> {
 #[test]
 fn commands_of_redis() -> anyhow::Result<()> {
     let _alone = alone();
-    let folder = tempfile::tempdir()?;
-    let [certificate, key] = make_certificate(folder.path())?;
-    let port = free_port()?;
-    let tls_port = port.to_string();
-    let server = Server::start_with(
-        Transport::Tcp,
-        &[
-            "--tls-port",
-            &tls_port,
-            "--tls-cert-file",
-            &certificate,
-            "--tls-key-file",
-            &key,
-            "--tls-ca-cert-file",
-            &certificate,
-            "--tls-auth-clients",
-            "no",
-        ],
-    )?;
-    let label = format!("127.0.0.1:{port}");
-    let mut clients = Clients::start(Library::Python, Protocol::Resp2, &redis::Address::Tcp(port))?;
-    clients.puppet()?.run("target.update(ssl=True, ssl_cert_reqs='none', ssl_check_hostname=False)")?;
+    let mut cache = Cache::start()?;
     let agent = reading()?;
     let losses = Losses::none("redis");
-    clients.login(2)?;
-    server.reset()?;
+    cache.clients.login(2)?;
+    cache.server.reset()?;
     let mut truth = redis::work::Tally::default();
-    let views = [
-        redis::shown::View::client(&clients.process, &label),
-        redis::shown::View::server(&server.process, &label),
-    ];
+    let views = cache.views();
     for (session, depth) in [(0, 1), (1, 10), (0, 50)] {
-        truth.add(&clients.work(session, Work { commands: 5_000, depth, seed: depth })?);
-        let keyspace = server.keyspace()?;
+        truth.add(&cache.clients.work(session, Work { commands: 5_000, depth, seed: depth })?);
+        let keyspace = cache.server.keyspace()?;
         ensure!(keyspace == truth.keys(), "the server has {keyspace:?}, its client {:?}", truth.keys());
         expect_each(&views, &agent, &truth, redis::shown::View::tally)?;
     }
+    let Cache { server, clients, port, .. } = &cache;
     for process in [&clients.process, &server.process] {
         expect_open(&agent, process, ["openssl", "yes", ""], 2.0)?;
         all_was_read(&agent, process)?;
@@ -169,12 +103,12 @@ fn commands_of_redis() -> anyhow::Result<()> {
     // Many at once.
     server.reset()?;
     let process = unique_name("rbench");
-    let output = Command::new(named(&installed("redis-benchmark")?, folder.path(), &process)?)
+    let output = Command::new(named(&installed("redis-benchmark")?, cache.folder(), &process)?)
         .args([
             "--tls",
             "--insecure",
             "-p",
-            &tls_port,
+            &port.to_string(),
             "-n",
             "40000",
             "-c",
@@ -191,7 +125,11 @@ fn commands_of_redis() -> anyhow::Result<()> {
     let sent = server.commands()?;
     let prefixes = [("user".to_owned(), server.keyspace()?)].into();
     let of_bench = redis::work::Tally { prefixes, commands: sent };
-    redis::shown::View::client(&process, &label).expect(&agent, &of_bench, redis::shown::View::tally)?;
+    redis::shown::View::client(&process, &cache.label).expect(
+        &agent,
+        &of_bench,
+        redis::shown::View::tally,
+    )?;
     truth.add(&of_bench);
     views[1].expect(&agent, &truth, redis::shown::View::tally)?;
     all_was_read(&agent, &server.process)?;
@@ -201,21 +139,13 @@ fn commands_of_redis() -> anyhow::Result<()> {
 #[test]
 fn requests_of_nginx_and_curl() -> anyhow::Result<()> {
     let _alone = alone();
-    let folder = tempfile::tempdir()?;
-    let [certificate, key] = make_certificate(folder.path())?;
-    let nginx = Nginx::logging_as(
-        "ssl",
-        &format!("ssl_certificate {certificate}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3;"),
-        "location = /fails { return 503 sorry; }",
-    )?;
-    nginx.write("page", 200)?;
-    nginx.write("large", 1_000_000)?;
+    let mut site = Site::start("")?;
     let mut somebody = Puppet::start(&unique_name("ssl"))?;
     somebody.run("import ssl")?;
     let agent = reading()?;
     let losses = Losses::none("http");
     let process = unique_name("curl");
-    let curl = named(&installed("curl")?, folder.path(), &process)?;
+    let curl = named(&installed("curl")?, site.folder(), &process)?;
     let mut count = 0;
     for version in [&["--tls-max", "1.2"][..], &["--tlsv1.3"]] {
         let mut command = Command::new(&curl);
@@ -225,22 +155,17 @@ fn requests_of_nginx_and_curl() -> anyhow::Result<()> {
                 command.arg("--next");
             }
             command.args(["--silent", "--insecure", "--http1.1", "--output", "/dev/null"]).args(version);
-            command.arg(format!("https://{}{path}", nginx.label()));
+            command.arg(format!("{}{path}", site.url()));
         }
         let status = command.status()?;
         ensure!(status.success(), "curl: {status}");
         count += paths.len();
     }
-    let told: Tally = tally(&nginx.logged(count)?, |path| {
-        if path == "/absent" { "unmatched".to_owned() } else { path.to_owned() }
-    });
-    for view in [
-        http::shown::View::server(&nginx.name, &nginx.label()),
-        http::shown::View::client(&process, &nginx.label()),
-    ] {
-        view.expect(&agent, &told.clone().shown(), http::shown::View::tally)?;
+    let told = site.logged(count)?;
+    for view in site.views(&process) {
+        view.expect(&agent, &told, http::shown::View::tally)?;
     }
-    for process in [&nginx.name, &process] {
+    for process in [&site.nginx.name, &process] {
         all_was_read(&agent, process)?;
     }
     losses.no_more(&agent)

@@ -22,71 +22,21 @@ use observer_tests::credentials::Credentials;
 use observer_tests::http::shown::View;
 use observer_tests::losses::Losses;
 use observer_tests::plaintext::{
-    Site, all_was_read, bytes, client, client_of, expect_open, library_of, nothing_was_read, open, reading,
-    shared, shared_for,
+    Cache, Site, all_was_read, bytes, client, client_of, copy_library, expect_open, library_of,
+    nothing_was_read, open, reading, shared, shared_for,
 };
 use observer_tests::postgres;
 use observer_tests::postgres::clients::python;
-use observer_tests::postgres::server::{Options, make_certificate};
+use observer_tests::postgres::server::Options;
 use observer_tests::programs::{Program, free_port, named};
 use observer_tests::puppet::Puppet;
 use observer_tests::redis;
-use observer_tests::redis::clients::{Clients, Library, Protocol};
-use observer_tests::redis::server::{Server, Transport};
 use observer_tests::redis::work::{Tally, Work};
 use observer_tests::shown::expect_each;
 use observer_tests::websocket::{alone, unique_name};
 
 /// The library of a Python process, as metrics have it.
 const OPENSSL: &str = "openssl";
-
-/// A Redis server that speaks TLS on another port, with clients that do.
-struct Cache {
-    server: Server,
-    clients: Clients,
-    label: String,
-    _folder: tempfile::TempDir,
-}
-
-impl Cache {
-    fn start() -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let [certificate, key] = make_certificate(folder.path())?;
-        let port = free_port()?;
-        let settings = [
-            ["--tls-port", &port.to_string()],
-            ["--tls-cert-file", &certificate],
-            ["--tls-key-file", &key],
-            ["--tls-ca-cert-file", &certificate],
-            ["--tls-auth-clients", "no"],
-        ];
-        let server = Server::start_with(Transport::Tcp, settings.as_flattened())?;
-        let mut clients = Clients::start(Library::Python, Protocol::Resp2, &redis::Address::Tcp(port))?;
-        clients.puppet()?.run("target.update(ssl=True, ssl_cert_reqs='none', ssl_check_hostname=False)")?;
-        Ok(Self { server, clients, label: format!("127.0.0.1:{port}"), _folder: folder })
-    }
-
-    fn views(&self) -> [redis::shown::View; 2] {
-        [
-            redis::shown::View::client(&self.clients.process, &self.label),
-            redis::shown::View::server(&self.server.process, &self.label),
-        ]
-    }
-
-    /// Has sessions do some work. Tells what came of it, which the server must have seen, too.
-    fn work(&mut self, sessions: &[usize], commands: u32) -> anyhow::Result<Tally> {
-        self.server.reset()?;
-        let mut truth = Tally::default();
-        for (number, &session) in (1..).zip(sessions) {
-            let depth = if number % 2 == 0 { 10 } else { 1 };
-            let seed = number * 100 + commands;
-            truth.add(&self.clients.work(session, Work { commands, depth, seed })?);
-        }
-        let keyspace = self.server.keyspace()?;
-        ensure!(keyspace == truth.keys(), "the server has {keyspace:?}, its client {:?}", truth.keys());
-        Ok(truth)
-    }
-}
 
 /// What a tally has more than another.
 fn since(before: &Tally, now: Tally) -> Tally {
@@ -357,13 +307,7 @@ fn an_agent_that_is_killed_and_started_again() -> anyhow::Result<()> {
 
 /// A client of a site that has a copy of the library, which it puts into a folder first.
 fn copied(site: &Site, folder: &Path, name: &str) -> anyhow::Result<Puppet> {
-    // As the server has it, by its name.
-    let maps = fs::read_to_string(format!("/proc/{}/maps", site.nginx.pid()?))?;
-    let mut mapped = maps.lines().filter_map(|line| line.split_ascii_whitespace().nth(5));
-    let usual = mapped.find(|path| path.ends_with("/libssl.so.3")).context("nginx has no libssl")?;
-    let new = folder.join("new");
-    fs::copy(usual, &new)?;
-    fs::rename(&new, folder.join("libssl.so.3"))?;
+    copy_library(folder)?;
     let mut puppet = client_of(folder, name, site.nginx.port)?;
     let library = library_of(&mut puppet)?;
     ensure!(library == folder.join("libssl.so.3"), "it has {}", library.display());

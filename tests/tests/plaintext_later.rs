@@ -7,48 +7,22 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use observer_tests::agent::Agent;
 use observer_tests::bpf::Objects;
 use observer_tests::metrics::Metrics;
+use observer_tests::plaintext::{client_of, copy_library, reading};
 use observer_tests::postgres::server::make_certificate;
-use observer_tests::programs::free_port;
 use observer_tests::puppet::Puppet;
-use observer_tests::redis::server::{Server, Transport};
+use observer_tests::redis::server::Server;
 use observer_tests::redis::shown::{View, nothing_lost};
 use observer_tests::websocket::{alone, unique_name};
 
 /// `CAP_DAC_READ_SEARCH`, `CAP_SYS_PTRACE`, `CAP_SYS_ADMIN`, `CAP_PERFMON` and `CAP_BPF` by their bits
 /// (`include/uapi/linux/capability.h`).
 const KEPT: u64 = 1 << 2 | 1 << 19 | 1 << 21 | 1 << 38 | 1 << 39;
-
-/// A copy of the library that Python's `ssl` uses: no process has it mapped, whatever else runs on this host.
-fn copied_library() -> anyhow::Result<tempfile::TempDir> {
-    let mut python = Puppet::start(&unique_name("maps"))?;
-    python.run("import ssl")?;
-    let maps = fs::read_to_string(format!("/proc/{}/maps", python.pid()))?;
-    let paths = maps.lines().filter_map(|line| line.split_whitespace().last());
-    let library = paths
-        .map(PathBuf::from)
-        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libssl")));
-    let library = library.context("Python's ssl uses no libssl")?;
-    let folder = tempfile::tempdir()?;
-    let name = library.file_name().context("a library without a name")?;
-    fs::copy(&library, folder.path().join(name))?;
-    Ok(folder)
-}
-
-/// A Python process that uses the copy.
-fn python(folder: &tempfile::TempDir, name: &str) -> anyhow::Result<Puppet> {
-    let mut command = Command::new("env");
-    command.arg(format!("LD_LIBRARY_PATH={}", folder.path().display()));
-    let mut puppet = Puppet::start_by(command, name)?;
-    puppet.run("import redis")?;
-    Ok(puppet)
-}
 
 /// What a line of a process's status says.
 fn status(pid: u64, name: &str) -> anyhow::Result<String> {
@@ -72,26 +46,10 @@ fn sockets(pid: u64) -> anyhow::Result<BTreeSet<PathBuf>> {
 #[test]
 fn a_library_that_comes_later() -> anyhow::Result<()> {
     let _alone = alone();
-    let copy = copied_library()?;
+    let copy = tempfile::tempdir()?;
+    copy_library(copy.path())?;
     let folder = tempfile::tempdir()?;
-    let [certificate, key] = make_certificate(folder.path())?;
-    let port = free_port()?;
-    let tls_port = port.to_string();
-    let server = Server::start_with(
-        Transport::Tcp,
-        &[
-            "--tls-port",
-            &tls_port,
-            "--tls-cert-file",
-            &certificate,
-            "--tls-key-file",
-            &key,
-            "--tls-ca-cert-file",
-            &certificate,
-            "--tls-auth-clients",
-            "no",
-        ],
-    )?;
+    let (server, port) = Server::start_over_tls(&make_certificate(folder.path())?)?;
     let agent = Agent::start(&["--tls", "follow"])?;
     let has = |agent: &Agent| -> anyhow::Result<bool> {
         let status = agent.json("/status")?;
@@ -105,7 +63,8 @@ fn a_library_that_comes_later() -> anyhow::Result<()> {
     ensure!(!has(&agent)?, "nobody has mapped it");
 
     let process = unique_name("later");
-    let mut client = python(&copy, &process)?;
+    let mut client = client_of(copy.path(), &process, port)?;
+    client.run("import redis")?;
     client.run(&format!(
         "def connect(): return redis.Redis(port={port}, ssl=True, ssl_cert_reqs='none', ssl_check_hostname=False)"
     ))?;
@@ -186,7 +145,7 @@ fn an_address_that_is_used_again() -> anyhow::Result<()> {
     client.run(
         "def ask(one, times): [(one.sendall(b'*1\\r\\n$4\\r\\nPING\\r\\n'), one.recv(100)) for _ in range(times)]",
     )?;
-    let agent = Agent::start(&["--tls", "start"])?;
+    let agent = reading()?;
     let mut asked = 10.0;
     let mut ask = |server: &mut Puppet, client: &mut Puppet, times: u32| -> anyhow::Result<()> {
         server.tell(&format!("answer({times})"))?;

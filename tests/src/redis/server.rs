@@ -51,6 +51,19 @@ impl Server {
         Self::start_by(|program| Ok(Command::new(program)), transport, settings)
     }
 
+    /// Starts one that speaks TLS on another port, with this certificate and key. Returns that port, too.
+    pub fn start_over_tls([certificate, key]: &[String; 2]) -> anyhow::Result<(Self, u16)> {
+        let port = free_port()?;
+        let settings = [
+            ["--tls-port", &port.to_string()],
+            ["--tls-cert-file", certificate],
+            ["--tls-key-file", key],
+            ["--tls-ca-cert-file", certificate],
+            ["--tls-auth-clients", "no"],
+        ];
+        Ok((Self::start_with(Transport::Tcp, settings.as_flattened())?, port))
+    }
+
     /// Starts one that speaks MPTCP where its clients do.
     pub fn start_over_mptcp() -> anyhow::Result<Self> {
         Self::start_by(programs::over_mptcp, Transport::Tcp, &[])
