@@ -12,7 +12,7 @@ use observer_ebpf::stream::prefix::SEGMENTS_MAX;
 use serde::Deserialize;
 
 use self::values::default_ports;
-pub use self::values::{Oversized, ProtocolPorts, Segments, Separator};
+pub use self::values::{Oversized, ProtocolPorts, Reading, Segments, Separator};
 use crate::address::Hints;
 use crate::ledger::Limits;
 use crate::ledger::lives::Retention;
@@ -39,19 +39,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-}
-
-/// Whether plaintext is read in TLS libraries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Reading {
-    /// Never.
-    #[default]
-    Off,
-    /// In those that are mapped when the agent starts.
-    Start,
-    /// In those that are mapped later, too, by a second process that keeps the privileges for it.
-    Follow,
 }
 
 /// Flags of `run`. Each is also a key of the file that `--config` names, without the dashes in front.

@@ -14,7 +14,7 @@
 //! ```
 
 pub mod elf;
-pub mod kind;
+mod kind;
 pub mod mapped;
 pub mod points;
 
@@ -26,9 +26,9 @@ use std::time::{Duration, Instant};
 use elf::{Bytes, Elf};
 use mapped::MappedFile;
 
-pub use kind::Kind;
 pub use mapped::{Device, FileId};
-pub use points::{Exit, Function, Point, Points, ResultPlace};
+pub use observer_ebpf::layout::library::{Kind, ResultPlace};
+pub use points::{Exit, Function, Point, Points};
 
 /// Files that are looked into at a time, at most. A host with a hundred containers maps some thousand.
 pub const FILES: usize = 4096;
@@ -171,7 +171,7 @@ impl Facts {
             functions.insert(function, look(elf.machine(), function, &code, symbol.offset));
         }
         Ok(Some(Self {
-            kind: Kind::of(|name| symbols.get(name).is_some(), symbol_version.as_deref()),
+            kind: kind::of(|name| symbols.get(name).is_some(), symbol_version.as_deref()),
             version: symbol_version.as_deref().and_then(kind::version),
             functions,
         }))

@@ -4,6 +4,7 @@ pub mod follow;
 pub mod libraries;
 mod load;
 mod maps;
+mod names;
 mod programs;
 
 use std::any::Any;
@@ -16,31 +17,23 @@ use std::rc::Rc;
 use aya::maps::{MapData, PerCpuArray, RingBuf, Stack};
 use aya::{Btf, Ebpf};
 use observer_ebpf::layout::control::Thresholds;
-use observer_ebpf::layout::names::Prefixes;
-use observer_ebpf::protocols::http::layout::{Authorities, GivenTemplate, Routes, TreeKey};
-use observer_ebpf::queues::layout::QueueKeys;
 use serde::Serialize;
 
 use self::follow::Follower;
 use self::libraries::{Attached, Attacher};
 use self::load::{attach_exit, attach_iterator, attach_tracepoint, capacity, create, lacking, load_programs};
 use self::maps::{LossesValue, PathValue, clone_of, typed};
+use self::names::{give, names, skip};
 use self::programs::{DataPath, Kind, LIBRARY_PROGRAMS, PROGRAMS, ProgramSpec};
 use crate::config::Reading;
-use crate::events;
 use crate::kernel::bpf_iter::BpfIter;
 use crate::kernel::members::{self, KernelFacts};
-use crate::kernel::pod::pod;
 use crate::kernel::{preemption, privileges};
 use crate::names::Names;
-use crate::names::namespace::{self, NameKey, Namespace};
-use crate::names::queues::{self, Queues};
-use crate::names::requests::{self, Requests};
-use crate::names::services::Services;
 use crate::names::templates::Tree;
 use crate::protocols::tls::PlaintextUse;
 use crate::queues::Pattern;
-use crate::snapshot::{Arena, Control, Deques, Epochs};
+use crate::snapshot::{Arena, Control};
 
 /// The program, as `cargo xtask build` made it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/observer-program.o"));
@@ -318,85 +311,12 @@ const fn is_wanted(spec: &ProgramSpec, facts: &KernelFacts, is_preemptible: bool
     (facts.has_requests || !spec.for_requests) && (is_preemptible || spec.spare_of.is_none())
 }
 
-/// Takes over the maps of bounded names.
-fn names(ebpf: &mut Ebpf, control: Rc<Control>, settings: &Settings) -> Result<Names, Error> {
-    let wrong = |error: aya::maps::MapError| Error::Maps(chain(&error));
-    let maps = namespace::Maps {
-        names: clone_of(ebpf, "PREFIXES")?,
-        counts: clone_of(ebpf, "PREFIX_COUNTS")?,
-        free: typed(ebpf, "FREE_PREFIXES")?,
-    };
-    let (stream_after_ns, max_routes) = (settings.http_stream_after_ns, settings.http_max_routes);
-    let requests = requests::Maps {
-        routes: clone_of(ebpf, "ROUTES")?,
-        free_routes: typed(ebpf, "FREE_ROUTES")?,
-        routes_of: typed(ebpf, "ROUTES_OF")?,
-        authorities: clone_of(ebpf, "AUTHORITIES")?,
-        free_authorities: typed(ebpf, "FREE_AUTHORITIES")?,
-        counts: clone_of(ebpf, "REQUEST_COUNTS")?,
-        spare_counts: clone_of(ebpf, "SPARE_COUNTS")?,
-    };
-    let queues = queues::Maps {
-        queues: clone_of(ebpf, "QUEUES")?,
-        free: typed(ebpf, "FREE_QUEUES")?,
-        free_trial: typed(ebpf, "FREE_TRIAL_QUEUES")?,
-        counts: clone_of(ebpf, "QUEUE_COUNTS")?,
-        deques: Deques::new(clone_of(ebpf, "DEQUES")?),
-        partitions: clone_of(ebpf, "PARTITIONS")?,
-    };
-    let now_ns = events::monotonic_now_ns();
-    let queue_epochs = Epochs::of::<QueueKeys>(Rc::clone(&control));
-    let epochs = [Epochs::of::<Routes>(Rc::clone(&control)), Epochs::of::<Authorities>(Rc::clone(&control))];
-    Ok(Names {
-        services: Services::new(clone_of(ebpf, "SERVICES")?).map_err(wrong)?,
-        prefixes: Namespace::new(maps, Epochs::of::<Prefixes>(control)).map_err(wrong)?,
-        requests: Requests::new(requests, epochs, stream_after_ns, max_routes, now_ns).map_err(wrong)?,
-        queues: Queues::new(queues, queue_epochs, settings.queues.clone(), now_ns).map_err(wrong)?,
-    })
-}
-
-/// Has leading segments of keys stepped over.
-fn skip(ebpf: &Ebpf, segments: &[String]) -> Result<(), Error> {
-    let map = aya::maps::Map::HashMap(clone_of(ebpf, "KEY_SKIPS")?);
-    let mut map: aya::maps::HashMap<MapData, NameKey, u64> =
-        map.try_into().map_err(|error| Error::Maps(chain(&error)))?;
-    for segment in segments {
-        map.insert(NameKey::of(segment), 1, 0).map_err(|error| Error::Maps(chain(&error)))?;
-    }
-    Ok(())
-}
-
-pod! {
-    /// [`TreeKey`] as a map's key.
-    Edge(TreeKey);
-    /// [`GivenTemplate`] as a map's value.
-    End(GivenTemplate);
-}
-
-/// Has these templates of routes come first.
-fn give(ebpf: &Ebpf, tree: &Tree) -> Result<(), Error> {
-    let wrong = |error: aya::maps::MapError| Error::Maps(chain(&error));
-    let edges = aya::maps::Map::HashMap(clone_of(ebpf, "TEMPLATE_TREE")?);
-    let mut edges: aya::maps::HashMap<MapData, Edge, u64> = edges.try_into().map_err(wrong)?;
-    for &(key, node) in &tree.edges {
-        edges.insert(Edge(key), u64::from(node), 0).map_err(wrong)?;
-    }
-    let ends = aya::maps::Map::HashMap(clone_of(ebpf, "TEMPLATES")?);
-    let mut ends: aya::maps::HashMap<MapData, u32, End> = ends.try_into().map_err(wrong)?;
-    for &(node, template) in &tree.ends {
-        ends.insert(node, End(template), 0).map_err(wrong)?;
-    }
-    Ok(())
-}
-
 impl Probes {
     /// The program's own log, which is connected to this process's, or why it has none. Only the first to ask gets it.
     pub fn take_log(&mut self) -> Option<ProgramLog> {
         self.program_log.take()
     }
-}
 
-impl Probes {
     /// Keeps what is attached to libraries, or has another process keep it, and attach more.
     fn keep(&mut self, attacher: Attacher, ebpf: Ebpf) -> Result<(), Error> {
         if self.reading == Reading::Follow {

@@ -3,29 +3,40 @@
 use super::connection::Owner;
 use crate::stream::session::Session;
 
-/// A library, or one whose functions have the same names and arguments.
+/// A TLS library with OpenSSL's functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
-pub enum Library {
-    /// OpenSSL, from 1.1.1 on.
-    OpenSsl = 1,
-    /// `BoringSSL`.
-    BoringSsl = 2,
-    /// `LibreSSL`.
-    LibreSsl = 3,
-    /// AWS-LC.
+pub enum Kind {
+    /// OpenSSL itself, and those that follow it closely, such as quictls.
+    Openssl = 1,
+    /// Google's `BoringSSL`.
+    Boringssl = 2,
+    /// OpenBSD's `LibreSSL`.
+    Libressl = 3,
+    /// Amazon's AWS-LC.
     AwsLc = 4,
-    /// None of these, but with the same functions.
-    Other = 5,
+    /// Another that has the functions, such as `libgnutls-openssl`.
+    Unknown = 5,
 }
 
-impl Library {
+impl Kind {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::OpenSsl, Self::BoringSsl, Self::LibreSsl, Self::AwsLc, Self::Other];
+    pub const ALL: [Self; 5] = [Self::Openssl, Self::Boringssl, Self::Libressl, Self::AwsLc, Self::Unknown];
 
     /// The one stored as `value`; none for 0, and what is not known.
     pub fn from_u8(value: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|&library| library as u8 == value)
+        Self::ALL.into_iter().find(|&kind| kind as u8 == value)
+    }
+
+    /// The library's name, as a label has it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Openssl => "openssl",
+            Self::Boringssl => "boringssl",
+            Self::Libressl => "libressl",
+            Self::AwsLc => "aws-lc",
+            Self::Unknown => "unknown",
+        }
     }
 }
 
@@ -68,7 +79,7 @@ pub struct Cookie(u64);
 
 impl Cookie {
     /// Of a function of a library, and where its result is.
-    pub const fn new(library: Library, function: Function, place: ResultPlace) -> Self {
+    pub const fn new(library: Kind, function: Function, place: ResultPlace) -> Self {
         let place = match place {
             ResultPlace::Returned => 0,
             ResultPlace::StackWord(offset) => 1 << 16 | offset as u64,
@@ -149,7 +160,7 @@ pub struct Plaintext {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cookie, Function, Library, ResultPlace};
+    use super::{Cookie, Function, Kind, ResultPlace};
 
     #[test]
     fn a_cookie_keeps_what_it_is_made_of() {
@@ -158,13 +169,13 @@ mod tests {
             (ResultPlace::StackWord(0), Some(0)),
             (ResultPlace::StackWord(0xFFF8), Some(0xFFF8)),
         ] {
-            let number = Cookie::new(Library::LibreSsl, Function::WriteEx, place).number();
+            let number = Cookie::new(Kind::Libressl, Function::WriteEx, place).number();
             let cookie = Cookie::from_number(number);
             assert_eq!((cookie.function(), cookie.library(), cookie.stack_word()), (4, 3, word));
         }
-        for library in Library::ALL {
-            assert_eq!(Library::from_u8(library as u8), Some(library));
+        for kind in Kind::ALL {
+            assert_eq!(Kind::from_u8(kind as u8), Some(kind));
         }
-        assert_eq!((Library::from_u8(0), Library::from_u8(9)), (None, None));
+        assert_eq!((Kind::from_u8(0), Kind::from_u8(9)), (None, None));
     }
 }

@@ -5,8 +5,22 @@ use std::str::FromStr;
 use observer_ebpf::layout::Protocol;
 use observer_ebpf::layout::control::Thresholds;
 use observer_ebpf::layout::names::{NAME_MAX, SKIPS_MAX};
+use serde::Deserialize;
 
 use crate::address::Hints;
+
+/// Whether plaintext is read in TLS libraries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Reading {
+    /// Never.
+    #[default]
+    Off,
+    /// In those that are mapped when the agent starts.
+    Start,
+    /// In those that are mapped later, too, by a second process that keeps the privileges for it.
+    Follow,
+}
 
 /// `medium=BYTES,large=BYTES,huge=BYTES`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -91,20 +91,7 @@ fn lacking(effective: CapabilitySet, hidden: bool) -> Vec<String> {
 ///
 /// To be called by a process with one thread: more may have ended, but none may be.
 pub fn give_up() -> Result<Privileges, Error> {
-    let refused = |what| move |errno| Error::Refused(what, errno);
-    thread::set_no_new_privs(true).map_err(refused("set no_new_privs"))?;
-    let sets = thread::capabilities(None).map_err(refused("tell capabilities"))?;
-    thread::clear_ambient_capability_set().map_err(refused("clear the ambient capabilities"))?;
-    // Of no use to a process that gains nothing when it executes a program, and to be had with this only.
-    if sets.effective.contains(CapabilitySet::SETPCAP) {
-        clear_bounding_set().map_err(refused("clear the bounding set"))?;
-    }
-    let kept = if others_are_hidden() { sets.permitted & TO_LOOK } else { CapabilitySet::empty() };
-    thread::set_capabilities(
-        None,
-        CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() },
-    )
-    .map_err(refused("give up capabilities"))?;
+    let kept = keep(if others_are_hidden() { TO_LOOK } else { CapabilitySet::empty() })?;
     await_threads(kept)?;
     Ok(Privileges::now())
 }
@@ -113,16 +100,23 @@ pub fn give_up() -> Result<Privileges, Error> {
 ///
 /// To be called by a process with one thread.
 pub fn keep_for_attaching() -> Result<(), Error> {
+    keep(TO_ATTACH).map(drop)
+}
+
+/// Gives up, for good, all capabilities but those of `wanted` that this thread has. Tells which these are.
+fn keep(wanted: CapabilitySet) -> Result<CapabilitySet, Error> {
     let refused = |what| move |errno| Error::Refused(what, errno);
     thread::set_no_new_privs(true).map_err(refused("set no_new_privs"))?;
     let sets = thread::capabilities(None).map_err(refused("tell capabilities"))?;
     thread::clear_ambient_capability_set().map_err(refused("clear the ambient capabilities"))?;
+    // Of no use to a process that gains nothing when it executes a program, and to be had with this only.
     if sets.effective.contains(CapabilitySet::SETPCAP) {
         clear_bounding_set().map_err(refused("clear the bounding set"))?;
     }
-    let kept = sets.permitted & TO_ATTACH;
+    let kept = sets.permitted & wanted;
     let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
-    thread::set_capabilities(None, sets).map_err(refused("give up capabilities"))
+    thread::set_capabilities(None, sets).map_err(refused("give up capabilities"))?;
+    Ok(kept)
 }
 
 fn clear_bounding_set() -> rustix::io::Result<()> {

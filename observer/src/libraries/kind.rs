@@ -3,6 +3,8 @@
 //! All of them have `SSL_read` and `SSL_write`. What tells them apart are functions that only one of them has, by the
 //! headers and lists of symbols of AWS-LC 1.x, `BoringSSL`, `LibreSSL` 3.x and OpenSSL 1.0.2 to 3.x.
 
+use observer_ebpf::layout::library::Kind;
+
 /// `SSL_to_bytes` is in AWS-LC's libssl, the other in its libcrypto, and both in what is linked with them.
 const AWS_LC: [&str; 2] = ["SSL_to_bytes", "awslc_api_version_num"];
 /// `BoringSSL` has it, and what was made of it: AWS-LC.
@@ -15,46 +17,18 @@ const OPENSSL: &str = "SSL_CONF_CTX_new";
 /// The functions that tell libraries apart.
 pub(super) const MARKS: [&str; 5] = [AWS_LC[0], AWS_LC[1], BORINGSSL, LIBRESSL, OPENSSL];
 
-/// A TLS library with OpenSSL's functions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// OpenSSL itself, and those that follow it closely, such as quictls.
-    Openssl,
-    /// Google's `BoringSSL`.
-    Boringssl,
-    /// OpenBSD's `LibreSSL`.
-    Libressl,
-    /// Amazon's AWS-LC.
-    AwsLc,
-    /// Another that has the functions, such as `libgnutls-openssl`.
-    Unknown,
-}
-
-impl Kind {
-    /// The library's name, as a label has it.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Openssl => "openssl",
-            Self::Boringssl => "boringssl",
-            Self::Libressl => "libressl",
-            Self::AwsLc => "aws-lc",
-            Self::Unknown => "unknown",
-        }
-    }
-
-    /// The library that defines these of [`MARKS`], where `version` is the version of its symbol `SSL_read`.
-    pub(super) fn of(defines: impl Fn(&str) -> bool, version: Option<&str>) -> Self {
-        if AWS_LC.iter().any(|name| defines(name)) {
-            Self::AwsLc
-        } else if defines(BORINGSSL) {
-            Self::Boringssl
-        } else if defines(OPENSSL) || version.is_some_and(|version| version.starts_with(VERSIONS)) {
-            Self::Openssl
-        } else if defines(LIBRESSL) {
-            Self::Libressl
-        } else {
-            Self::Unknown
-        }
+/// The library that defines these of [`MARKS`], where `version` is the version of its symbol `SSL_read`.
+pub(super) fn of(defines: impl Fn(&str) -> bool, version: Option<&str>) -> Kind {
+    if AWS_LC.iter().any(|name| defines(name)) {
+        Kind::AwsLc
+    } else if defines(BORINGSSL) {
+        Kind::Boringssl
+    } else if defines(OPENSSL) || version.is_some_and(|version| version.starts_with(VERSIONS)) {
+        Kind::Openssl
+    } else if defines(LIBRESSL) {
+        Kind::Libressl
+    } else {
+        Kind::Unknown
     }
 }
 
@@ -75,7 +49,7 @@ pub(super) fn version(symbol_version: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Kind, version};
+    use super::{Kind, of, version};
 
     #[test]
     fn libraries_are_told_by_what_only_they_define() {
@@ -91,7 +65,7 @@ mod tests {
             (&[], Some("GNUTLS_3_4"), Kind::Unknown),
             (&[], None, Kind::Unknown),
         ] {
-            assert_eq!(Kind::of(|name| defined.contains(&name), symbol_version), kind, "{defined:?}");
+            assert_eq!(of(|name| defined.contains(&name), symbol_version), kind, "{defined:?}");
         }
     }
 

@@ -16,6 +16,8 @@
 
 mod x86_64;
 
+use observer_ebpf::layout::library::ResultPlace;
+
 use super::elf::Machine;
 
 /// Bytes of the longest function that is disassembled. Debian's `SSL_read` has 131 and Node's, with what is inlined,
@@ -114,16 +116,6 @@ pub struct Point {
     /// Whether each kernel since Linux 6.1 emulates the instruction. On machines other than x86-64 this is not looked
     /// into, and false.
     pub emulated: bool,
-}
-
-/// Where a function's result is, at the point where its exit is probed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ResultPlace {
-    /// In `eax` is what the function returns.
-    Eax,
-    /// If `eax`, as a signed number, is greater than 0, the function returns the word of 32 bits at this many bytes
-    /// from `rsp`; else it returns `eax`.
-    EaxThenStackWord(i32),
 }
 
 /// Where a function's exit is probed.

@@ -130,7 +130,7 @@ fn files_of_this_machine_are_understood_if_they_are_there() {
                 points.exit,
                 Exit::Return
                     | Exit::Unneeded
-                    | Exit::At { result: ResultPlace::EaxThenStackWord(_) | ResultPlace::Eax, .. }
+                    | Exit::At { result: ResultPlace::StackWord(_) | ResultPlace::Returned, .. }
             ));
         }
     }

@@ -126,25 +126,17 @@ impl Attacher {
         let path = format!("/proc/self/fd/{}", library.file.as_raw_fd());
         for (&function, points) in &library.functions {
             let name = if moves(function) { "library_result" } else { "library_end" };
-            let returned = Some(library::ResultPlace::Returned);
+            let returned = ResultPlace::Returned;
             let exit = match points.exit {
-                Exit::At { offset, result } => Some((name, ProbeKind::Entry, offset, place(result))),
+                Exit::At { offset, result } => Some((name, ProbeKind::Entry, offset, result)),
                 Exit::Return => Some((name, ProbeKind::Return, points.entry.offset, returned)),
                 Exit::Unneeded => None,
             };
             // The end first: a call that begins before both are there is not one whose end is never seen.
             let enter = ("library_enter", ProbeKind::Entry, points.entry.offset, returned);
             for (name, kind, offset, place) in exit.into_iter().chain([enter]) {
-                let outcome =
-                    place.ok_or_else(|| "its result is out of reach".to_owned()).and_then(|place| {
-                        self.attach_one(
-                            ebpf,
-                            (name, kind),
-                            &path,
-                            offset,
-                            cookie(library.kind, function, place),
-                        )
-                    });
+                let cookie = cookie(library.kind, function, place);
+                let outcome = self.attach_one(ebpf, (name, kind), &path, offset, cookie);
                 match outcome {
                     Ok(link) => {
                         attached.probes += 1;
@@ -251,25 +243,8 @@ const fn moves(function: Function) -> bool {
     }
 }
 
-/// Where the program finds a result.
-fn place(result: ResultPlace) -> Option<library::ResultPlace> {
-    match result {
-        ResultPlace::Eax => Some(library::ResultPlace::Returned),
-        ResultPlace::EaxThenStackWord(offset) => {
-            u16::try_from(offset).ok().map(library::ResultPlace::StackWord)
-        }
-    }
-}
-
 /// What a probe is told.
-const fn cookie(kind: Kind, function: Function, place: library::ResultPlace) -> Cookie {
-    let library = match kind {
-        Kind::Openssl => library::Library::OpenSsl,
-        Kind::Boringssl => library::Library::BoringSsl,
-        Kind::Libressl => library::Library::LibreSsl,
-        Kind::AwsLc => library::Library::AwsLc,
-        Kind::Unknown => library::Library::Other,
-    };
+const fn cookie(kind: Kind, function: Function, place: ResultPlace) -> Cookie {
     let function = match function {
         Function::Read => library::Function::Read,
         Function::ReadEx | Function::ReadEarlyData => library::Function::ReadEx,
@@ -280,5 +255,5 @@ const fn cookie(kind: Kind, function: Function, place: library::ResultPlace) -> 
         Function::Shutdown => library::Function::Shutdown,
         Function::Clear | Function::Free => library::Function::Free,
     };
-    Cookie::new(library, function, place)
+    Cookie::new(kind, function, place)
 }

@@ -46,7 +46,7 @@ pub struct Records {
     pub unread: [u64; 2],
     /// Bytes of plaintext that such calls returned or took, by direction.
     pub plaintext: [u64; 2],
-    /// A [`Library`](crate::layout::library::Library), once a call of one has moved bytes of the connection; 0 before.
+    /// A [`Kind`](crate::layout::library::Kind) of library, once a call of one has moved bytes of the connection; 0 before.
     pub library: u8,
     /// 1 if a count of what is inside may overflow soon.
     pub full: u8,

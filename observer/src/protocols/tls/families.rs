@@ -1,8 +1,9 @@
 //! Families of TLS, as far as records tell.
 
+use observer_ebpf::layout::library::Kind;
 use observer_ebpf::protocols::tls::layout;
 
-use super::{library, version};
+use super::version;
 use crate::labels;
 use crate::ledger::View;
 use crate::metrics::SERVER_LABELS;
@@ -43,8 +44,8 @@ pub fn fill(families: &mut Families, view: &View) {
         let tls = &totals.books.tls;
         for (open, &count) in &tls.open {
             let [read, reason] = open.coverage.labels();
-            let labels =
-                [process, container, role, version(open.version), library(open.library), read, reason];
+            let library = open.library.unwrap_or(Kind::Unknown).label();
+            let labels = [process, container, role, version(open.version), library, read, reason];
             families.of(&OPEN).push(labels, Value::Gauge(count as f64));
         }
         for (read, bytes) in [("yes", tls.read), ("no", tls.unread)] {
@@ -66,7 +67,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::rc::Rc;
 
-    use observer_ebpf::layout::library::Library;
+    use observer_ebpf::layout::library::Kind;
     use observer_ebpf::layout::{Direction, Role};
 
     use crate::labels::Group;
@@ -86,7 +87,7 @@ mod tests {
             open: BTreeMap::from([
                 (Open { version: 0x0304, library: None, coverage: Coverage::No(Unread::Off) }, 3),
                 (Open { version: 0, library: None, coverage: Coverage::No(Unread::Unlinked) }, 1),
-                (Open { version: 0x0303, library: Some(Library::OpenSsl), coverage: Coverage::Yes }, 2),
+                (Open { version: 0x0303, library: Some(Kind::Openssl), coverage: Coverage::Yes }, 2),
             ]),
         };
         let server: Rc<str> = "10.0.0.7:443".into();

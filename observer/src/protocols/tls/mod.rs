@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use observer_ebpf::layout::Direction;
 use observer_ebpf::layout::buckets::bucket;
 use observer_ebpf::layout::connection::Phase;
-use observer_ebpf::layout::library::Library;
+use observer_ebpf::layout::library::Kind;
 use observer_ebpf::protocols::tls::layout::{ALERTS, HANDSHAKE_BOUNDS, HANDSHAKE_BUCKETS};
 
 use super::Seen;
@@ -35,7 +35,7 @@ pub struct Open {
     /// Its version, as it is on the wire.
     pub version: u16,
     /// The library in whose calls its bytes move, as far as known.
-    pub library: Option<Library>,
+    pub library: Option<Kind>,
     /// How much of it is read.
     pub coverage: Coverage,
 }
@@ -72,7 +72,7 @@ impl super::Totals for Totals {
             let records = &seen.connection.tls;
             let open = Open {
                 version: records.version,
-                library: Library::from_u8(records.library),
+                library: Kind::from_u8(records.library),
                 coverage: Coverage::of(seen.connection, seen.unread),
             };
             *self.open.entry(open).or_default() += 1;
@@ -122,17 +122,6 @@ const fn version(number: u16) -> &'static str {
         0x0303 => "1.2",
         0x0304 => "1.3",
         _ => "unknown",
-    }
-}
-
-/// The name of a library.
-const fn library(library: Option<Library>) -> &'static str {
-    match library {
-        Some(Library::OpenSsl) => "openssl",
-        Some(Library::BoringSsl) => "boringssl",
-        Some(Library::LibreSsl) => "libressl",
-        Some(Library::AwsLc) => "aws-lc",
-        Some(Library::Other) | None => "unknown",
     }
 }
 

@@ -5,7 +5,8 @@ use iced_x86::{ConditionCode, FlowControl, InstructionInfoFactory};
 use super::emulated::is_worth_a_move;
 use super::listing::{Listing, Way};
 use super::values::{RAX, RSP, State, Value, flow};
-use crate::libraries::points::{Function, ResultPlace};
+use crate::libraries::points::Function;
+use observer_ebpf::layout::library::ResultPlace;
 
 /// The length's number among the arguments.
 const LENGTH: Value = Value::Argument(2);
@@ -109,7 +110,7 @@ impl Ground<'_> {
         let (jump, next) = (self.returned(ways.jump, &after)?, self.returned(ways.next, &after)?);
         let is_result = |returned| matches!(returned, Returned::Nothing | Returned::One(Value::Result));
         if is_result(jump) && is_result(next) && [jump, next].contains(&Returned::One(Value::Result)) {
-            return Some(ResultPlace::Eax);
+            return Some(ResultPlace::Returned);
         }
         if state.flags != Value::Result {
             return None;
@@ -121,7 +122,7 @@ impl Ground<'_> {
         };
         match (more, not_more, state.registers[RSP]) {
             (Returned::One(Value::Word(place)), Returned::One(Value::Result), Value::Frame(stack)) => {
-                Some(ResultPlace::EaxThenStackWord(place.checked_sub(stack)?))
+                Some(ResultPlace::StackWord(u16::try_from(place.checked_sub(stack)?).ok()?))
             }
             _ => None,
         }

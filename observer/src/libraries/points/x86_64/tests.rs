@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::super::{Exit, Function, LONGEST, Point, Points, ResultPlace, find};
+use observer_ebpf::layout::library::ResultPlace;
+
+use super::super::{Exit, Function, LONGEST, Point, Points, find};
 use crate::libraries::elf::Machine;
 
 mod fixtures;
@@ -83,7 +85,7 @@ fn debian_s_functions_have_both_points_moved() {
         (Function::Write, &fixtures::DEBIAN_WRITE),
         (Function::Peek, &fixtures::DEBIAN_PEEK),
     ] {
-        let expected = Points { entry: entry(0x16, true), exit: at(0x25, ResultPlace::EaxThenStackWord(0)) };
+        let expected = Points { entry: entry(0x16, true), exit: at(0x25, ResultPlace::StackWord(0)) };
         assert_eq!(points(function, code), expected, "{function:?}");
     }
     // Behind the call there is nothing that is emulated.
@@ -105,20 +107,20 @@ fn clang_s_functions_have_both_points() {
     for (function, code, exit) in
         [(Function::Read, &fixtures::RUST_READ[..], 0x11), (Function::Write, &fixtures::RUST_WRITE, 0x13)]
     {
-        let expected = Points { entry: entry(0, true), exit: at(exit, ResultPlace::EaxThenStackWord(0)) };
+        let expected = Points { entry: entry(0, true), exit: at(exit, ResultPlace::StackWord(0)) };
         assert_eq!(points(function, code), expected, "{function:?}");
     }
 }
 
 #[test]
 fn the_usual_shape_is_proven() {
-    let expected = Points { entry: entry(6, true), exit: at(0x15, ResultPlace::EaxThenStackWord(0)) };
+    let expected = Points { entry: entry(6, true), exit: at(0x15, ResultPlace::StackWord(0)) };
     assert_eq!(USUAL.points(), expected);
     // The same jump says nothing of a length that has no sign.
     assert_eq!(points(Function::ReadEx, &USUAL.code()), unproven(false));
     // cmp edx, 0 in place of test edx, edx.
     let shape = Shape { head: &[0x48, 0x83, 0xec, 0x18, 0x83, 0xfa, 0x00], ..USUAL };
-    let expected = Points { entry: entry(7, true), exit: at(0x16, ResultPlace::EaxThenStackWord(0)) };
+    let expected = Points { entry: entry(7, true), exit: at(0x16, ResultPlace::StackWord(0)) };
     assert_eq!(shape.points(), expected);
 }
 
@@ -131,7 +133,7 @@ fn a_frame_pointer_and_a_mark_for_jumps_are_understood() {
     // test eax, eax; jle; mov eax, [rbp - 8]; then leave; ret.
     let after_call = &[0x85, 0xc0, 0x7e, 0x03, 0x8b, 0x45, 0xf8];
     let shape = Shape { head, before_call, after_call, end: &[0xc9, 0xc3] };
-    let expected = Points { entry: entry(4, true), exit: at(0x1e, ResultPlace::EaxThenStackWord(8)) };
+    let expected = Points { entry: entry(4, true), exit: at(0x1e, ResultPlace::StackWord(8)) };
     assert_eq!(shape.points(), expected);
 }
 
@@ -140,7 +142,7 @@ fn a_copy_of_the_result_and_the_other_condition_are_understood() {
     // mov ebx, eax; test ebx, ebx; jg +2; jmp +3; mov ebx, [rsp + 4]; mov eax, ebx: a word at another place.
     let after_call = &[0x89, 0xc3, 0x85, 0xdb, 0x7f, 0x02, 0xeb, 0x04, 0x8b, 0x5c, 0x24, 0x04, 0x89, 0xd8];
     let shape = Shape { after_call, ..USUAL };
-    let expected = Points { entry: entry(6, true), exit: at(0x17, ResultPlace::EaxThenStackWord(4)) };
+    let expected = Points { entry: entry(6, true), exit: at(0x17, ResultPlace::StackWord(4)) };
     assert_eq!(shape.points(), expected);
 }
 
@@ -148,14 +150,14 @@ fn a_copy_of_the_result_and_the_other_condition_are_understood() {
 fn where_all_ways_return_eax_nothing_else_is_read() {
     // test eax, eax; je +0.
     let shape = Shape { after_call: &[0x85, 0xc0, 0x74, 0x00], ..USUAL };
-    let expected = Points { entry: entry(6, true), exit: at(0x15, ResultPlace::Eax) };
+    let expected = Points { entry: entry(6, true), exit: at(0x15, ResultPlace::Returned) };
     assert_eq!(shape.points(), expected);
     // nop.
     let shape = Shape { after_call: &[0x90], ..USUAL };
-    assert_eq!(shape.points().exit, at(0x13, ResultPlace::Eax));
+    assert_eq!(shape.points().exit, at(0x13, ResultPlace::Returned));
     // What chooses without a jump has its result behind it: test eax, eax; cmovg eax, [rsp]; jmp +0, or nothing.
     let shape = Shape { after_call: &[0x85, 0xc0, 0x0f, 0x4f, 0x04, 0x24, 0xeb, 0x00], ..USUAL };
-    assert_eq!(shape.points().exit, at(0x19, ResultPlace::Eax));
+    assert_eq!(shape.points().exit, at(0x19, ResultPlace::Returned));
     let shape = Shape { after_call: &[0x85, 0xc0, 0x0f, 0x4f, 0x04, 0x24], ..USUAL };
     assert_eq!(shape.points(), unproven(false));
 }
@@ -224,7 +226,7 @@ fn a_call_that_does_not_return_ends_its_way() {
     let shape = Shape { end: &[0x75, 0x0a, 0x48, 0x83, 0xc4, 0x18, 0xc3], ..USUAL };
     let mut code = shape.code();
     code.extend(CALL);
-    let expected = Points { entry: entry(6, true), exit: at(0x15, ResultPlace::EaxThenStackWord(0)) };
+    let expected = Points { entry: entry(6, true), exit: at(0x15, ResultPlace::StackWord(0)) };
     assert_eq!(points(Function::Read, &code), expected);
     // What is not a call, and runs on into what follows, may be anything.
     code.push(0x90);
