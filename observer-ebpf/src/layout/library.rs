@@ -1,6 +1,7 @@
 //! What the agent and the program tell each other of TLS libraries, in whose functions plaintext is read.
 
 use super::connection::Owner;
+use super::socket::Locks;
 use crate::stream::session::Session;
 
 /// A TLS library with OpenSSL's functions.
@@ -146,10 +147,8 @@ pub const ROOMS: u32 = 4;
 pub struct Plaintext {
     /// The connection's number; 0 before it has one.
     pub id: u64,
-    /// 1 while a thread is at work on the direction's stream.
-    pub busy: [u64; 2],
-    /// Bytes of calls that could not be looked at since another was at work.
-    pub contended: [u64; 2],
+    /// Who is at work on its streams.
+    pub locks: Locks,
     /// The connection's slot in `CONNECTIONS`.
     pub index: u32,
     /// Zero.

@@ -18,6 +18,21 @@ pub enum Position {
     Provisional = 2,
 }
 
+/// Who is at work on two streams, by direction: each is one processor's at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Locks {
+    /// Bytes of calls that could not be looked at since another was at work.
+    pub contended: [u64; 2],
+    /// 1 while a processor is at work on the direction's stream.
+    pub busy: [u64; 2],
+}
+
+impl Locks {
+    /// Nobody is.
+    pub const FREE: Self = Self { contended: [0; 2], busy: [0; 2] };
+}
+
 /// A socket's state.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -40,10 +55,8 @@ pub struct Socket {
     pub tcp_base: [u64; 2],
     /// The address of the library's session whose plaintext moves here, in the process that uses it; 0 where none is known.
     pub plaintext_of: u64,
-    /// Bytes of calls that could not be looked at since another was at work.
-    pub contended: [u64; 2],
-    /// 1 while a processor is at work on the direction's stream.
-    pub busy: [u64; 2],
+    /// Who is at work on its streams.
+    pub locks: Locks,
     /// A [`Position`], by direction.
     pub positioned: [u8; 2],
     /// 1 if the refresh pass found the position wrong when it last looked.

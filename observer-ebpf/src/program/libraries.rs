@@ -11,7 +11,6 @@ mod sessions;
 
 use aya_ebpf::btf_maps::LruHashMap;
 use aya_ebpf::helpers::bpf_probe_read_user;
-use aya_ebpf::helpers::generated::bpf_map_update_elem;
 use aya_ebpf::macros::btf_map;
 use observer_ebpf::layout::connection::{Connection, FLAG_ADOPTED, FLAG_UNREAD_START};
 use observer_ebpf::layout::library::{Cookie, Function, Plaintext, PlaintextKey};
@@ -20,6 +19,7 @@ use observer_ebpf::layout::{Direction, Protocol};
 
 use crate::globals::LIBRARIES;
 use crate::kernel::Task;
+use crate::names;
 use crate::task_storage::TaskStorage;
 
 /// A call of a library that a thread is in.
@@ -58,16 +58,8 @@ static LIBRARY_USERS: LruHashMap<u32, u64, 1> = LruHashMap::new();
 /// Notes that a process uses a library, and that it is not known for which connection.
 #[inline(never)]
 fn note_user(task: Task) {
-    let (process, one) = (task.owner_to_agent().tgid, 1u64);
-    // SAFETY: a map that the verifier knows, with a key and a value as it has them.
-    unsafe {
-        bpf_map_update_elem(
-            (&raw const LIBRARY_USERS).cast_mut().cast(),
-            (&raw const process).cast_mut().cast(),
-            (&raw const one).cast_mut().cast(),
-            0,
-        )
-    };
+    // SAFETY: a map that the verifier knows, with such keys, whose values are numbers.
+    unsafe { names::give((&raw const LIBRARY_USERS).cast_mut().cast(), &task.owner_to_agent().tgid, 1) };
 }
 
 /// What a function is called with.

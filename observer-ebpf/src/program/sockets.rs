@@ -4,7 +4,7 @@ use aya_ebpf::bindings::BPF_SK_STORAGE_GET_F_CREATE;
 use aya_ebpf::helpers::generated::bpf_sk_storage_get;
 use observer_ebpf::layout::Role;
 use observer_ebpf::layout::connection::{AF_INET, AF_INET6, AF_UNIX, FLAG_ADOPTED, Owner, Phase};
-use observer_ebpf::layout::socket::{Position, Socket, UNTRACKED};
+use observer_ebpf::layout::socket::{Locks, Position, Socket, UNTRACKED};
 
 use crate::globals::{
     OFFSET_MPTCP_SERVER_SIDE, OFFSET_NET_INUM, OFFSET_SOCK_FAMILY, OFFSET_SOCK_MAX_ACK_BACKLOG,
@@ -128,8 +128,7 @@ pub fn track(sk: Sock, origin: Origin, task: Option<Task>, phase: Phase) -> Opti
     socket.handoffs = HANDOFFS;
     socket.positioned = [Position::Unknown as u8; 2];
     socket.plaintext_of = 0;
-    socket.contended = [0; 2];
-    socket.busy = [0; 2];
+    socket.locks = Locks::FREE;
     socket.based = 0;
     socket.index = index;
     slots::publish(connection, phase);

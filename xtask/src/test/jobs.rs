@@ -26,6 +26,11 @@ pub(super) struct Job {
 }
 
 impl Job {
+    /// The same, with some of its tests only.
+    pub(super) fn of(self, tests: Vec<String>) -> Self {
+        Self { tests, ..self }
+    }
+
     /// A command that runs its tests, as many at a time as they say.
     pub(super) fn command(&self) -> Command {
         let mut command = Command::new(&self.words[0]);

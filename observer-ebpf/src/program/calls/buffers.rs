@@ -15,7 +15,7 @@ use observer_ebpf::layout::losses::Unread;
 use observer_ebpf::stream::bytes::{Scratch, hide_field};
 use observer_ebpf::stream::prefix::Work;
 
-use super::patience::try_on;
+use super::patience::Patience;
 use super::registers::{self, Registers, number};
 use crate::globals::OFFSET_TASK_FLAGS;
 use crate::host::repeat;
@@ -71,8 +71,8 @@ pub struct Buffers {
     failed: u32,
     /// The number of a queue for which something was noted, to be done once the call has been taken in; 0 if there is none.
     late_queue: u32,
-    /// When memory was last waited for in vain; 0 if it never was.
-    vain_ns: u64,
+    /// Whether memory is worth waiting for.
+    patience: Patience,
     /// Whose they are: a slot, and a `Direction`.
     index: u32,
     direction: u32,
@@ -104,9 +104,6 @@ impl Buffers {
         let nr = registers.number();
         let in_call = registers.in_call();
         let second = registers.second();
-        self.start = 0;
-        self.stop = 0;
-        self.from = 0;
         let sent = matches!(direction, Direction::Sent);
         let single = if sent {
             nr == number::WRITE || nr == number::SENDTO
@@ -162,9 +159,6 @@ impl Buffers {
     pub fn hold_plaintext(&mut self, index: u32, direction: Direction, room: u32, address: u64, end: u32) {
         self.begin(direction, end, index);
         self.room = room;
-        self.start = 0;
-        self.stop = 0;
-        self.from = 0;
         self.hold_one(address);
     }
 
@@ -173,6 +167,9 @@ impl Buffers {
     fn begin(&mut self, direction: Direction, end: u32, index: u32) {
         self.end = end;
         self.position = 0;
+        self.start = 0;
+        self.stop = 0;
+        self.from = 0;
         self.failed = 0;
         self.now_ns = 0;
         self.index = index;
@@ -392,8 +389,8 @@ pub extern "C" fn buffers_reread_message(buffers: *mut Buffers, message: u64) ->
     // SAFETY: null, or this processor's entry for this program: nothing else uses it while the program runs.
     let Some(buffers) = (unsafe { buffers.as_mut() }) else { return 0 };
     let mut is_read = false;
-    let vain_ns = hide_field(&buffers.vain_ns);
-    buffers.vain_ns = try_on(vain_ns, || {
+    let patience = hide_field(&buffers.patience);
+    buffers.patience = patience.try_on(|| {
         is_read = buffers.read_message(message);
         is_read
     });
@@ -434,8 +431,8 @@ pub extern "C" fn buffers_wait(buffers: *mut Buffers) -> u32 {
     // SAFETY: as above.
     let Some(buffers) = (unsafe { buffers.as_mut() }) else { return 0 };
     let mut size = 0;
-    let vain_ns = hide_field(&buffers.vain_ns);
-    buffers.vain_ns = try_on(vain_ns, || {
+    let patience = hide_field(&buffers.patience);
+    buffers.patience = patience.try_on(|| {
         size = buffers.refill(0);
         size != 0
     });

@@ -78,9 +78,9 @@ pub fn moved(sk: Sock, result: i32, flags: i32, seen: Seen) {
         owners::hand_over(socket, task);
     }
     let Some(connection) = slots::slot(socket.index) else { return };
-    if !lock::lock(socket, direction) {
+    if !lock::lock(&mut socket.locks, direction) {
         // Whoever has it goes on without these bytes.
-        lock::count_contended(socket, direction, u64::from(bytes));
+        lock::count_contended(&mut socket.locks, direction, u64::from(bytes));
         return;
     }
     connection.bytes[direction as usize] += u64::from(bytes);
@@ -92,7 +92,7 @@ pub fn moved(sk: Sock, result: i32, flags: i32, seen: Seen) {
     if LIBRARIES.load() != 0 && connection.is_encrypted() {
         libraries::nested(socket, connection, direction);
     }
-    lock::unlock(socket, direction);
+    lock::unlock(&mut socket.locks, direction);
     if (Stream { session: &mut socket.session, connection, direction }).is_full() {
         slots::roll_over(socket);
     }

@@ -11,21 +11,41 @@ use crate::host::repeat;
 /// Linux 7.0 nothing else runs on the processor meanwhile.
 const PATIENCE_NS: u64 = 1_000_000;
 const TRIES: u32 = 1 << 16;
-/// How long nothing is waited for on a processor where that was in vain: a process whose memory can never be read pays a
-/// thousandth of its time at most.
-const PAUSE_NS: u64 = 1_000_000_000;
+/// How long nothing is waited for on a processor where that was in vain: at first, and at most. The pause doubles each
+/// time, so that a process whose memory can never be read pays a thousandth of its time in the end, and one whose pages
+/// were only kept away for longer than usual loses little.
+const FIRST_PAUSE_NS: u64 = 8_000_000;
+const LONGEST_PAUSE_NS: u64 = 1_024_000_000;
 
-/// Tries for a while, until an attempt succeeds: tells when that was in vain, and else what it was told.
-#[inline(always)]
-pub fn try_on(vain_ns: u64, mut attempt: impl FnMut() -> bool) -> u64 {
-    let since = clock::monotonic_ns();
-    if vain_ns != 0 && since.saturating_sub(vain_ns) < PAUSE_NS {
-        return vain_ns;
+/// Whether memory is worth waiting for, on one processor.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Patience {
+    /// When it was last waited for in vain: `CLOCK_MONOTONIC`.
+    vain_ns: u64,
+    /// How long nothing is waited for from then on; 0 if it was not in vain.
+    pause_ns: u64,
+}
+
+impl Patience {
+    /// Tries for a while, until an attempt succeeds; tells whether that was in vain, and until when nothing is waited for.
+    #[inline(always)]
+    pub fn try_on(self, mut attempt: impl FnMut() -> bool) -> Self {
+        let since = clock::monotonic_ns();
+        if since.saturating_sub(self.vain_ns) < self.pause_ns {
+            return self;
+        }
+        let mut is_done = false;
+        repeat(TRIES, || {
+            is_done = attempt();
+            !is_done && clock::monotonic_ns() - since < PATIENCE_NS
+        });
+        if is_done {
+            return Self { vain_ns: 0, pause_ns: 0 };
+        }
+        Self {
+            vain_ns: clock::monotonic_ns(),
+            pause_ns: (2 * self.pause_ns).clamp(FIRST_PAUSE_NS, LONGEST_PAUSE_NS),
+        }
     }
-    let mut is_done = false;
-    repeat(TRIES, || {
-        is_done = attempt();
-        !is_done && clock::monotonic_ns() - since < PATIENCE_NS
-    });
-    if is_done { vain_ns } else { since }
 }

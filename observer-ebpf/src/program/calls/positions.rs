@@ -25,7 +25,7 @@ pub fn advance(socket: &mut Socket, direction: Direction, bytes: u32) -> bool {
     let end = start.wrapping_add(bytes);
     socket.positions[at] = end;
     let is_due = (start ^ end) >> CHECK_EVERY_BITS != 0;
-    is_due || socket.contended[at] != 0 || socket.positioned[at] != Position::Exact as u8
+    is_due || socket.locks.contended[at] != 0 || socket.positioned[at] != Position::Exact as u8
 }
 
 /// Compares where the call's bytes end in TCP's stream with where they should, and steps over what lies between. Tells
@@ -40,7 +40,7 @@ pub fn check(
     direction: Direction,
 ) -> u32 {
     let at = direction as usize;
-    let contended = lock::take_contended(socket, direction);
+    let contended = lock::take_contended(&mut socket.locks, direction);
     connection.bytes[at] += contended;
     let was_contended = contended != 0;
     let tcp = Tcp::new(sk);

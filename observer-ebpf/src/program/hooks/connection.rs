@@ -180,8 +180,8 @@ fn take_positions(sk: Sock, socket: &mut Socket) {
 /// by `splice`.
 #[inline(always)]
 fn settle(sk: Sock, socket: &mut Socket, connection: &mut Connection) {
-    connection.bytes[Direction::Sent as usize] += lock::take_contended(socket, Direction::Sent);
-    let met = lock::take_contended(socket, Direction::Received);
+    connection.bytes[Direction::Sent as usize] += lock::take_contended(&mut socket.locks, Direction::Sent);
+    let met = lock::take_contended(&mut socket.locks, Direction::Received);
     connection.bytes[Direction::Received as usize] += met;
     if socket.positioned[Direction::Received as usize] == Position::Unknown as u8 {
         return;

@@ -126,19 +126,19 @@ fn look_for_gap(
     let stays = doubt && socket.doubts[at] != 0 && socket.doubted_at[at] == expected;
     socket.doubts[at] = u8::from(doubt);
     socket.doubted_at[at] = expected;
-    if !stays || !lock::lock(socket, direction) {
+    if !stays || !lock::lock(&mut socket.locks, direction) {
         return;
     }
     if socket.positions[at] == expected {
         socket.positions[at] = position;
         socket.positioned[at] = Position::Provisional as u8;
         // Bytes of a call that another one did not let in were counted then, and are in the gap.
-        let contended = lock::take_contended(socket, direction);
+        let contended = lock::take_contended(&mut socket.locks, direction);
         if contended == 0 {
             losses::unread(Unread::Splice, u64::from(gap));
         }
         connection.bytes[at] += if contended == 0 { u64::from(gap) } else { contended };
         Stream { session: &mut socket.session, connection, direction }.miss(u64::from(gap), Desync::Gap);
     }
-    lock::unlock(socket, direction);
+    lock::unlock(&mut socket.locks, direction);
 }

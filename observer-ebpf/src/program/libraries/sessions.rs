@@ -1,17 +1,19 @@
 //! Sessions of libraries, and the connections whose plaintext they have.
 
 use aya_ebpf::btf_maps::{Array, HashMap};
-use aya_ebpf::helpers::generated::{bpf_map_delete_elem, bpf_map_update_elem};
+use aya_ebpf::helpers::generated::bpf_map_delete_elem;
 use aya_ebpf::macros::btf_map;
 use observer_ebpf::layout::connection::{Connection, FLAG_CONTINUATION, FLAG_CONTINUED, Phase};
 use observer_ebpf::layout::library::{Plaintext, PlaintextKey};
 use observer_ebpf::layout::losses::{Desync, Unread};
+use observer_ebpf::layout::socket::Locks;
 use observer_ebpf::layout::{Direction, Role};
 
 use super::{LibraryCall, rooms};
 use crate::calls::buffers::BUFFERS;
+use crate::calls::lock;
 use crate::stream::Stream;
-use crate::{assembly, losses, names, slots};
+use crate::{losses, names, slots};
 
 /// Plaintext of each session. All room is there beforehand: a program has little memory at once.
 #[btf_map]
@@ -43,34 +45,26 @@ pub fn forget(key: &PlaintextKey) {
 /// A session's bytes have moved on a connection, which is its own from now on.
 #[inline(never)]
 pub fn link(key: &PlaintextKey, index: u32, id: u64, is_late: bool) {
-    let known = plaintext(key);
-    let mut is_late = is_late;
-    if known.as_ref().is_some_and(|known| known.id == id) {
-        return;
-    }
     let Some(connection) = slots::slot(index) else { return };
     if connection.id != id {
         return;
     }
-    if known.is_none() {
-        // Another process has begun it, or it was forgotten.
-        is_late |= connection.flags & FLAG_CONTINUATION != 0 || connection.tls.plaintext != [0; 2];
-        let Some(blank) = BLANK_PLAINTEXT.get_ptr(0) else { return };
-        // SAFETY: a map that the verifier knows, with a key and a value as it has them.
-        unsafe {
-            bpf_map_update_elem(
-                (&raw const PLAINTEXTS).cast_mut().cast(),
-                core::ptr::from_ref(key).cast_mut().cast(),
-                blank.cast_mut().cast(),
-                0,
-            )
-        };
-    }
-    let Some(plaintext) = plaintext(key) else {
+    // SAFETY: a map that the verifier knows, with such keys and values; what it holds is written by whoever has it.
+    let plaintext = unsafe {
+        names::entry((&raw const PLAINTEXTS).cast_mut().cast(), key, || BLANK_PLAINTEXT.get_ptr(0))
+            .and_then(|plaintext: *mut Plaintext| plaintext.as_mut())
+    };
+    let Some(plaintext) = plaintext else {
         // There is no place for one more: what is spoken stays what records have told.
         connection.pending = 0;
         return;
     };
+    if plaintext.id == id {
+        return;
+    }
+    // Of a session that is not known yet, another process has begun it, or it was forgotten.
+    let was_begun = connection.flags & FLAG_CONTINUATION != 0 || connection.tls.plaintext != [0; 2];
+    let is_late = is_late || (plaintext.id == 0 && was_begun);
     let before = slots::slot(plaintext.index).filter(|before| before.id == plaintext.id);
     let goes_on = connection.flags & FLAG_CONTINUATION != 0 && plaintext.id != 0;
     if goes_on {
@@ -85,8 +79,7 @@ pub fn link(key: &PlaintextKey, index: u32, id: u64, is_late: bool) {
             return;
         }
         plaintext.session.start_inside(connection.protocol, Role::from_u8(connection.role), is_late);
-        plaintext.contended = [0; 2];
-        plaintext.busy = [0; 2];
+        plaintext.locks = Locks::FREE;
         if is_late {
             connection.lost = [1; 2];
         }
@@ -111,9 +104,7 @@ pub fn feed(plaintext: &mut Plaintext, call: &mut LibraryCall) {
     if stream.is_full() {
         stream.connection.tls.full = 1;
     }
-    assembly::order_writes();
-    // SAFETY: the field is there; a volatile write stays behind those before it.
-    unsafe { (&raw mut plaintext.busy[direction as usize]).write_volatile(0) };
+    lock::unlock(&mut plaintext.locks, direction);
 }
 
 /// Takes a direction's stream for this call, and steps over what others have moved meanwhile. False if it is not to be had.
@@ -128,16 +119,12 @@ fn begin(plaintext: &mut Plaintext, connection: &mut Connection, call: &mut Libr
         return false;
     }
     let direction = Direction::from_code(call.direction);
-    let at = call.direction as usize & 1;
-    // SAFETY: fields of a map's entry.
-    if unsafe { assembly::exchange(&raw mut plaintext.busy[at], 1) } != 0 {
-        // SAFETY: as above.
-        unsafe { assembly::add(&raw mut plaintext.contended[at], bytes) };
+    if !lock::lock(&mut plaintext.locks, direction) {
+        lock::count_contended(&mut plaintext.locks, direction, bytes);
         return false;
     }
-    // SAFETY: as above.
-    let contended = unsafe { assembly::exchange(&raw mut plaintext.contended[at], 0) };
-    let told = &mut connection.tls.plaintext[at];
+    let contended = lock::take_contended(&mut plaintext.locks, direction);
+    let told = &mut connection.tls.plaintext[direction as usize];
     *told = told.wrapping_add(bytes).wrapping_add(contended);
     if contended != 0 {
         Stream { session: &mut plaintext.session, connection, direction }.miss(contended, Desync::Concurrent);
