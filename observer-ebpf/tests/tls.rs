@@ -125,13 +125,16 @@ fn a_hello_that_does_not_end_is_tls_once_the_server_speaks() {
 fn what_is_missed_of_a_hello_leaves_it_tls() {
     let bytes = hello("db.example.com", &names(&["postgresql"]), false);
     let at = bytes.windows(10).position(|name| name == b"postgresql").expect("it is there");
-    // Inside what is stepped over, and past it.
-    for (missed, expected) in [(20, Protocol::Postgres), (at, Protocol::Tls)] {
+    // Behind what is kept of the random, inside what is stepped over, and past it; and in what is kept.
+    for (before, missed, expected) in
+        [(27, 10, Protocol::Postgres), (27, at, Protocol::Tls), (11, 10, Protocol::Tls)]
+    {
         let mut observed = Observed::new(Role::Client);
-        observed.client(&bytes[..11]);
+        observed.client(&bytes[..before]);
         assert_eq!(observed.miss(Direction::Sent, missed as u64, Desync::Gap), None);
-        observed.client(&bytes[11 + missed..]);
-        assert_eq!(seen(&observed), (expected, 0, true), "{missed}");
+        observed.client(&bytes[before + missed..]);
+        assert_eq!(seen(&observed), (expected, 0, true), "{before} {missed}");
+        assert_eq!(observed.session.client_random().is_some(), before == 27);
     }
     let mut observed = Observed::new(Role::Client);
     observed.client(&bytes[..8]);

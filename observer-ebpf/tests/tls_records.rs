@@ -224,7 +224,14 @@ fn expected(role: Role, recorded: &Recorded) -> Records {
     }
 }
 
-fn check(observed: &Observed, role: Role, recorded: &Recorded) {
+/// Where the random begins in the flight of a client's hello: behind a record's header, a message's, and a version (RFC 8446,
+/// sections 4 and 5.1).
+const RANDOM: usize = 5 + 4 + 2;
+
+fn check(observed: &mut Observed, role: Role, recorded: &Recorded) {
+    let random = &recorded.flights[0].1[RANDOM..][..16];
+    let kept = observed.session.client_random().map(|kept| kept.map(u64::to_le_bytes).concat());
+    assert_eq!(kept.as_deref(), Some(random));
     assert_eq!(observed.desyncs, []);
     assert_eq!((observed.protocol(), observed.connection.tls.lost), (Protocol::Tls, [0; 2]));
     assert_eq!(observed.connection.tls, expected(role, recorded));
@@ -255,7 +262,7 @@ fn what_both_versions_say() {
     for recorded in &all {
         for role in ROLES {
             for passing in [true, false] {
-                check(&see(role, recorded, &[], passing), role, recorded);
+                check(&mut see(role, recorded, &[], passing), role, recorded);
             }
         }
     }
@@ -265,7 +272,7 @@ fn what_both_versions_say() {
 fn a_byte_at_a_time() {
     for recorded in &sessions() {
         for role in ROLES {
-            check(&see(role, recorded, &[(0, 1)], true), role, recorded);
+            check(&mut see(role, recorded, &[(0, 1)], true), role, recorded);
         }
     }
 }
@@ -288,7 +295,7 @@ fn headers_are_read_on_their_own() {
                     rest = behind;
                 }
             }
-            check(&observed, role, recorded);
+            check(&mut observed, role, recorded);
         }
     }
 }
@@ -315,7 +322,7 @@ fn recorded_sessions_at_every_split() {
                     observed.by(*is_server, rest);
                     before += bytes.len();
                 }
-                check(&observed, role, &recorded);
+                check(&mut observed, role, &recorded);
             }
         }
     }
@@ -404,7 +411,7 @@ proptest! {
         let versions: &[_] = if is_old { &[&TLS12] } else { &[&TLS13] };
         let recorded = session(&Configs::new(versions, versions), &said);
         let role = if is_server { Role::Server } else { Role::Client };
-        check(&see(role, &recorded, &cuts, passing), role, &recorded);
+        check(&mut see(role, &recorded, &cuts, passing), role, &recorded);
     }
 
     /// Whatever is in records, or breaks them: it is the same however it is split.

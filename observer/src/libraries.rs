@@ -7,27 +7,30 @@
 //! is served by a program or another host; so this is no work for a thread that others wait for.
 //!
 //! ```text
-//! mapped ──► elf ──► kind, points
-//! files      where    which library it is, and on which
+//! mapped ──► elf ──► kind, points, layout
+//! files      where    which library it is, on which
 //! mapped     its      instructions of its functions probes
-//! to be run  functions  cost least
+//! to be run  functions  cost least, and where its sessions
+//!                     have what tells whose they are
 //! ```
 
 pub mod elf;
 mod kind;
+pub mod layout;
 pub mod mapped;
 pub mod points;
+mod x86_64;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use elf::{Bytes, Elf};
+use elf::{Bytes, Elf, Symbols};
 use mapped::MappedFile;
 
 pub use mapped::{Device, FileId};
-pub use observer_ebpf::layout::library::{Kind, ResultPlace};
+pub use observer_ebpf::layout::library::{Kind, ResultPlace, SessionLayout};
 pub use points::{Exit, Function, Point, Points};
 
 /// Files that are looked into at a time, at most. A host with a hundred containers maps some thousand.
@@ -58,6 +61,9 @@ pub struct Library {
     pub pids: Vec<u32>,
     /// Where to put probes on each function that it has. `SSL_read` and `SSL_write` are always among them.
     pub functions: BTreeMap<Function, Points>,
+    /// Where its sessions have what tells whose they are, if that is known. If not, those whose records go through
+    /// memory are nobody's.
+    pub layout: Option<SessionLayout>,
 }
 
 /// Why something could not be looked into.
@@ -137,9 +143,9 @@ pub fn find_of(proc: &Path, pids: &[u32], known: &BTreeSet<FileId>) -> Found {
 fn library(proc: &Path, mapped: MappedFile) -> Result<Option<Library>, Error> {
     let (open_path, file) = mapped::open(proc, &mapped)?;
     let Some(facts) = Facts::of(&file)? else { return Ok(None) };
-    let Facts { kind, version, functions } = facts;
+    let Facts { kind, version, functions, layout } = facts;
     let MappedFile { id, path, pids, .. } = mapped;
-    Ok(Some(Library { kind, version, path, open_path, file, id, pids, functions }))
+    Ok(Some(Library { kind, version, path, open_path, file, id, pids, functions, layout }))
 }
 
 /// What a file's bytes tell of the library that it is.
@@ -148,6 +154,7 @@ struct Facts {
     kind: Kind,
     version: Option<String>,
     functions: BTreeMap<Function, Points>,
+    layout: Option<SessionLayout>,
 }
 
 impl Facts {
@@ -159,7 +166,8 @@ impl Facts {
             Err(elf::Error::NotElf) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let names: Vec<&str> = Function::ALL.map(Function::name).into_iter().chain(kind::MARKS).collect();
+        let probed = Function::ALL.map(Function::name).into_iter();
+        let names: Vec<&str> = probed.chain(kind::MARKS).chain(layout::FUNCTIONS).collect();
         let Some(symbols) = elf.functions(&names, &NEEDED.map(Function::name))? else { return Ok(None) };
         let symbol_version = elf.version(&symbols, Function::Read.name());
         let mut functions = BTreeMap::new();
@@ -174,8 +182,21 @@ impl Facts {
             kind: kind::of(|name| symbols.get(name).is_some(), symbol_version.as_deref()),
             version: symbol_version.as_deref().and_then(kind::version),
             functions,
+            layout: layout(&elf, &symbols),
         }))
     }
+}
+
+/// The layout of a library's sessions. What it is found by is read only for this: if it cannot be read, or if it is not
+/// known where it ends, the library is one all the same.
+fn layout<B: Bytes + ?Sized>(elf: &Elf<'_, B>, symbols: &Symbols) -> Option<SessionLayout> {
+    let code = |name| {
+        let symbol = symbols.get(name)?;
+        let code = elf.code(symbol, points::LONGEST).ok()?;
+        (symbol.size == code.len() as u64).then_some(code)
+    };
+    let (client_random, is_server) = (code(layout::CLIENT_RANDOM)?, code(layout::IS_SERVER)?);
+    layout::find(elf.machine(), layout::Code { client_random: &client_random, is_server: &is_server })
 }
 
 #[cfg(test)]

@@ -74,18 +74,73 @@ pub enum ResultPlace {
     StackWord(u16),
 }
 
+/// Where a session of a library holds what tells whose it is, in bytes from where the session begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SessionLayout {
+    /// Where the address of the part is that has the random, if that is not the session itself.
+    pub part: Option<u16>,
+    /// Where the `random` of the client's hello begins, in that part or in the session (`SSL_get_client_random(3ssl)`).
+    pub random: u16,
+    /// Where a word is that is 0 in a client's session, and something else in a server's (`SSL_is_server(3ssl)`).
+    pub is_server: u16,
+}
+
+impl SessionLayout {
+    /// Places from here on cannot be told to a probe.
+    pub const END: u16 = 1 << 12;
+
+    /// The places, unless one of them is too far away to be told.
+    pub fn new(part: Option<u16>, random: u16, is_server: u16) -> Option<Self> {
+        let is_near = |place: u16| place < Self::END;
+        let all_near = part.is_none_or(is_near) && is_near(random) && is_near(is_server);
+        if all_near { Some(Self { part, random, is_server }) } else { None }
+    }
+}
+
 /// What a probe is told of where it stands, as the number that the kernel keeps for it (`bpf_get_attach_cookie`).
+///
+/// ```text
+///   bit   0        4       8            24     36      48         60
+///         function library stack's word part   random  is_server  which of word, part and layout there are
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cookie(u64);
 
 impl Cookie {
-    /// Of a function of a library, and where its result is.
-    pub const fn new(library: Kind, function: Function, place: ResultPlace) -> Self {
+    const LIBRARY: u32 = 4;
+    const WORD: u32 = 8;
+    const PART: u32 = 24;
+    const RANDOM: u32 = 36;
+    const IS_SERVER: u32 = 48;
+    const HAS_WORD: u32 = 60;
+    const HAS_PART: u32 = 61;
+    const HAS_LAYOUT: u32 = 62;
+
+    /// Of a function of a library, where its result is, and what is known of its sessions.
+    pub const fn new(
+        library: Kind,
+        function: Function,
+        place: ResultPlace,
+        layout: Option<SessionLayout>,
+    ) -> Self {
         let place = match place {
             ResultPlace::Returned => 0,
-            ResultPlace::StackWord(offset) => 1 << 16 | offset as u64,
+            ResultPlace::StackWord(offset) => 1 << Self::HAS_WORD | (offset as u64) << Self::WORD,
         };
-        Self(place << 16 | (library as u64) << 8 | function as u64)
+        let layout = match layout {
+            None => 0,
+            Some(SessionLayout { part, random, is_server }) => {
+                let part = match part {
+                    None => 0,
+                    Some(part) => 1 << Self::HAS_PART | (part as u64) << Self::PART,
+                };
+                1 << Self::HAS_LAYOUT
+                    | part
+                    | (random as u64) << Self::RANDOM
+                    | (is_server as u64) << Self::IS_SERVER
+            }
+        };
+        Self(layout | place | (library as u64) << Self::LIBRARY | function as u64)
     }
 
     /// As the kernel keeps it.
@@ -102,19 +157,37 @@ impl Cookie {
     /// The function's number.
     #[inline(always)]
     pub const fn function(self) -> u8 {
-        self.0 as u8
+        self.0 as u8 & 0xF
     }
 
     /// The library's number.
     #[inline(always)]
     pub const fn library(self) -> u8 {
-        (self.0 >> 8) as u8
+        (self.0 >> Self::LIBRARY) as u8 & 0xF
     }
 
     /// Where in the stack the result is, in bytes from the stack pointer on, if it is there.
     #[inline(always)]
     pub const fn stack_word(self) -> Option<u64> {
-        if self.0 >> 32 & 1 == 0 { None } else { Some(self.0 >> 16 & 0xFFFF) }
+        if self.has(Self::HAS_WORD) { Some(self.0 >> Self::WORD & 0xFFFF) } else { None }
+    }
+
+    /// What is known of the library's sessions.
+    #[inline(always)]
+    pub const fn layout(self) -> Option<SessionLayout> {
+        if !self.has(Self::HAS_LAYOUT) {
+            return None;
+        }
+        let part = if self.has(Self::HAS_PART) { Some(self.place(Self::PART)) } else { None };
+        Some(SessionLayout { part, random: self.place(Self::RANDOM), is_server: self.place(Self::IS_SERVER) })
+    }
+
+    const fn has(self, bit: u32) -> bool {
+        self.0 >> bit & 1 != 0
+    }
+
+    const fn place(self, from: u32) -> u16 {
+        (self.0 >> from) as u16 & (SessionLayout::END - 1)
     }
 }
 
@@ -159,22 +232,43 @@ pub struct Plaintext {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cookie, Function, Kind, ResultPlace};
+    use super::{Cookie, Function, Kind, ResultPlace, SessionLayout};
 
     #[test]
     fn a_cookie_keeps_what_it_is_made_of() {
+        let last = SessionLayout::END - 1;
+        let layouts = [
+            None,
+            SessionLayout::new(None, 0, 0),
+            SessionLayout::new(None, 0x160, 0x38),
+            SessionLayout::new(Some(0xA8), 0xB8, 0x38),
+            SessionLayout::new(Some(0), 0, last),
+            SessionLayout::new(Some(last), last, 0),
+        ];
+        assert!(layouts[1..].iter().all(Option::is_some));
         for (place, word) in [
             (ResultPlace::Returned, None),
             (ResultPlace::StackWord(0), Some(0)),
-            (ResultPlace::StackWord(0xFFF8), Some(0xFFF8)),
+            (ResultPlace::StackWord(0xFFFF), Some(0xFFFF)),
         ] {
-            let number = Cookie::new(Kind::Libressl, Function::WriteEx, place).number();
-            let cookie = Cookie::from_number(number);
-            assert_eq!((cookie.function(), cookie.library(), cookie.stack_word()), (4, 3, word));
+            for layout in layouts {
+                let number = Cookie::new(Kind::Libressl, Function::WriteEx, place, layout).number();
+                let cookie = Cookie::from_number(number);
+                assert_eq!((cookie.function(), cookie.library(), cookie.stack_word()), (4, 3, word));
+                assert_eq!(cookie.layout(), layout);
+            }
         }
         for kind in Kind::ALL {
             assert_eq!(Kind::from_u8(kind as u8), Some(kind));
         }
         assert_eq!((Kind::from_u8(0), Kind::from_u8(9)), (None, None));
+    }
+
+    #[test]
+    fn places_that_are_too_far_away_are_not_told() {
+        let end = SessionLayout::END;
+        for (part, random, is_server) in [(Some(end), 0, 0), (None, end, 0), (None, 0, end)] {
+            assert_eq!(SessionLayout::new(part, random, is_server), None);
+        }
     }
 }

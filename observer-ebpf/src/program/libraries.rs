@@ -3,8 +3,10 @@
 //! Nothing tells whose plaintext a call of a library has. But a library that moves its records on a socket itself does so
 //! inside the call, on the same thread: that socket's connection is the session's ([`nested`]). So a call is kept with its
 //! thread from its first instruction ([`enter`]) to its result ([`leave`]), and sessions are known by their address in their
-//! process. Where the records go through memory instead, a session has no connection, and its plaintext is left out.
+//! process. Where the records go through memory instead, the client's hello tells ([`hellos`]). A session that neither tells
+//! the connection of has its plaintext left out.
 
+mod hellos;
 mod notice;
 mod rooms;
 mod sessions;
@@ -16,11 +18,12 @@ use observer_ebpf::layout::connection::{Connection, FLAG_ADOPTED, FLAG_UNREAD_ST
 use observer_ebpf::layout::library::{Cookie, Function, Plaintext, PlaintextKey};
 use observer_ebpf::layout::socket::Socket;
 use observer_ebpf::layout::{Direction, Protocol};
+use observer_ebpf::protocols::tls::layout::Memory;
 
 use crate::globals::LIBRARIES;
 use crate::kernel::Task;
-use crate::names;
 use crate::task_storage::TaskStorage;
+use crate::{names, slots};
 
 /// A call of a library that a thread is in.
 #[repr(C)]
@@ -141,10 +144,12 @@ pub fn nested(socket: &mut Socket, connection: &mut Connection, direction: Direc
     let tls = &mut connection.tls;
     let moved = tls.application[at].wrapping_sub(tls.read[at]).wrapping_sub(tls.unread[at]);
     let Some(call) = LIBRARY_CALLS.get(task).filter(|call| call.function != 0) else {
-        tls.unread[at] = tls.unread[at].wrapping_add(moved);
-        if tls.library == 0 {
-            notice::unread(task);
+        if tls.memory == Memory::Late as u8 {
+            tls.read[at] = tls.read[at].wrapping_add(moved);
+        } else {
+            tls.unread[at] = tls.unread[at].wrapping_add(moved);
         }
+        outside(socket, connection, task);
         return;
     };
     tls.read[at] = tls.read[at].wrapping_add(moved);
@@ -160,6 +165,32 @@ pub fn nested(socket: &mut Socket, connection: &mut Connection, direction: Direc
     socket.plaintext_of = call.session;
     call.index = socket.index;
     call.id = connection.id;
+}
+
+/// Bytes of an encrypted connection have moved, outside of any call of a library.
+#[inline(always)]
+fn outside(socket: &mut Socket, connection: &Connection, task: Task) {
+    if connection.tls.library == 0 {
+        hellos::note(socket, connection, task);
+        notice::unread(task);
+    } else if connection.tls.memory != Memory::No as u8 && socket.plaintext_of == 0 {
+        socket.plaintext_of = hellos::session_of(socket, connection, task);
+    }
+}
+
+/// A connection goes on in another slot, and so does the session whose records go through memory. That of another process
+/// is not known.
+#[inline(never)]
+pub fn go_on(socket: &Socket, memory: u8) {
+    if LIBRARIES.load() == 0 || memory == Memory::No as u8 || socket.plaintext_of == 0 {
+        return;
+    }
+    let key = PlaintextKey::new(socket.plaintext_of, &socket.owner);
+    let Some(connection) = slots::slot(socket.index) else { return };
+    if sessions::plaintext(&key).is_some() {
+        sessions::link(&key, socket.index, connection.id, false);
+        connection.tls.memory = memory;
+    }
 }
 
 /// A call is over, or its result is known: `result` is what the function returns, or the word that it goes on to return.
@@ -182,7 +213,7 @@ fn end(cookie: Cookie, result: i32) -> Option<&'static mut LibraryCall> {
         return None;
     }
     call.function = 0;
-    link(task, call);
+    link(task, call, cookie);
     let (direction, is_stored) = moves(function)?;
     if result <= 0 {
         return None;
@@ -210,10 +241,12 @@ fn plaintext_of(call: &LibraryCall) -> Option<&'static mut Plaintext> {
 
 /// A call has ended, inside which bytes may have moved.
 #[inline(always)]
-fn link(task: Task, call: &LibraryCall) {
+fn link(task: Task, call: &LibraryCall, cookie: Cookie) {
+    let key = PlaintextKey::new(call.session, &task.owner());
     if call.id != 0 {
-        let key = PlaintextKey::new(call.session, &task.owner());
         sessions::link(&key, call.index, call.id, call.is_late != 0);
+    } else if sessions::plaintext(&key).is_none() {
+        hellos::link(cookie, call.session, task);
     }
 }
 
@@ -224,6 +257,6 @@ pub fn leave_without_plaintext(cookie: Cookie) {
     let Some(call) = LIBRARY_CALLS.get(task) else { return };
     if call.function == u32::from(cookie.function()) {
         call.function = 0;
-        link(task, call);
+        link(task, call, cookie);
     }
 }

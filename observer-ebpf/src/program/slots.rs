@@ -131,7 +131,10 @@ fn hand_back(index: u32) {
 #[inline(never)]
 pub fn roll_over(socket: &mut Socket) {
     if let Some(before) = slot(socket.index) {
-        continue_in_another(socket, before, before.owner);
+        let memory = before.tls.memory;
+        if continue_in_another(socket, before, before.owner).is_some() {
+            libraries::go_on(socket, memory);
+        }
     }
 }
 

@@ -165,6 +165,12 @@ impl Session {
         self.protocol
     }
 
+    /// The first half of the random in a client's hello, by which TLS has its sessions told apart. None where it was not seen.
+    #[inline(always)]
+    pub fn client_random(&mut self) -> Option<[u64; 2]> {
+        if self.parsed_as == Protocol::Tls as u8 { self.parsers.tls().client_random() } else { None }
+    }
+
     /// What is shown of the protocol: of plaintext that is nothing known so far, what its records have told.
     #[inline(always)]
     const fn shown(&self) -> u8 {

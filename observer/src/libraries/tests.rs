@@ -10,7 +10,9 @@ use std::path::Path;
 use object::elf::{EM_386, EM_AARCH64, EM_X86_64};
 
 use super::elf::made::Made;
-use super::{Error, Exit, Facts, Function, Kind, Point, Points, ResultPlace, find, find_of};
+use super::{
+    Error, Exit, Facts, Function, Kind, Point, Points, ResultPlace, SessionLayout, find, find_of, layout,
+};
 
 /// `push rbp`, and `ret`.
 const CODE: &[u8] = &[0x55, 0xc3];
@@ -35,6 +37,39 @@ fn a_library_is_told_with_its_points() {
     let moved = Points { entry: Point { offset: 124 + 3, emulated: true }, exit: Exit::Unneeded };
     let expected = [(Function::Read, first(120)), (Function::Write, first(122)), (Function::Free, moved)];
     assert_eq!(facts.functions, BTreeMap::from(expected));
+}
+
+/// `mov rax, [rdi + 0xa8]; mov eax, [rax + 0xb8]; mov [rsi], eax; ret`.
+const CLIENT_RANDOM: &[u8] = &[0x48, 0x8b, 0x87, 0xa8, 0, 0, 0, 0x8b, 0x80, 0xb8, 0, 0, 0, 0x89, 0x06, 0xc3];
+/// `mov eax, [rdi + 0x38]; ret`.
+const IS_SERVER: &[u8] = &[0x8b, 0x47, 0x38, 0xc3];
+
+#[test]
+fn a_library_has_a_layout_if_both_functions_tell_it() {
+    let layout_of = |client_random: Option<&[u8]>, is_server: Option<&[u8]>, machine| {
+        let mut made = made();
+        for (name, code) in [(layout::CLIENT_RANDOM, client_random), (layout::IS_SERVER, is_server)] {
+            made.dynamic.push((name, code.map(<[u8]>::to_vec)));
+        }
+        let facts = Facts::of(&made.bytes(machine)[..]).expect("it makes sense").expect("it is a library");
+        // No probes are put on them.
+        assert_eq!(facts.functions.len(), 3);
+        facts.layout
+    };
+    let expected = SessionLayout::new(Some(0xA8), 0xB8, 0x38);
+    assert!(expected.is_some());
+    assert_eq!(layout_of(Some(CLIENT_RANDOM), Some(IS_SERVER), EM_X86_64), expected);
+    let long = [IS_SERVER, &[0x90; super::points::LONGEST]].concat();
+    for (client_random, is_server, machine) in [
+        (Some(CLIENT_RANDOM), Some(IS_SERVER), EM_AARCH64),
+        // It is not defined here, or of no length, or too long.
+        (None, Some(IS_SERVER), EM_X86_64),
+        (Some(CLIENT_RANDOM), None, EM_X86_64),
+        (Some(&[]), Some(IS_SERVER), EM_X86_64),
+        (Some(CLIENT_RANDOM), Some(&long), EM_X86_64),
+    ] {
+        assert_eq!(layout_of(client_random, is_server, machine), None);
+    }
 }
 
 #[test]
@@ -113,14 +148,15 @@ fn libraries_are_found_by_what_processes_map() {
 /// are tried everywhere; here it is told that they are found in the files.
 #[test]
 fn files_of_this_machine_are_understood_if_they_are_there() {
-    for (path, kind, version) in [
-        ("/usr/lib/x86_64-linux-gnu/libssl.so.3", Kind::Openssl, Some("3")),
-        ("/usr/bin/node", Kind::Openssl, None),
-        ("/usr/lib/x86_64-linux-gnu/libgnutls-openssl.so.27", Kind::Unknown, Some("")),
+    for (path, kind, version, has_layout) in [
+        ("/usr/lib/x86_64-linux-gnu/libssl.so.3", Kind::Openssl, Some("3"), true),
+        ("/usr/bin/node", Kind::Openssl, None, true),
+        ("/usr/lib/x86_64-linux-gnu/libgnutls-openssl.so.27", Kind::Unknown, Some(""), false),
     ] {
         let Ok(file) = std::fs::File::open(path) else { continue };
         let facts = Facts::of(&file).expect("it makes sense").expect("it is a library");
         assert_eq!(facts.kind, kind, "{path}");
+        assert_eq!(facts.layout.is_some(), has_layout, "{path}");
         if version != Some("") {
             assert_eq!(facts.version.as_deref(), version, "{path}");
             assert_eq!(facts.functions.len(), Function::ALL.len(), "{path}");

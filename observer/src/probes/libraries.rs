@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::chain;
 use super::load::program;
-use crate::libraries::{self, Exit, Failure, FileId, Found, Function, Kind, Library, ResultPlace, mapped};
+use crate::libraries::{self, Exit, Failure, FileId, Found, Function, Library, ResultPlace, mapped};
 
 /// A library in which plaintext is read, or a part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,6 +122,9 @@ impl Attacher {
             processes: library.pids.clone(),
             reason: None,
         };
+        if library.layout.is_none() {
+            log::debug!("sessions of {} whose records go through memory are not told apart", attached.path);
+        }
         // By its descriptor: another file may have its name by now.
         let path = format!("/proc/self/fd/{}", library.file.as_raw_fd());
         for (&function, points) in &library.functions {
@@ -135,7 +138,7 @@ impl Attacher {
             // The end first: a call that begins before both are there is not one whose end is never seen.
             let enter = ("library_enter", ProbeKind::Entry, points.entry.offset, returned);
             for (name, kind, offset, place) in exit.into_iter().chain([enter]) {
-                let cookie = cookie(library.kind, function, place);
+                let cookie = cookie(library, function, place);
                 let outcome = self.attach_one(ebpf, (name, kind), &path, offset, cookie);
                 match outcome {
                     Ok(link) => {
@@ -244,7 +247,7 @@ const fn moves(function: Function) -> bool {
 }
 
 /// What a probe is told.
-const fn cookie(kind: Kind, function: Function, place: ResultPlace) -> Cookie {
+const fn cookie(library: &Library, function: Function, place: ResultPlace) -> Cookie {
     let function = match function {
         Function::Read => library::Function::Read,
         Function::ReadEx | Function::ReadEarlyData => library::Function::ReadEx,
@@ -255,5 +258,5 @@ const fn cookie(kind: Kind, function: Function, place: ResultPlace) -> Cookie {
         Function::Shutdown => library::Function::Shutdown,
         Function::Clear | Function::Free => library::Function::Free,
     };
-    Cookie::new(kind, function, place)
+    Cookie::new(library.kind, function, place, library.layout)
 }

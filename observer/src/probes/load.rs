@@ -21,6 +21,8 @@ const REQUESTS: u32 = 16_384;
 
 /// Sessions of TLS libraries that are read at once.
 const PLAINTEXTS: u32 = 16_384;
+/// Hellos by which sessions are told whose records go through memory: from when one is sent until its session is known.
+const HELLOS: u32 = 8192;
 /// Processes of which it is known that they use a library, and for which it is known when they were looked at.
 const USERS: u32 = 4096;
 /// See [`USERS`].
@@ -81,6 +83,7 @@ pub(super) fn create(
         .override_global("LIBRARIES", &libraries, true)
         .override_global("LIBRARY_ROOM", &library_room, true)
         .map_max_entries("PLAINTEXTS", plaintexts)
+        .map_max_entries("HELLOS", if reads_libraries { HELLOS } else { 1 })
         .map_max_entries("LIBRARY_USERS", if reads_libraries { USERS } else { 1 })
         .map_max_entries("LOOKED_AT", if settings.tls == Reading::Follow { LOOKED_AT } else { 1 })
         .map_max_entries("BUFFERS", rooms)

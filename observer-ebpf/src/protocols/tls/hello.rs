@@ -1,5 +1,5 @@
-//! The hellos, with which both sides begin, in the clear: the client's says by its ALPN extension (RFC 7301) what may be
-//! spoken inside, and the server's which version it is.
+//! The hellos, with which both sides begin, in the clear: the client's has a random, by which its session is known, and
+//! says by its ALPN extension (RFC 7301) what may be spoken inside; the server's says which version it is.
 //!
 //! ```text
 //!   ClientHello (RFC 8446, section 4.1.2)
@@ -19,8 +19,9 @@ use crate::stream::bytes::low_bytes;
 /// The messages' types.
 const CLIENT_HELLO: u8 = 1;
 const SERVER_HELLO: u8 = 2;
-/// What stands between the version and the length of the session's name.
+/// What stands between the version and the length of the session's name, and how much of the client's is kept.
 const RANDOM: u32 = 32;
+const RANDOM_KEPT: u32 = 16;
 /// The number of the ALPN extension (RFC 7301, section 3.1), and of that which tells the version (RFC 8446, section 4.2.1).
 const ALPN: u32 = 16;
 const SUPPORTED_VERSIONS: u32 = 43;
@@ -64,10 +65,12 @@ enum At {
     Short = 11,
     /// See `Short`.
     Long = 12,
+    /// What is kept of the client's random.
+    Random = 13,
 }
 
 /// How many bytes each of them has.
-static NEEDED: [u32; 16] = [1, 4, 2, 1, 2, 3, 1, 2, 4, 2, 1, 2, 10, 1, 1, 1];
+static NEEDED: [u32; 16] = [1, 4, 2, 1, 2, 3, 1, 2, 4, 2, 1, 2, 10, RANDOM_KEPT, 1, 1];
 
 /// How far one of them has been read.
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +105,12 @@ impl Hello {
     pub(super) const fn end(&mut self) {
         self.at = At::Over as u8;
         self.skip = 0;
+    }
+
+    /// Whether the next field is what is kept of the client's random.
+    #[inline(always)]
+    pub(super) const fn is_at_random(&self) -> bool {
+        self.at == At::Random as u8
     }
 
     /// How many bytes the next field has.
@@ -146,8 +155,13 @@ impl Hello {
             }
             at if at == At::Version as u8 => {
                 self.version = first as u16;
-                self.pass(2 + RANDOM, RANDOM, At::Session);
+                if is_client {
+                    self.pass(2 + RANDOM, 0, At::Random);
+                } else {
+                    self.pass(2 + RANDOM, RANDOM, At::Session);
+                }
             }
+            at if at == At::Random as u8 => self.go(RANDOM - RANDOM_KEPT, At::Session),
             at if at == At::Session as u8 => {
                 self.pass(1 + one, one, if is_client { At::Ciphers } else { At::Cipher });
             }

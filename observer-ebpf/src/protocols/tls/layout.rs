@@ -50,10 +50,32 @@ pub struct Records {
     pub library: u8,
     /// 1 if a count of what is inside may overflow soon.
     pub full: u8,
+    /// A [`Memory`].
+    pub memory: u8,
     /// Zero.
-    pub reserved: u16,
+    pub reserved: u8,
     /// Of `application`: bytes of the handshake, which in TLS 1.3 is in such records.
     pub handshake_bytes: u32,
 }
 
 const _: () = assert!(size_of::<Records>() == 112);
+
+/// Whether records go between the library and the socket by way of memory, outside of the library's calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Memory {
+    /// Not that anybody knew.
+    No = 0,
+    /// They do, and the session is known from its hello on: all in application records is in its plaintext, whichever of
+    /// `read` and `unread` it is counted in.
+    All = 1,
+    /// They do, and plaintext had moved before the session was known: `read` counts from then on.
+    Late = 2,
+}
+
+impl Records {
+    /// Of `application`, by direction: bytes whose plaintext is read.
+    pub const fn read_bytes(&self) -> [u64; 2] {
+        if self.memory == Memory::All as u8 { self.application } else { self.read }
+    }
+}

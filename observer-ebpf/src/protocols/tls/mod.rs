@@ -36,19 +36,28 @@ pub struct Tls {
     /// [`Desync::code`] of why the call in hand cannot be followed.
     broken: u8,
     reserved: [u8; 6],
+    /// The first half of the random in the client's hello, as it is on the wire; zeroes where it was not seen.
+    client_random: [u64; 2],
 }
 
-const _: () = assert!(size_of::<Tls>() == 88);
+const _: () = assert!(size_of::<Tls>() == 104);
 
 impl Tls {
     /// Nothing seen yet.
-    const START: Self = Self { streams: [Stream::START; 2], is_told: 0, broken: 0, reserved: [0; 6] };
+    const START: Self =
+        Self { streams: [Stream::START; 2], is_told: 0, broken: 0, reserved: [0; 6], client_random: [0; 2] };
 
     /// Starts inside a connection that another protocol has begun, and of which the protocol inside is known.
     #[inline(always)]
     pub(crate) fn start_inside(&mut self) {
         *self = Self::START;
         self.is_told = 1;
+    }
+
+    /// The first half of the random in the client's hello, as it is on the wire. None where it was not seen, or is zeroes.
+    #[inline(always)]
+    pub(crate) fn client_random(&self) -> Option<[u64; 2]> {
+        if self.client_random == [0; 2] { None } else { Some(self.client_random) }
     }
 
     #[inline(always)]
@@ -194,8 +203,11 @@ impl Tls {
         } else if stream.kind == CLEAR_ALERT {
             take_alert(id.direction, lo, connection);
         } else {
+            let is_random = stream.hello.is_at_random();
             stream.hello.take(lo, hi, id.is_request());
-            if !id.is_request() && stream.hello.version != 0 {
+            if is_random {
+                self.client_random = [lo, hi];
+            } else if !id.is_request() && stream.hello.version != 0 {
                 connection.tls.version = stream.hello.version;
             }
         }

@@ -11,15 +11,15 @@
 
 mod emulated;
 mod exit;
-mod listing;
 mod values;
 
 use super::{Exit, Function, Point, Points, first};
 use crate::libraries::elf::Machine;
+use crate::libraries::x86_64::listing::Listing;
+use crate::libraries::x86_64::registers::ARGUMENTS;
 use emulated::{is_emulated, is_worth_a_move};
 use iced_x86::FlowControl;
-use listing::Listing;
-use values::{ARGUMENTS, State, Value, flow};
+use values::{State, Value, flow};
 
 /// Whether a function's first instruction is one that is emulated.
 pub(super) fn is_first_emulated(code: &[u8]) -> bool {

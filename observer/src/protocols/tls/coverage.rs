@@ -22,7 +22,8 @@ pub enum Unread {
     Off,
     /// Its process was seen in no library whose functions are known.
     NoSymbols,
-    /// Its process uses such a library, but the connection's records do not move inside its calls.
+    /// Its process uses such a library, but the connection's records do not move inside its calls, and no hello tells which
+    /// session they are of.
     Unlinked,
 }
 
@@ -46,7 +47,8 @@ impl Coverage {
         if records.library == 0 {
             return Self::No(unread);
         }
-        if records.read != records.application || Direction::ALL.into_iter().any(|way| is_short(records, way))
+        if records.read_bytes() != records.application
+            || Direction::ALL.into_iter().any(|way| is_short(records, way))
         {
             return Self::Bypassed;
         }
@@ -69,7 +71,7 @@ impl Coverage {
 /// Whether there is less plaintext than there must have been in a direction's records.
 fn is_short(records: &Records, direction: Direction) -> bool {
     let at = direction as usize;
-    let read = records.read[at];
+    let read = records.read_bytes()[at];
     let most = records.plaintext[at]
         .saturating_add(u64::from(records.records[at]).saturating_mul(OVERHEAD))
         .saturating_add(u64::from(records.handshake_bytes));

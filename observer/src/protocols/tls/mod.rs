@@ -52,7 +52,7 @@ pub struct Handshakes {
 impl super::Totals for Totals {
     fn add(&mut self, seen: &Seen<'_>) {
         let records = &seen.connection.tls;
-        let (all, read) = (sum(records.application), sum(records.read));
+        let (all, read) = (sum(records.application), sum(records.read_bytes()));
         self.read += read;
         self.unread += all.saturating_sub(read);
         for direction in Direction::ALL {

@@ -3,9 +3,10 @@
 use iced_x86::{ConditionCode, FlowControl, InstructionInfoFactory};
 
 use super::emulated::is_worth_a_move;
-use super::listing::{Listing, Way};
-use super::values::{RAX, RSP, State, Value, flow};
+use super::values::{State, Value, flow};
 use crate::libraries::points::Function;
+use crate::libraries::x86_64::listing::{Listing, Way};
+use crate::libraries::x86_64::registers::{RAX, RSP};
 use observer_ebpf::layout::library::ResultPlace;
 
 /// The length's number among the arguments.

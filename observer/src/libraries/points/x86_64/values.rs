@@ -1,22 +1,9 @@
 //! What is known of registers and flags before each instruction of a function, on whichever way it is reached.
 
-use iced_x86::{
-    Code, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
-    UsedRegister,
-};
+use iced_x86::{Code, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register};
 
-use super::listing::{Listing, Way};
-
-/// `rax`, by its number in instructions.
-pub(super) const RAX: usize = 0;
-/// `rsp`.
-pub(super) const RSP: usize = 4;
-/// `rbp`.
-const RBP: usize = 5;
-/// The registers of the first four arguments: `rdi`, `rsi`, `rdx` and `rcx` (System V ABI, AMD64, 3.2.3).
-pub(super) const ARGUMENTS: [usize; 4] = [7, 6, 2, 1];
-/// Which registers a function leaves as they were: `rbx`, `rsp`, `rbp` and `r12` to `r15`.
-const KEPT: [usize; 7] = [3, RSP, RBP, 12, 13, 14, 15];
+use crate::libraries::x86_64::listing::{Listing, Way};
+use crate::libraries::x86_64::registers::{ARGUMENTS, KEPT, RAX, RBP, RSP, gpr, is_write, number};
 
 /// What a register holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,22 +193,6 @@ impl State {
     }
 }
 
-/// The number of the register that is an operand, if it is one of 32 or 64 bits.
-fn gpr(instruction: &Instruction, operand: u32) -> Option<usize> {
-    let register = instruction.try_op_register(operand).ok()?;
-    (register.is_gpr32() || register.is_gpr64()).then(|| register.number())
-}
-
-/// The number of the register that a used one is part of, if it is a general one.
-fn number(used: UsedRegister) -> Option<usize> {
-    let register = used.register().full_register();
-    register.is_gpr64().then(|| register.number())
-}
-
-fn is_write(access: OpAccess) -> bool {
-    matches!(access, OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite)
-}
-
 /// What is known before each instruction that is reached from `start`, before which `state` is known.
 ///
 /// It ends: at each instruction, what is known only becomes less, at most as often as there are registers.
@@ -253,7 +224,7 @@ pub(super) fn flow(listing: &Listing<'_>, start: usize, state: &State) -> Vec<Op
 #[cfg(test)]
 mod tests {
     use super::{RAX, RSP, State, Value, flow};
-    use crate::libraries::points::x86_64::listing::Listing;
+    use crate::libraries::x86_64::listing::Listing;
 
     /// What is known behind all of these instructions, the last of which is `nop`.
     fn after(code: &[u8]) -> State {

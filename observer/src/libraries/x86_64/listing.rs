@@ -6,7 +6,7 @@ use crate::libraries::points::LONGEST;
 
 /// Where one of an instruction's two ways leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(crate) enum Way {
     /// There is no such way.
     None,
     /// To the instruction of this number.
@@ -17,22 +17,22 @@ pub(super) enum Way {
 
 /// Both ways of an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ways {
+pub(crate) struct Ways {
     /// If it jumps.
-    pub(super) jump: Way,
+    pub(crate) jump: Way,
     /// If it does not.
-    pub(super) next: Way,
+    pub(crate) next: Way,
 }
 
 impl Ways {
     /// One after the other.
-    pub(super) fn both(self) -> [Way; 2] {
+    pub(crate) fn both(self) -> [Way; 2] {
         [self.jump, self.next]
     }
 }
 
 /// All instructions of a function, one after the other.
-pub(super) struct Listing<'a> {
+pub(crate) struct Listing<'a> {
     code: &'a [u8],
     instructions: Vec<Instruction>,
     ways: Vec<Ways>,
@@ -43,7 +43,7 @@ pub(super) struct Listing<'a> {
 impl<'a> Listing<'a> {
     /// Disassembles a function. `None` if there is more or less than instructions, or if not all is known of where they
     /// lead: where one jumps to what a register or a table says, or into the middle of another.
-    pub(super) fn new(code: &'a [u8]) -> Option<Self> {
+    pub(crate) fn new(code: &'a [u8]) -> Option<Self> {
         if code.is_empty() || code.len() > LONGEST {
             return None;
         }
@@ -69,27 +69,27 @@ impl<'a> Listing<'a> {
     }
 
     /// The instructions.
-    pub(super) fn instructions(&self) -> &[Instruction] {
+    pub(crate) fn instructions(&self) -> &[Instruction] {
         &self.instructions
     }
 
     /// Where an instruction leads.
-    pub(super) fn ways(&self, index: usize) -> Ways {
+    pub(crate) fn ways(&self, index: usize) -> Ways {
         self.ways[index]
     }
 
     /// Whether an instruction jumps to this one.
-    pub(super) fn is_jumped_to(&self, index: usize) -> bool {
+    pub(crate) fn is_jumped_to(&self, index: usize) -> bool {
         self.jumped_to[index]
     }
 
     /// Where an instruction starts, in bytes from the function's start.
-    pub(super) fn place(&self, index: usize) -> u64 {
+    pub(crate) fn place(&self, index: usize) -> u64 {
         self.instructions[index].ip()
     }
 
     /// An instruction's bytes.
-    pub(super) fn bytes(&self, index: usize) -> &'a [u8] {
+    pub(crate) fn bytes(&self, index: usize) -> &'a [u8] {
         let from = self.place(index) as usize;
         &self.code[from..from + self.instructions[index].len()]
     }
