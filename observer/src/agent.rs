@@ -31,6 +31,7 @@ use crate::probes::Probes;
 use crate::process::Processes;
 use crate::protocols::redis::ask::Answer;
 use crate::protocols::redis::info::{self, InfoPoll};
+use crate::protocols::tls::Encrypted;
 use crate::protocols::websocket::{self, minute::Excess};
 use crate::web::Counts;
 
@@ -69,6 +70,8 @@ pub struct Agent {
     ownerless_left: usize,
     collects: [u64; COLLECT_BOUNDS.len() + 1],
     collect_seconds: f64,
+    /// Whether it has been said that encrypted connections could be read.
+    has_hinted: bool,
     /// When it was last looked at what is kept no longer.
     last_bury: Instant,
     started: Instant,
@@ -98,10 +101,12 @@ impl Agent {
             ownerless_left: 0,
             collects: [0; COLLECT_BOUNDS.len() + 1],
             collect_seconds: 0.0,
+            has_hinted: false,
             last_bury: Instant::now(),
             started: Instant::now(),
             created: events::wall_clock(now_ns),
         };
+        agent.ledger.note_plaintext(agent.probes.plaintext_use());
         agent.adopt();
         agent.collect()?;
         Ok(agent)
@@ -119,12 +124,26 @@ impl Agent {
         self.collect_with(looks_at_names)?;
         if looks_at_names {
             self.free_names();
+            self.say_once_of_tls();
         }
         self.tick_queues();
         self.ownerless_left = if looked { self.ownerless } else { self.ownerless_left.min(self.ownerless) };
         self.sample()?;
         self.bury();
         Ok(())
+    }
+
+    /// Says that encrypted connections are open of which nothing is read, once.
+    fn say_once_of_tls(&mut self) {
+        if self.has_hinted {
+            return;
+        }
+        let mut encrypted = Encrypted::default();
+        self.connections().for_each(|(_, connection)| encrypted.add(&connection));
+        if let Some(hint) = self.ledger.tls_hint(encrypted) {
+            log::info!("{hint}");
+            self.has_hinted = true;
+        }
     }
 
     /// Takes a second's sample of every connection.

@@ -24,10 +24,11 @@ use observer_ebpf::layout::connection::{
 use observer_ebpf::layout::{Protocol, Role};
 
 use crate::address::{self, Hints};
+use crate::config::Reading;
 use crate::connections;
 use crate::labels::{Group, Member};
 use crate::process::{Identity, Processes};
-use crate::protocols::tls::PlaintextUse;
+use crate::protocols::tls::{Encrypted, PlaintextUse};
 use crate::protocols::websocket::MessageSizes;
 use crate::protocols::websocket::minute::{Excess, Minute};
 use crate::protocols::websocket::node::Node;
@@ -146,6 +147,12 @@ impl Ledger {
     /// Takes note of what is known of processes that use TLS libraries.
     pub fn note_plaintext(&mut self, plaintext: PlaintextUse) {
         self.plaintext = plaintext;
+    }
+
+    /// What is said of these connections where nothing inside TLS is read: that it could be. None where it is read, and where
+    /// there are no such connections.
+    pub fn tls_hint(&self, encrypted: Encrypted) -> Option<String> {
+        if self.plaintext.reading == Reading::Off { encrypted.hint() } else { None }
     }
 
     /// Looks at a slot that is in use or was. False if it was handed back and not used since.

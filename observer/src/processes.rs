@@ -16,6 +16,7 @@ use crate::labels;
 use crate::ledger::{Flow, Ledger};
 use crate::names::Names;
 use crate::process::{Identity, NOBODY};
+use crate::protocols::tls::Encrypted;
 use crate::protocols::websocket::{MessageSizes, families, messages_of};
 use crate::protocols::{postgres, redis};
 use crate::recent::Recent;
@@ -39,6 +40,9 @@ pub struct Overview {
     /// Every process with an open connection, or with a request of HTTP over the last ten seconds, the one with the most
     /// bytes a second first.
     pub processes: Vec<Process>,
+    /// That encrypted connections are open of which nothing is read, and what would read them.
+    #[serde(default)]
+    pub tls_hint: Option<String>,
 }
 
 /// Messages of some range of sizes.
@@ -100,12 +104,14 @@ impl Overview {
         let mut processes: HashMap<Option<Rc<Identity>>, OpenTotals> = HashMap::new();
         let mut by_protocol = [0; Protocol::COUNT];
         let mut sizes = ledger.message_sizes_of_gone();
+        let mut encrypted = Encrypted::default();
         for (index, connection) in connections {
             for counters in &connection.websocket().streams {
                 sizes.add(counters);
             }
             let Some(flow) = ledger.flow(index, &connection) else { continue };
             by_protocol[flow.protocol as usize] += 1;
+            encrypted.add(&connection);
             processes.entry(flow.identity.cloned()).or_default().add(ledger, &flow, &connection);
         }
         names.for_each_lookup(|identity, counts| {
@@ -139,6 +145,7 @@ impl Overview {
             connections: named(by_protocol),
             message_sizes: bounds.zip(sizes.counts).map(|(le, count)| SizeBucket { le, count }).collect(),
             processes,
+            tls_hint: ledger.tls_hint(encrypted),
         }
     }
 }

@@ -65,6 +65,7 @@ fn draw_head(frame: &mut Frame<'_>, area: Rect, state: &State, now: Instant) {
             open(overview),
             sessions(overview),
             oversized(overview),
+            hint(overview, usize::from(area.width)),
         ]
     };
     for (line, row) in lines.into_iter().zip(area.rows()) {
@@ -180,6 +181,12 @@ fn oversized(overview: &Overview) -> Line<'static> {
     ];
     spans.extend(listed(parts.into_iter().map(|(name, number, color)| (name.to_owned(), number, color))));
     Line::from(spans)
+}
+
+/// What could be read, and is not.
+fn hint(overview: &Overview, width: usize) -> Line<'static> {
+    let text = overview.tls_hint.as_deref().map(|hint| fit(&format!(" {}", clean(hint)), width, Kind::Text));
+    Line::styled(text.unwrap_or_default(), Style::new().fg(WARNING))
 }
 
 /// `name 12 · other 3`.

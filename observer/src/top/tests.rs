@@ -76,6 +76,7 @@ fn sample() -> Sample {
         version: "1.2.3".to_owned(),
         messages_per_second: 1_234.0,
         connections: counts(&[("redis", 3), ("websocket", 6)]),
+        tls_hint: Some("2 connections are encrypted".to_owned()),
         processes: vec![redis, chat, process("evil\x1b[2J\r\u{202e}name", 30, "unknown", [0.0; 2])],
         ..Overview::default()
     };
@@ -153,6 +154,7 @@ fn the_screen_shows_it_all() {
         (3, &["connections", "9", "websocket 6 · redis 3"]),
         (4, &["sessions", "active 1 · idle 2"]),
         (5, &["oversized", " 4 ", "rate spikes 0", "cache hits 75.0%"]),
+        (6, &["2 connections are encrypted"]),
         (7, &["1 Processes", "2 Flows", "3 Routes", "4 Queues", "3 of 3", "by bytes/s ↓"]),
         (8, &["PID", "PROCESS", "CONNS", "REQ/s", "P95", "ACTIVE", "SENT/s", "MSG OUT", "HIT%"]),
         (8, &["LAST MINUTE"]),

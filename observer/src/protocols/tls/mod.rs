@@ -2,8 +2,10 @@
 
 mod coverage;
 pub mod families;
+mod hint;
 
 pub use self::coverage::{Coverage, PlaintextUse, Unread};
+pub use self::hint::Encrypted;
 
 use std::collections::BTreeMap;
 

@@ -189,6 +189,8 @@ function draw() {
   setNumber("oversized", scaled(oversized), oversized > 0);
   setNumber("hits", percent(hits, hits + total((row) => row.cache_misses)));
   byId("version").textContent = overview.version;
+  byId("tls-hint").textContent = overview.tls_hint ?? "";
+  byId("tls-hint").hidden = overview.tls_hint === null;
   drawLine("messages");
   drawLine("bytes");
   drawBars("sizes", overview.message_sizes.map((bucket, at, all) => [sizeLabel(bucket, at, all), bucket.count]));
