@@ -128,13 +128,18 @@ fn hand_back(index: u32) {
 }
 
 /// Continues the connection in a fresh slot.
-#[inline(never)]
+#[inline(always)]
 pub fn roll_over(socket: &mut Socket) {
+    let memory = slot(socket.index).map_or(0, |before| before.tls.memory);
+    roll_over_slot(socket);
+    // Not from there, which takes much of the stack.
+    libraries::go_on(socket, memory);
+}
+
+#[inline(never)]
+fn roll_over_slot(socket: &mut Socket) {
     if let Some(before) = slot(socket.index) {
-        let memory = before.tls.memory;
-        if continue_in_another(socket, before, before.owner).is_some() {
-            libraries::go_on(socket, memory);
-        }
+        continue_in_another(socket, before, before.owner);
     }
 }
 
