@@ -3,18 +3,28 @@
 'use strict';
 
 const http = require('http');
+const https = require('https');
 const undici = require('undici');
 const serve = require('./puppet.js');
 
-const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
-const pool = new undici.Agent({ connections: 1 });
+const kept = { keepAlive: true, maxSockets: 1 };
+const agent = new http.Agent(kept);
+let pool = new undici.Agent({ connections: 1 });
+let secure;
 let ask;
 
 // What the lines use.
-const words = { use, make, askPath, askAs };
+const words = { use, speak, make, askPath, askAs };
 
 function use(library) {
   ask = library === 'undici' ? byUndici : byHttp;
+}
+
+// Over TLS, speaks this version of it from now on, over connections of its own, whoever the server is.
+function speak(version) {
+  const options = { rejectUnauthorized: false, minVersion: version, maxVersion: version };
+  secure = new https.Agent({ ...kept, ...options });
+  pool = new undici.Agent({ connections: 1, connect: options });
 }
 
 // Parts of a body whose length is not told.
@@ -25,7 +35,8 @@ function* parts(data) {
 function byHttp(url, method, data, chunked) {
   return new Promise((resolve, reject) => {
     const headers = data && !chunked ? { 'Content-Length': data.length } : {};
-    const request = http.request(url, { method, agent, headers }, (answer) => {
+    const [library, by] = url.startsWith('https:') ? [https, secure] : [http, agent];
+    const request = library.request(url, { method, agent: by, headers }, (answer) => {
       let length = 0;
       answer.on('data', (part) => (length += part.length));
       answer.on('end', () => resolve([answer.statusCode, length]));

@@ -1,8 +1,11 @@
-// The application of `tests/src/http/servers.rs` in Node.js, with its own `http`.
+// The application of `tests/src/http/servers.rs` in Node.js, with its own `http`, or its `https`.
+//
+// Arguments: the port, and where it is to speak TLS a certificate and its key.
 'use strict';
 
 const fs = require('fs');
 const http = require('http');
+const https = require('https');
 
 fs.writeFileSync('/proc/self/comm', process.env.PROCESS_NAME);
 
@@ -52,9 +55,13 @@ async function answer(request, response) {
   return end(404, 'nothing here');
 }
 
-const server = http.createServer((request, response) => {
+const serve = (request, response) => {
   // A client that goes away while it sends its body.
   answer(request, response).catch(() => response.destroy());
-});
+};
+const [port, cert, key] = process.argv.slice(2);
+const server = cert
+  ? https.createServer({ cert: fs.readFileSync(cert), key: fs.readFileSync(key) }, serve)
+  : http.createServer(serve);
 server.keepAliveTimeout = 60000;
-server.listen(Number(process.argv[2]), '127.0.0.1');
+server.listen(Number(port), '127.0.0.1');

@@ -18,8 +18,9 @@ let target;
 // What the lines use.
 const words = { use, login, put, again, run, logout };
 
-function use(library, host, port, user = 'postgres', password = '') {
-  target = { host, port, user, password, database: 'postgres' };
+function use(library, host, port, user = 'postgres', password = '', encryption = 'disable') {
+  const ssl = encryption === 'disable' ? false : { rejectUnauthorized: false };
+  target = { host, port, user, password, database: 'postgres', ssl };
 }
 
 async function login(count) {

@@ -22,6 +22,15 @@ running = {}
 target = {}
 
 
+def use_uvloop():
+    """From now on, instead of asyncio's own loop."""
+    global loop
+    import uvloop
+
+    loop = uvloop.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+
+
 def start(work):
     return asyncio.run_coroutine_threadsafe(work, loop)
 

@@ -10,10 +10,15 @@ const held = [];
 let target;
 
 // What the lines use.
-const words = { use, login, logout, work, run, hold, release };
+const words = { use, encrypt, login, logout, work, run, hold, release };
 
 function use(protocol, host, port, path) {
   target = { RESP: protocol, socket: path ? { path } : { host, port } };
+}
+
+// Over TLS, whoever the server is.
+function encrypt() {
+  Object.assign(target.socket, { tls: true, rejectUnauthorized: false });
 }
 
 async function login(count) {

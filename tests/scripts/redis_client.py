@@ -52,13 +52,10 @@ class Tally:
             self.prefixes.setdefault(prefix, [0, 0])[value is None] += 1
 
 
-def work(index, commands, depth, seed, spaces):
-    """So many of GET, MGET and SET, so many at a time. Tells what came of them."""
-    chance = random.Random(seed)
+def batches(commands, depth, chance, spaces):
+    """So many of GET, MGET and SET with their keys, so many at a time."""
     # (prefix, key) by kind and number.
     keys = [[(prefix, text + str(number)) for number in range(200)] for prefix, text in spaces]
-    tally = Tally()
-    client = sessions[index]
     while commands > 0:
         batch = []
         for _ in range(min(depth, commands)):
@@ -73,7 +70,15 @@ def work(index, commands, depth, seed, spaces):
                 # Half of the keys are never written.
                 batch.append(("set", [space[chance.randrange(100)]]))
         commands -= len(batch)
-        run_batch(client, batch, depth, chance, tally)
+        yield batch
+
+
+def work(index, commands, depth, seed, spaces):
+    """Does such batches. Tells what came of them."""
+    chance = random.Random(seed)
+    tally = Tally()
+    for batch in batches(commands, depth, chance, spaces):
+        run_batch(sessions[index], batch, depth, chance, tally)
     return {"prefixes": tally.prefixes, "commands": tally.commands}
 
 

@@ -1,5 +1,6 @@
 // A WebSocket client that does as it is told, and checks every echo; as `websocket_client.py`, to which
-// `reset` is added: deflate without context takeover.
+// `reset` is added: deflate without context takeover. With a certificate and its key behind its arguments, it is the server
+// as well, which speaks TLS.
 'use strict';
 
 const assert = require('assert');
@@ -7,8 +8,9 @@ const fs = require('fs');
 const { once } = require('events');
 const readline = require('readline');
 const WebSocket = require('ws');
+const serve = require('./websocket_server.js');
 
-const [name, where, compression, connections] = process.argv.slice(2);
+const [name, where, compression, connections, ...certificate] = process.argv.slice(2);
 fs.writeFileSync('/proc/self/comm', name);
 
 const deflate = {
@@ -51,10 +53,15 @@ async function take(socket, step) {
 }
 
 async function main() {
-  const url = where.startsWith('ws:') ? where : `ws+unix://${where}`;
+  let url = where.startsWith('ws') ? where : `ws+unix://${where}`;
+  if (certificate.length) {
+    const server = serve(compression, ...certificate).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    url = `wss://127.0.0.1:${server.address().port}/`;
+  }
   const opened = [];
   for (let number = 0; number < Number(connections); number++) {
-    const socket = new WebSocket(url, { perMessageDeflate: deflate });
+    const socket = new WebSocket(url, { perMessageDeflate: deflate, rejectUnauthorized: false });
     await once(socket, 'open');
     opened.push(socket);
   }

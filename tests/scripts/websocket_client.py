@@ -1,6 +1,6 @@
 """A WebSocket client that does as it is told, and checks every echo.
 
-Arguments: the name to run as, where to connect (`ws://…`, or a UNIX socket's path), `plain` or `deflate`,
+Arguments: the name to run as, where to connect (`ws://…`, `wss://…`, or a UNIX socket's path), `plain` or `deflate`,
 how many connections to open. Prints `open`. Then for each line of its input:
 
 `{"steps": [...]}`  takes the steps on each connection in turn, and prints how many echoes came
@@ -13,6 +13,7 @@ in as many fragments as there are sizes, with pings between them.
 import asyncio
 import itertools
 import json
+import ssl
 import sys
 
 from websockets.asyncio.client import connect, unix_connect
@@ -61,7 +62,11 @@ async def main(name, where, compression, connections):
         "max_size": None,
         "ping_interval": None,
     }
-    if where.startswith("ws:"):
+    if where.startswith("wss:"):
+        options["ssl"] = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        options["ssl"].check_hostname = False
+        options["ssl"].verify_mode = ssl.CERT_NONE
+    if where.startswith("ws"):
         opened = [await connect(where, proxy=None, **options) for _ in range(int(connections))]
     else:
         opened = [await unix_connect(where, **options) for _ in range(int(connections))]

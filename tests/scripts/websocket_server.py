@@ -1,12 +1,14 @@
 """A WebSocket server that echoes every message.
 
-Arguments: the name to run as, where to listen (`tcp`, or a UNIX socket's path), `plain` or `deflate`.
+Arguments: the name to run as, where to listen (`tcp`, or a UNIX socket's path), `plain` or `deflate`, and where it is to
+speak TLS a certificate and its key.
 Prints its port, or `ready`. Ends when its input does.
 """
 
 import asyncio
 import contextlib
 import logging
+import ssl
 import sys
 
 from websockets.asyncio.server import serve, unix_serve
@@ -20,7 +22,7 @@ async def echo(connection):
             await connection.send(message)
 
 
-async def main(name, listen, compression):
+async def main(name, listen, compression, *certificate):
     with open("/proc/self/comm", "w", encoding="ascii") as comm:
         comm.write(name)
     logging.getLogger("websockets").setLevel(logging.CRITICAL)
@@ -29,6 +31,9 @@ async def main(name, listen, compression):
         "max_size": None,
         "ping_interval": None,
     }
+    if certificate:
+        options["ssl"] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        options["ssl"].load_cert_chain(*certificate)
     if listen == "tcp":
         server = await serve(echo, "127.0.0.1", 0, **options)
         print(server.sockets[0].getsockname()[1])

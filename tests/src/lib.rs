@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod namespace;
 pub mod nginx;
 pub mod noise;
+pub mod parted;
 pub mod plaintext;
 pub mod postgres;
 pub mod programs;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 
 use crate::agent::{Agent, by_a_thread_that_stays};
 use crate::http::Tally;
@@ -20,6 +20,7 @@ use crate::redis::server::Server;
 use crate::redis::shown::View as Shown;
 use crate::redis::work::{Tally as Commands, Work};
 use crate::websocket::unique_name;
+use serde_json::Value;
 
 /// An agent that reads what is mapped when it starts.
 pub fn reading() -> anyhow::Result<Agent> {
@@ -50,6 +51,9 @@ pub fn shared_for(protocol: &'static str) -> anyhow::Result<(Arc<Agent>, Losses)
     let losses = Losses::so_far(&agent, protocol)?;
     Ok((agent, losses))
 }
+
+/// How a connection is read whose plaintext is.
+pub const READ: [&str; 3] = ["openssl", "yes", ""];
 
 /// Open connections of a process by how they are read: the library, whether, and why not.
 pub fn open(metrics: &Metrics, process: &str) -> Vec<([String; 3], f64)> {
@@ -172,10 +176,22 @@ pub struct Cache {
 impl Cache {
     /// Starts both.
     pub fn start() -> anyhow::Result<Self> {
+        Self::with(Library::Python)
+    }
+
+    /// Starts both, the clients written with this.
+    pub fn with(library: Library) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let (server, port) = Server::start_over_tls(&make_certificate(folder.path())?)?;
-        let mut clients = Clients::start(Library::Python, Protocol::Resp2, &Address::Tcp(port))?;
-        clients.puppet()?.run("target.update(ssl=True, ssl_cert_reqs='none', ssl_check_hostname=False)")?;
+        let mut clients = Clients::start(library, Protocol::Resp2, &Address::Tcp(port))?;
+        match library {
+            Library::Python => clients
+                .puppet()?
+                .run("target.update(ssl=True, ssl_cert_reqs='none', ssl_check_hostname=False)")?,
+            Library::Node => clients.puppet()?.run("encrypt()")?,
+            Library::Asyncio => {}
+            Library::Rust => bail!("those of Rust do not speak TLS here"),
+        }
         Ok(Self { server, clients, port, label: format!("127.0.0.1:{port}"), folder })
     }
 
@@ -233,6 +249,27 @@ fn made_client(mut puppet: Puppet, port: u16) -> anyhow::Result<Puppet> {
     puppet.run("from tls_client import *")?;
     puppet.run(&format!("use({port})"))?;
     Ok(puppet)
+}
+
+/// So many requests for a page of so many bytes, and nothing else.
+pub fn pages(count: f64, length: f64) -> Tally {
+    let requests = [(["GET", "/page", "200"].map(str::to_owned), count)].into();
+    Tally { requests, bodies: [("/page".to_owned(), [0.0, count * length])].into() }
+}
+
+/// A process of Python's asyncio, or of uvloop.
+pub fn asyncio(name: &str, uvloop: bool) -> anyhow::Result<Puppet> {
+    let mut puppet = Puppet::start(name)?;
+    puppet.run("from tls_asyncio import *")?;
+    if uvloop {
+        puppet.run("use_uvloop()")?;
+    }
+    Ok(puppet)
+}
+
+/// A port that a script has told.
+pub fn port(told: Value) -> anyhow::Result<u16> {
+    serde_json::from_value(told).context("no port")
 }
 
 /// The path of the library that a Python process has mapped.

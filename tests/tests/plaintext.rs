@@ -28,10 +28,8 @@ fn sessions_of_postgres() -> anyhow::Result<()> {
     let _alone = alone();
     let server = postgres::server::Server::start_with(&Options { tls: true, ..Options::default() })?;
     let label = server.tcp().label();
-    // The one has a library of its own, and moves its records itself; the other one has them moved through memory.
-    let (read, not_read) = (unique_name("read"), unique_name("unread"));
+    let read = unique_name("read");
     let mut psycopg = python(&read, "psycopg", &server.tcp(), "postgres", "require")?;
-    let mut asyncpg = python(&not_read, "asyncpg", &server.tcp(), "postgres", "require")?;
     let agent = reading()?;
     let losses = Losses::none("postgres");
     psycopg.run("login(4)")?;
@@ -48,12 +46,6 @@ fn sessions_of_postgres() -> anyhow::Result<()> {
     expect_open(&agent, "postgres", ["openssl", "yes", ""], 4.0)?;
     all_was_read(&agent, &read)?;
 
-    asyncpg.run("login(2)")?;
-    expect_open(&agent, &not_read, ["unknown", "no", "unlinked"], 2.0)?;
-    expect_open(&agent, "postgres", ["openssl", "yes", ""], 6.0)?;
-    let unread = postgres::shown::View::client(&not_read, &label);
-    unread.expect(&agent, &Sessions::default(), postgres::shown::View::sessions)?;
-    asyncpg.run("logout()")?;
     psycopg.run("logout()")?;
     server.reach(Sessions::default())?;
     server_view.expect(&agent, &Sessions::default(), postgres::shown::View::sessions)?;

@@ -113,15 +113,7 @@ fn websockets_through_nginx() -> anyhow::Result<()> {
 fn requests_of_python_libraries() -> anyhow::Result<()> {
     let _alone = alone();
     let mut site = Site::start("")?;
-    let mut clients = [Client::start(Library::Requests)?, Client::start(Library::Httpx)?];
-    let trusting = [
-        // What is in its environment would go before what it is told.
-        "import http_client, urllib3; urllib3.disable_warnings(); http_client.session.trust_env = False; http_client.session.verify = False",
-        "import http_client, httpx; http_client.session = httpx.Client(timeout=60, verify=False, trust_env=False)",
-    ];
-    for (client, trusting) in clients.iter_mut().zip(trusting) {
-        client.puppet()?.run(trusting)?;
-    }
+    let mut clients = [Client::trusting(Library::Requests, "1.3")?, Client::trusting(Library::Httpx, "1.3")?];
     let (agent, losses) = shared_for("http")?;
     let calls = [
         Call::get("/page", "/page"),

@@ -48,7 +48,7 @@ pub struct Client {
 enum Kind {
     Told(Puppet),
     Rust(reqwest::blocking::Client),
-    Curl { folder: tempfile::TempDir, program: PathBuf },
+    Curl { folder: tempfile::TempDir, program: PathBuf, options: String },
 }
 
 impl Client {
@@ -75,10 +75,31 @@ impl Client {
             Library::Curl => {
                 let folder = tempfile::tempdir()?;
                 let program = programs::named(&programs::installed("curl")?, folder.path(), &process)?;
-                Kind::Curl { folder, program }
+                Kind::Curl { folder, program, options: String::new() }
             }
         };
         Ok(Self { process, kind })
+    }
+
+    /// One that speaks TLS, too, with whoever the server is: of this version (such as `1.2`), if it is curl or Node's, and
+    /// otherwise of the newest that the server speaks.
+    pub fn trusting(library: Library, version: &str) -> anyhow::Result<Self> {
+        let mut client = Self::start(library)?;
+        match &mut client.kind {
+            // What is in its environment would go before what it is told.
+            Kind::Told(puppet) if library == Library::Requests => puppet.run(
+                "import http_client, urllib3; urllib3.disable_warnings(); http_client.session.trust_env = False; http_client.session.verify = False",
+            )?,
+            Kind::Told(puppet) if library == Library::Httpx => puppet.run(
+                "import http_client, httpx; http_client.session = httpx.Client(timeout=60, verify=False, trust_env=False)",
+            )?,
+            Kind::Told(puppet) => puppet.run(&format!("speak('TLSv{version}')"))?,
+            Kind::Curl { options, .. } => {
+                *options = format!("insecure\nhttp1.1\ntlsv{version}\ntls-max = {version}\n");
+            }
+            Kind::Rust(_) => bail!("the client in this process has no OpenSSL"),
+        }
+        Ok(client)
     }
 
     /// Makes calls to a server, one after the other.
@@ -90,7 +111,10 @@ impl Client {
                 Ok(serde_json::from_value(puppet.ask(&format!("make('{url}', {calls:?})"))?)?)
             }
             Kind::Rust(client) => calls.iter().map(|call| reqwest(client, url, call)).collect(),
-            Kind::Curl { .. } => self.curl(url, calls, ""),
+            Kind::Curl { options, .. } => {
+                let options = options.clone();
+                self.curl(url, calls, &options)
+            }
         }
     }
 
@@ -101,7 +125,7 @@ impl Client {
 
     /// The same with the seconds that curl takes each of them to have needed, from when it begins to send.
     pub fn curl_timed(&self, url: &str, calls: &[Call], options: &str) -> anyhow::Result<Vec<(Answer, f64)>> {
-        let Kind::Curl { folder, program } = &self.kind else { bail!("{} is not curl", self.process) };
+        let Kind::Curl { folder, program, .. } = &self.kind else { bail!("{} is not curl", self.process) };
         let mut parts = Vec::new();
         for (number, call) in calls.iter().enumerate() {
             let mut part = format!(

@@ -44,6 +44,7 @@ pub struct Server {
     pub process: String,
     /// What the agent calls it as a server's end: an address of 127.0.0.1, or a UNIX socket's path.
     pub label: String,
+    scheme: &'static str,
 }
 
 #[derive(Debug)]
@@ -66,19 +67,30 @@ impl Server {
         if framework == Framework::Hyper {
             let server = Hyper::start()?;
             let label = format!("127.0.0.1:{}", server.port);
-            return Ok(Self { _kind: Kind::Here(server), process: own_name()?, label });
+            return Ok(Self { _kind: Kind::Here(server), process: own_name()?, label, scheme: "http" });
         }
         let port = free_port()?;
-        Self::start_at(framework, &format!("127.0.0.1:{port}"), port)
+        Self::start_at(framework, &format!("127.0.0.1:{port}"), port, None)
+    }
+
+    /// Starts one of Node.js' or of uvicorn's that speaks TLS, with a certificate and its key.
+    pub fn start_over_tls(framework: Framework, certificate: &[String; 2]) -> anyhow::Result<Self> {
+        let port = free_port()?;
+        Self::start_at(framework, &format!("127.0.0.1:{port}"), port, Some(certificate))
     }
 
     /// Starts Django in gunicorn at a UNIX socket in a folder.
     pub fn at_unix_socket(folder: &Path) -> anyhow::Result<Self> {
         let path = folder.join("gunicorn");
-        Self::start_at(Framework::Django, &format!("unix:{}", path.display()), 0)
+        Self::start_at(Framework::Django, &format!("unix:{}", path.display()), 0, None)
     }
 
-    fn start_at(framework: Framework, address: &str, port: u16) -> anyhow::Result<Self> {
+    fn start_at(
+        framework: Framework,
+        address: &str,
+        port: u16,
+        certificate: Option<&[String; 2]>,
+    ) -> anyhow::Result<Self> {
         let process = unique_name("hs");
         let environment = environment()?;
         let python = environment.join("venv/bin/python");
@@ -93,24 +105,40 @@ impl Server {
                 let mut command = Command::new(python);
                 let port = port.to_string();
                 command.args(["-m", "uvicorn", "--host", "127.0.0.1", "--port", &port]);
-                command.args(["--timeout-keep-alive", "60", "--no-access-log", "http_fastapi:application"]);
+                command.args([
+                    "--loop",
+                    "asyncio",
+                    "--timeout-keep-alive",
+                    "60",
+                    "--no-access-log",
+                    "http_fastapi:application",
+                ]);
+                if let Some([certificate, key]) = certificate {
+                    command.args(["--ssl-certfile", certificate, "--ssl-keyfile", key]);
+                }
                 command
             }
             Framework::Node | Framework::Hyper => {
                 let mut command = Command::new("node");
                 command.arg(scripts().join("http_server.js")).arg(port.to_string());
+                command.args(certificate.into_iter().flatten());
                 command
             }
         };
         command.current_dir(scripts()).env("PYTHONDONTWRITEBYTECODE", "1").env("PROCESS_NAME", &process);
         let label = address.trim_start_matches("unix:").to_owned();
         let running = Running::start(command, &label)?;
-        Ok(Self { _kind: Kind::Program(running), process, label })
+        Ok(Self {
+            _kind: Kind::Program(running),
+            process,
+            label,
+            scheme: if certificate.is_some() { "https" } else { "http" },
+        })
     }
 
     /// Where it is asked.
     pub fn url(&self) -> String {
-        format!("http://{}", self.label)
+        format!("{}://{}", self.scheme, self.label)
     }
 }
 

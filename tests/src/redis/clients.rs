@@ -20,6 +20,8 @@ use crate::websocket::{own_name, unique_name};
 pub enum Library {
     /// Python: redis-py.
     Python,
+    /// Python: redis-py's asyncio, which speaks TLS.
+    Asyncio,
     /// Node.js: node-redis.
     Node,
     /// Rust, in this process.
@@ -52,9 +54,10 @@ impl Clients {
     pub fn start(library: Library, protocol: Protocol, target: &Address) -> anyhow::Result<Self> {
         let process = unique_name("cache");
         let (process, kind) = match library {
-            Library::Python => {
+            Library::Python | Library::Asyncio => {
                 let mut puppet = Puppet::start(&process)?;
-                puppet.run("from redis_client import *")?;
+                let script = if library == Library::Asyncio { "redis_asyncio" } else { "redis_client" };
+                puppet.run(&format!("from {script} import *"))?;
                 puppet.run(&used(protocol, target))?;
                 (process, Kind::Told(puppet))
             }

@@ -63,6 +63,27 @@ impl Peer {
         Ok((server, address))
     }
 
+    /// The same over TLS, on a free port.
+    pub fn secure_server(runtime: Runtime, certificate: &[String; 2]) -> anyhow::Result<(Self, String)> {
+        let [certificate, key] = certificate;
+        let mut server = Self::start(runtime, "server", &["tcp", "plain", certificate, key])?;
+        let port = server.program.line()?;
+        Ok((server, format!("wss://127.0.0.1:{port}/")))
+    }
+
+    /// A client of Node's that has opened its connections, over TLS, to a server in its own process: what the agent must
+    /// say of that comes second.
+    pub fn with_itself(certificate: &[String; 2], connections: u32) -> anyhow::Result<(Self, Side)> {
+        let [certificate, key] = certificate;
+        let arguments = ["itself", "plain", &connections.to_string(), certificate, key];
+        let mut client = Self::start(Runtime::Node, "client", &arguments)?;
+        ensure!(client.program.line()? == "open", "the client did not connect");
+        client.side.open = connections;
+        let mut server = Side::new(&client.side.process, client.side.pid, "server");
+        server.open = connections;
+        Ok((client, server))
+    }
+
     /// A client that has opened its connections.
     pub fn client(
         runtime: Runtime,
