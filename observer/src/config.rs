@@ -120,9 +120,9 @@ pub struct Flags {
     /// may be given several times [default: none]
     #[arg(long, value_name = "PATTERN,…", value_delimiter = ',')]
     pub queues: Vec<String>,
-    /// Read what TLS libraries (OpenSSL and others with its functions) encrypt and decrypt: never, in those that processes
-    /// have mapped when the agent starts, or in what comes later, too, by a second process that keeps the privileges for it
-    /// [default: off]
+    /// Read what TLS libraries (OpenSSL and others with its functions, and GNU TLS) encrypt and decrypt: never, in those that
+    /// processes have mapped when the agent starts, or in what comes later, too, by a second process that keeps the
+    /// privileges for it [default: off]
     #[arg(long, value_name = "off|start|follow")]
     pub tls: Option<Reading>,
     /// The protocol of a port, for connections that were open before the agent [default: postgres=5432,redis=6379]

@@ -13,8 +13,11 @@
 //! to be run  functions  cost least, and where its sessions
 //!                     have what tells whose they are
 //! ```
+//!
+//! [`functions`] has what a library may define, and what each is for: to read another family is rows there.
 
 pub mod elf;
+pub mod functions;
 mod kind;
 pub mod layout;
 pub mod mapped;
@@ -29,17 +32,19 @@ use std::time::{Duration, Instant};
 use elf::{Bytes, Elf, Symbols};
 use mapped::MappedFile;
 
+pub use functions::{Family, Function};
 pub use mapped::{Device, FileId};
 pub use observer_ebpf::layout::library::{Kind, ResultPlace, SessionLayout};
-pub use points::{Exit, Function, Point, Points};
+pub use points::{Exit, Point, Points};
 
 /// Files that are looked into at a time, at most. A host with a hundred containers maps some thousand.
 pub const FILES: usize = 4096;
 /// How long files are looked into at a time: once it is over, no other file is begun. A host's usual files take a
 /// second or two. Some are made to take long.
 pub const TIME: Duration = Duration::from_secs(20);
-/// The functions by which a file is taken for a TLS library.
-const NEEDED: [Function; 2] = [Function::Read, Function::Write];
+/// Bytes of the longest function that is taken to do no more than to go on to another. Debian's `gnutls_record_send` has 10;
+/// what would have that of the other one within would have some hundred.
+const WAY: u64 = 64;
 
 /// A TLS library in a file that processes have mapped.
 #[derive(Debug)]
@@ -59,7 +64,8 @@ pub struct Library {
     pub id: FileId,
     /// The processes that had mapped it to be executed, in order.
     pub pids: Vec<u32>,
-    /// Where to put probes on each function that it has. `SSL_read` and `SSL_write` are always among them.
+    /// Where to put probes on each function that it has, of one family. One that reads and one that writes are always
+    /// among them.
     pub functions: BTreeMap<Function, Points>,
     /// Where its sessions have what tells whose they are, if that is known. If not, those whose records go through
     /// memory are nobody's.
@@ -126,8 +132,8 @@ pub fn find_of(proc: &Path, pids: &[u32], known: &BTreeSet<FileId>) -> Found {
         }
         let (id, path) = (file.id, file.path.clone());
         let pids = file.pids.clone();
-        match library(proc, file) {
-            Ok(library) => found.libraries.extend(library),
+        match libraries(proc, file) {
+            Ok(libraries) => found.libraries.extend(libraries),
             // Nobody has it any more.
             Err(Error::Unreadable(_)) if !pids.iter().any(|pid| proc.join(pid.to_string()).exists()) => {
                 continue;
@@ -139,16 +145,19 @@ pub fn find_of(proc: &Path, pids: &[u32], known: &BTreeSet<FileId>) -> Found {
     found
 }
 
-/// The TLS library that a file is, or `None` if it is none.
-fn library(proc: &Path, mapped: MappedFile) -> Result<Option<Library>, Error> {
+/// The TLS libraries that are in a file: mostly none, and several where they are linked into one program.
+fn libraries(proc: &Path, mapped: MappedFile) -> Result<Vec<Library>, Error> {
     let (open_path, file) = mapped::open(proc, &mapped)?;
-    let Some(facts) = Facts::of(&file)? else { return Ok(None) };
-    let Facts { kind, version, functions, layout } = facts;
     let MappedFile { id, path, pids, .. } = mapped;
-    Ok(Some(Library { kind, version, path, open_path, file, id, pids, functions, layout }))
+    let of = |facts| {
+        let Facts { kind, version, functions, layout } = facts;
+        let (path, open_path, pids) = (path.clone(), open_path.clone(), pids.clone());
+        Ok(Library { kind, version, path, open_path, file: file.try_clone()?, id, pids, functions, layout })
+    };
+    Facts::of(&file)?.into_iter().map(of).collect()
 }
 
-/// What a file's bytes tell of the library that it is.
+/// What a file's bytes tell of a library in it.
 #[derive(Debug, PartialEq, Eq)]
 struct Facts {
     kind: Kind,
@@ -158,32 +167,50 @@ struct Facts {
 }
 
 impl Facts {
-    /// Looks into a file. `None` if it is no TLS library.
-    fn of<B: Bytes + ?Sized>(bytes: &B) -> Result<Option<Self>, elf::Error> {
+    /// Looks into a file. Nothing if there is no TLS library in it.
+    fn of<B: Bytes + ?Sized>(bytes: &B) -> Result<Vec<Self>, elf::Error> {
         let elf = match Elf::read(bytes) {
             Ok(elf) => elf,
             // Processes map other files, too, such as archives of classes.
-            Err(elf::Error::NotElf) => return Ok(None),
+            Err(elf::Error::NotElf) => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
         let probed = Function::ALL.map(Function::name).into_iter();
         let names: Vec<&str> = probed.chain(kind::MARKS).chain(layout::FUNCTIONS).collect();
-        let Some(symbols) = elf.functions(&names, &NEEDED.map(Function::name))? else { return Ok(None) };
-        let symbol_version = elf.version(&symbols, Function::Read.name());
+        let needed = Family::ALL.map(|family| family.needed().map(Function::name));
+        let Some(symbols) = elf.functions(&names, &needed)? else { return Ok(Vec::new()) };
+        let is_there = |family: &Family| {
+            family.needed().into_iter().all(|function| symbols.get(function.name()).is_some())
+        };
+        let families = Family::ALL.into_iter().filter(is_there);
+        families.map(|family| Self::of_family(&elf, &symbols, family)).collect()
+    }
+
+    /// Of the library of a family, whose needed functions are there.
+    fn of_family<B: Bytes + ?Sized>(
+        elf: &Elf<'_, B>,
+        symbols: &Symbols,
+        family: Family,
+    ) -> Result<Self, elf::Error> {
+        let symbol_version = elf.version(symbols, family.needed()[0].name());
         let mut functions = BTreeMap::new();
-        for function in Function::ALL {
+        for function in Function::ALL.into_iter().filter(|function| function.family() == family) {
             let Some(symbol) = symbols.get(function.name()) else { continue };
+            let is_way = |to: Function| symbols.get(to.name()).is_some() && (1..=WAY).contains(&symbol.size);
+            if function.goes_on_to().is_some_and(is_way) {
+                continue;
+            }
             let code = elf.code(symbol, points::LONGEST)?;
             let is_whole = symbol.size == code.len() as u64;
             let look = if is_whole { points::find } else { points::first };
             functions.insert(function, look(elf.machine(), function, &code, symbol.offset));
         }
-        Ok(Some(Self {
-            kind: kind::of(|name| symbols.get(name).is_some(), symbol_version.as_deref()),
+        Ok(Self {
+            kind: kind::of(family, |name| symbols.get(name).is_some(), symbol_version.as_deref()),
             version: symbol_version.as_deref().and_then(kind::version),
             functions,
-            layout: layout(&elf, &symbols),
-        }))
+            layout: if family == Family::Openssl { layout(elf, symbols) } else { None },
+        })
     }
 }
 

@@ -12,6 +12,7 @@ pub mod crowd;
 pub mod dashboards;
 pub mod deployed;
 pub mod ends;
+pub mod gnutls;
 pub mod haproxy;
 pub mod held;
 pub mod http;

@@ -4,7 +4,7 @@ use super::connection::Owner;
 use super::socket::Locks;
 use crate::stream::session::Session;
 
-/// A TLS library with OpenSSL's functions.
+/// A TLS library: one with OpenSSL's functions, or `GnuTLS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Kind {
@@ -16,13 +16,16 @@ pub enum Kind {
     Libressl = 3,
     /// Amazon's AWS-LC.
     AwsLc = 4,
-    /// Another that has the functions, such as `libgnutls-openssl`.
+    /// Another that has OpenSSL's functions, such as `libgnutls-openssl`.
     Unknown = 5,
+    /// `GnuTLS`.
+    Gnutls = 6,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Openssl, Self::Boringssl, Self::Libressl, Self::AwsLc, Self::Unknown];
+    pub const ALL: [Self; 6] =
+        [Self::Openssl, Self::Boringssl, Self::Libressl, Self::AwsLc, Self::Unknown, Self::Gnutls];
 
     /// The one stored as `value`; none for 0, and what is not known.
     pub fn from_u8(value: u8) -> Option<Self> {
@@ -37,11 +40,14 @@ impl Kind {
             Self::Libressl => "libressl",
             Self::AwsLc => "aws-lc",
             Self::Unknown => "unknown",
+            Self::Gnutls => "gnutls",
         }
     }
 }
 
-/// A function of a library that a probe stands on.
+/// A function of a library that a probe stands on, by what it does. It must fit into 4 bits of a [`Cookie`].
+///
+/// What is said of `GnuTLS`'s is by <https://www.gnutls.org/manual/gnutls.html#Core-TLS-API>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Function {
@@ -56,12 +62,33 @@ pub enum Function {
     WriteEx = 4,
     /// `SSL_peek` and `SSL_peek_ex`: what they return stays to be read, but records move on the socket meanwhile.
     Peek = 5,
-    /// `int SSL_do_handshake(SSL *)`, which `SSL_connect` and `SSL_accept` end in.
+    /// `int SSL_do_handshake(SSL *)`, which `SSL_connect` and `SSL_accept` end in, and `gnutls_handshake`.
     Handshake = 6,
-    /// `SSL_free` and `SSL_clear`: what comes under the same address is another session.
+    /// `SSL_free`, `SSL_clear` and `gnutls_deinit`: what comes under the same address is another session.
     Free = 7,
-    /// `int SSL_shutdown(SSL *)`, which writes the last record.
+    /// `int SSL_shutdown(SSL *)`, which writes the last record, and `gnutls_bye`.
     Shutdown = 8,
+    /// `ssize_t gnutls_record_recv(gnutls_session_t, void *, size_t)`: returns how many bytes it has read.
+    Receive = 9,
+    /// `ssize_t gnutls_record_send(gnutls_session_t, const void *, size_t)`: returns how many bytes it has taken. One that
+    /// has taken none may be made again without its buffer, and then returns how many it takes of the first one's.
+    Send = 10,
+    /// `int gnutls_record_uncork(gnutls_session_t, unsigned)`: puts what other calls have taken before into records, by
+    /// calls of its own that take it once more.
+    Uncork = 11,
+    /// Functions that move records and no plaintext, and that others call, too, such as `gnutls_alert_send`: inside of a
+    /// call in the same session they are a part of it.
+    Part = 12,
+}
+
+impl Function {
+    /// Whether it takes plaintext or returns it, for good.
+    pub const fn moves_plaintext(self) -> bool {
+        match self {
+            Self::Read | Self::ReadEx | Self::Write | Self::WriteEx | Self::Receive | Self::Send => true,
+            Self::Peek | Self::Handshake | Self::Free | Self::Shutdown | Self::Uncork | Self::Part => false,
+        }
+    }
 }
 
 /// Where a call's result is when its probe is hit.
@@ -226,6 +253,8 @@ pub struct Plaintext {
     pub index: u32,
     /// Zero.
     pub reserved: u32,
+    /// The buffer of the latest [`Function::Send`] that has taken nothing.
+    pub kept: u64,
     /// The parsers.
     pub session: Session,
 }

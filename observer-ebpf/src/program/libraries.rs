@@ -84,13 +84,30 @@ const fn moves(function: u8) -> Option<(Direction, bool)> {
     const READ_EX: u8 = Function::ReadEx as u8;
     const WRITE: u8 = Function::Write as u8;
     const WRITE_EX: u8 = Function::WriteEx as u8;
+    const RECEIVE: u8 = Function::Receive as u8;
+    const SEND: u8 = Function::Send as u8;
     match function {
-        READ => Some((Direction::Received, false)),
+        READ | RECEIVE => Some((Direction::Received, false)),
         READ_EX => Some((Direction::Received, true)),
-        WRITE => Some((Direction::Sent, false)),
+        WRITE | SEND => Some((Direction::Sent, false)),
         WRITE_EX => Some((Direction::Sent, true)),
         _ => None,
     }
+}
+
+/// Whether a function that begins inside of a call in the same session is a part of that.
+#[inline(always)]
+const fn is_part(call: &LibraryCall, function: u8) -> bool {
+    // `BoringSSL` reads by peeking first: it is the read that counts. And what is uncorked was counted as it was taken.
+    function == Function::Peek as u8
+        || function == Function::Part as u8
+        || call.function == Function::Uncork as u32
+}
+
+/// Whether a function's length is an `int`.
+#[inline(always)]
+const fn has_signed_length(function: u8) -> bool {
+    function == Function::Read as u8 || function == Function::Write as u8
 }
 
 /// A thread begins a call.
@@ -104,18 +121,20 @@ pub fn enter(cookie: Cookie, arguments: &Arguments) {
     }
     let Some(call) = LIBRARY_CALLS.get_or_create(task) else { return };
     let is_inside = call.function != 0 && call.session == arguments.session;
-    if function == Function::Peek as u8 && is_inside {
-        // `BoringSSL` reads by peeking first: it is the read that counts.
+    if is_inside && is_part(call, function) {
         return;
     }
     let moves = moves(function);
-    if matches!(moves, Some((_, false))) && (arguments.length as i32) < 0 {
+    if has_signed_length(function) && (arguments.length as i32) < 0 {
         // The library refuses it, and may do so without passing where its result would be looked at.
         call.function = 0;
         return;
     }
     call.session = arguments.session;
     call.buffer = arguments.buffer;
+    if function == Function::Send as u8 && arguments.buffer == 0 {
+        call.buffer = sessions::kept(arguments.session, task);
+    }
     call.count_at = if matches!(moves, Some((_, true))) { arguments.count_at } else { 0 };
     call.id = 0;
     call.library = u32::from(cookie.library());
@@ -216,6 +235,9 @@ fn end(cookie: Cookie, result: i32) -> Option<&'static mut LibraryCall> {
     link(task, call, cookie);
     let (direction, is_stored) = moves(function)?;
     if result <= 0 {
+        if function == Function::Send as u8 {
+            sessions::keep(call.session, task, call.buffer);
+        }
         return None;
     }
     call.direction = direction as u32;

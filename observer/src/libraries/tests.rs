@@ -8,10 +8,12 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use object::elf::{EM_386, EM_AARCH64, EM_X86_64};
+use observer_ebpf::layout::library;
 
 use super::elf::made::Made;
 use super::{
-    Error, Exit, Facts, Function, Kind, Point, Points, ResultPlace, SessionLayout, find, find_of, layout,
+    Error, Exit, Facts, Family, Function, Kind, Point, Points, ResultPlace, SessionLayout, find, find_of,
+    layout,
 };
 
 /// `push rbp`, and `ret`.
@@ -29,14 +31,63 @@ fn made() -> Made {
     made
 }
 
+/// What is told of the only library in a file.
+fn facts(bytes: &[u8]) -> Facts {
+    let mut facts = Facts::of(bytes).expect("it makes sense");
+    assert_eq!(facts.len(), 1, "{facts:?}");
+    facts.remove(0)
+}
+
 #[test]
 fn a_library_is_told_with_its_points() {
-    let facts = Facts::of(&made().bytes(EM_X86_64)[..]).expect("it makes sense").expect("it is a library");
+    let facts = facts(&made().bytes(EM_X86_64));
     assert_eq!((facts.kind, facts.version.as_deref()), (Kind::Openssl, Some("3")));
     let first = |offset| Points { entry: Point { offset, emulated: true }, exit: Exit::Return };
     let moved = Points { entry: Point { offset: 124 + 3, emulated: true }, exit: Exit::Unneeded };
     let expected = [(Function::Read, first(120)), (Function::Write, first(122)), (Function::Free, moved)];
     assert_eq!(facts.functions, BTreeMap::from(expected));
+}
+
+#[test]
+fn gnutls_is_probed_where_all_that_is_sent_passes() {
+    let of_gnutls = |more: &[(&'static str, &[u8])]| {
+        let mut made = Made::with(&[("gnutls_record_recv", Some(CODE)), ("gnutls_deinit", Some(CODE))]);
+        made.version = Some("GNUTLS_3_4");
+        made.dynamic.extend(more.iter().map(|&(name, code)| (name, Some(code.to_vec()))));
+        let facts = facts(&made.bytes(EM_X86_64));
+        assert_eq!((facts.kind, facts.version.as_deref(), facts.layout), (Kind::Gnutls, Some("3"), None));
+        let [first, .., last] = &facts.functions.into_keys().collect::<Vec<_>>()[..] else {
+            panic!("too few")
+        };
+        assert_eq!([*first, *last], [Function::RecordRecv, Function::Deinit]);
+        made
+    };
+    let sends = |more: &[(&'static str, &[u8])]| {
+        let functions = facts(&of_gnutls(more).bytes(EM_X86_64)).functions;
+        let sends = functions.into_keys().filter(|&one| one.does() == library::Function::Send);
+        sends.collect::<Vec<_>>()
+    };
+    let (send, whole) = (("gnutls_record_send", CODE), ("gnutls_record_send", &[0x90; 65][..]));
+    assert_eq!(sends(&[send]), [Function::RecordSend]);
+    assert_eq!(sends(&[send, ("gnutls_record_send2", CODE)]), [Function::RecordSend2]);
+    // It may have all that the other one does within.
+    let both = [Function::RecordSend, Function::RecordSend2];
+    assert_eq!(sends(&[whole, ("gnutls_record_send2", CODE)]), both);
+    assert_eq!(sends(&[("gnutls_record_send", &[]), ("gnutls_record_send2", CODE)]), both);
+}
+
+#[test]
+fn a_program_may_have_two_libraries_within() {
+    let mut made = made();
+    for name in ["gnutls_record_recv", "gnutls_record_send", "gnutls_deinit"] {
+        made.dynamic.push((name, Some(CODE.to_vec())));
+    }
+    let both = Facts::of(&made.bytes(EM_X86_64)[..]).expect("it makes sense");
+    let told: Vec<_> = both.iter().map(|facts| (facts.kind, facts.functions.len())).collect();
+    assert_eq!(told, [(Kind::Openssl, 3), (Kind::Gnutls, 3)]);
+    // A half of one is none.
+    made.dynamic.retain(|(name, _)| *name != "SSL_write");
+    assert_eq!(facts(&made.bytes(EM_X86_64)).kind, Kind::Gnutls);
 }
 
 /// `mov rax, [rdi + 0xa8]; mov eax, [rax + 0xb8]; mov [rsi], eax; ret`.
@@ -51,7 +102,7 @@ fn a_library_has_a_layout_if_both_functions_tell_it() {
         for (name, code) in [(layout::CLIENT_RANDOM, client_random), (layout::IS_SERVER, is_server)] {
             made.dynamic.push((name, code.map(<[u8]>::to_vec)));
         }
-        let facts = Facts::of(&made.bytes(machine)[..]).expect("it makes sense").expect("it is a library");
+        let facts = facts(&made.bytes(machine));
         // No probes are put on them.
         assert_eq!(facts.functions.len(), 3);
         facts.layout
@@ -74,7 +125,7 @@ fn a_library_has_a_layout_if_both_functions_tell_it() {
 
 #[test]
 fn other_machines_have_first_instructions() {
-    let facts = Facts::of(&made().bytes(EM_AARCH64)[..]).expect("it makes sense").expect("it is a library");
+    let facts = facts(&made().bytes(EM_AARCH64));
     let entries: Vec<_> = facts.functions.values().map(|points| points.entry).collect();
     assert_eq!(entries, [120, 122, 124].map(|offset| Point { offset, emulated: false }));
 }
@@ -84,7 +135,7 @@ fn functions_of_unknown_or_great_length_have_first_instructions() {
     let mut long = vec![0x90; super::points::LONGEST + 1];
     long.push(0xc3);
     let made = Made::with(&[("SSL_read", Some(&long)), ("SSL_write", Some(&[])), ("SSL_free", Some(CODE))]);
-    let facts = Facts::of(&made.bytes(EM_X86_64)[..]).expect("it makes sense").expect("it is a library");
+    let facts = facts(&made.bytes(EM_X86_64));
     let read = facts.functions[&Function::Read];
     assert_eq!(read, Points { entry: Point { offset: 120, emulated: true }, exit: Exit::Return });
     // What follows is `SSL_free`.
@@ -152,14 +203,20 @@ fn files_of_this_machine_are_understood_if_they_are_there() {
         ("/usr/lib/x86_64-linux-gnu/libssl.so.3", Kind::Openssl, Some("3"), true),
         ("/usr/bin/node", Kind::Openssl, None, true),
         ("/usr/lib/x86_64-linux-gnu/libgnutls-openssl.so.27", Kind::Unknown, Some(""), false),
+        ("/usr/lib/x86_64-linux-gnu/libgnutls.so.30", Kind::Gnutls, Some("3"), false),
     ] {
         let Ok(file) = std::fs::File::open(path) else { continue };
-        let facts = Facts::of(&file).expect("it makes sense").expect("it is a library");
+        let facts = Facts::of(&file).expect("it makes sense");
+        let [facts] = &facts[..] else { panic!("{path}: {facts:?}") };
         assert_eq!(facts.kind, kind, "{path}");
         assert_eq!(facts.layout.is_some(), has_layout, "{path}");
         if version != Some("") {
             assert_eq!(facts.version.as_deref(), version, "{path}");
-            assert_eq!(facts.functions.len(), Function::ALL.len(), "{path}");
+            let family = if kind == Kind::Gnutls { Family::Gnutls } else { Family::Openssl };
+            let all = Function::ALL.into_iter().filter(|function| function.family() == family);
+            // But for what only goes on to another.
+            let expected: Vec<_> = all.filter(|function| function.goes_on_to().is_none()).collect();
+            assert_eq!(facts.functions.keys().copied().collect::<Vec<_>>(), expected, "{path}");
         }
         for points in facts.functions.values() {
             assert!(matches!(
@@ -172,6 +229,6 @@ fn files_of_this_machine_are_understood_if_they_are_there() {
     }
     for path in ["/proc/self/exe", "/usr/bin/env"] {
         let Ok(file) = std::fs::File::open(path) else { continue };
-        assert_eq!(Facts::of(&file).expect("it makes sense"), None, "{path}");
+        assert_eq!(Facts::of(&file).expect("it makes sense"), [], "{path}");
     }
 }

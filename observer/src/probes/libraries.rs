@@ -9,12 +9,12 @@ use std::path::Path;
 use aya::Ebpf;
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope};
 use aya::programs::{ProbeKind, UProbe};
-use observer_ebpf::layout::library::{self, Cookie};
+use observer_ebpf::layout::library::Cookie;
 use serde::{Deserialize, Serialize};
 
 use super::chain;
 use super::load::program;
-use crate::libraries::{self, Exit, Failure, FileId, Found, Function, Library, ResultPlace, mapped};
+use crate::libraries::{self, Exit, Failure, FileId, Found, Library, ResultPlace, mapped};
 
 /// A library in which plaintext is read, or a part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,7 +128,8 @@ impl Attacher {
         // By its descriptor: another file may have its name by now.
         let path = format!("/proc/self/fd/{}", library.file.as_raw_fd());
         for (&function, points) in &library.functions {
-            let name = if moves(function) { "library_result" } else { "library_end" };
+            let does = function.does();
+            let name = if does.moves_plaintext() { "library_result" } else { "library_end" };
             let returned = ResultPlace::Returned;
             let exit = match points.exit {
                 Exit::At { offset, result } => Some((name, ProbeKind::Entry, offset, result)),
@@ -138,7 +139,7 @@ impl Attacher {
             // The end first: a call that begins before both are there is not one whose end is never seen.
             let enter = ("library_enter", ProbeKind::Entry, points.entry.offset, returned);
             for (name, kind, offset, place) in exit.into_iter().chain([enter]) {
-                let cookie = cookie(library, function, place);
+                let cookie = Cookie::new(library.kind, does, place, library.layout);
                 let outcome = self.attach_one(ebpf, (name, kind), &path, offset, cookie);
                 match outcome {
                     Ok(link) => {
@@ -226,37 +227,4 @@ impl Drop for Links {
             }
         });
     }
-}
-
-/// Whether a function takes or returns plaintext for good.
-const fn moves(function: Function) -> bool {
-    match function {
-        Function::Read
-        | Function::Write
-        | Function::ReadEx
-        | Function::WriteEx
-        | Function::ReadEarlyData
-        | Function::WriteEarlyData => true,
-        Function::Peek
-        | Function::PeekEx
-        | Function::DoHandshake
-        | Function::Shutdown
-        | Function::Clear
-        | Function::Free => false,
-    }
-}
-
-/// What a probe is told.
-const fn cookie(library: &Library, function: Function, place: ResultPlace) -> Cookie {
-    let function = match function {
-        Function::Read => library::Function::Read,
-        Function::ReadEx | Function::ReadEarlyData => library::Function::ReadEx,
-        Function::Write => library::Function::Write,
-        Function::WriteEx | Function::WriteEarlyData => library::Function::WriteEx,
-        Function::Peek | Function::PeekEx => library::Function::Peek,
-        Function::DoHandshake => library::Function::Handshake,
-        Function::Shutdown => library::Function::Shutdown,
-        Function::Clear | Function::Free => library::Function::Free,
-    };
-    Cookie::new(library.kind, function, place, library.layout)
 }

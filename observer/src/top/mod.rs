@@ -45,7 +45,7 @@ const PLAIN: usize = 1_000;
 #[derive(Debug)]
 enum Event {
     /// Somebody has answered, or has not.
-    Answer(Result<Sample, String>),
+    Answer(Result<Box<Sample>, String>),
     /// Something was logged.
     Notice(String),
 }
@@ -147,7 +147,7 @@ fn follow(
         }
         while let Ok(event) = happened.try_recv() {
             match event {
-                Event::Answer(answer) => state.on_answer(answer, Instant::now()),
+                Event::Answer(answer) => state.on_answer(answer.map(|sample| *sample), Instant::now()),
                 Event::Notice(line) => state.on_notice(&line),
             }
             changed = true;

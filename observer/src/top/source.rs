@@ -87,7 +87,7 @@ impl Asking {
             let mut query = first;
             loop {
                 let start = Instant::now();
-                if events.send(Event::Answer(source.ask(query))).is_err() {
+                if events.send(Event::Answer(source.ask(query).map(Box::new))).is_err() {
                     return;
                 }
                 match changed(&changes, start + EVERY) {
@@ -149,7 +149,7 @@ mod tests {
         let first = Query { processes: 1, wanted: Wanted::Nothing };
         let mut asking = Asking::start(Counted(0.0), first, sender).expect("a thread starts");
         let next = || match events.recv_timeout(Duration::from_secs(5)) {
-            Ok(Event::Answer(answer)) => answer,
+            Ok(Event::Answer(answer)) => answer.map(|sample| *sample),
             other => panic!("no answer: {other:?}"),
         };
         assert_eq!(next().expect_err("the first fails"), "not yet");

@@ -40,6 +40,11 @@ pub(super) const PROGRAMS: &[Program] = &[
     ("strace", "strace"),
     ("systemd-analyze", "systemd"),
     ("chromium", "chromium"),
+    ("wget", "wget"),
+    // Libraries, whose places depend on the machine: told by what each package of Debian has.
+    ("/usr/share/doc/libgnutls30/copyright", "libgnutls30"),
+    ("/usr/share/doc/libgnutls-openssl27/copyright", "libgnutls-openssl27"),
+    ("/usr/share/doc/libcurl3-gnutls/copyright", "libcurl3-gnutls"),
 ];
 /// After the others: some packages of `node` bring it along, and then conflict with this one.
 pub(super) const NPM: &[Program] = &[("npm", "npm")];
@@ -137,6 +142,9 @@ mod tests {
             "curl",
             "haproxy",
             "iproute2",
+            "libcurl3-gnutls",
+            "libgnutls-openssl27",
+            "libgnutls30",
             "memcached",
             "mptcpize",
             "nginx-light",
@@ -151,6 +159,7 @@ mod tests {
             "strace",
             "systemd",
             "tmux",
+            "wget",
             "wrk",
         ];
         assert_eq!(packages(PROGRAMS), expected);

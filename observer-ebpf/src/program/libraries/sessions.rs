@@ -12,6 +12,7 @@ use observer_ebpf::layout::{Direction, Role};
 use super::{LibraryCall, rooms};
 use crate::calls::buffers::BUFFERS;
 use crate::calls::lock;
+use crate::kernel::Task;
 use crate::stream::Stream;
 use crate::{losses, names, slots};
 
@@ -28,6 +29,21 @@ static BLANK_PLAINTEXT: Array<Plaintext, 1> = Array::new();
 pub fn plaintext(key: &PlaintextKey) -> Option<&'static mut Plaintext> {
     // SAFETY: what it holds is read and written by whoever has its direction.
     unsafe { names::lookup::<_, Plaintext>((&raw const PLAINTEXTS).cast_mut().cast(), key).as_mut() }
+}
+
+/// A send has taken nothing of a buffer: it may be made again without saying where that is.
+#[inline(never)]
+pub fn keep(session: u64, task: Task, buffer: u64) {
+    if let Some(plaintext) = plaintext(&PlaintextKey::new(session, &task.owner())) {
+        plaintext.kept = buffer;
+    }
+}
+
+/// The buffer of the latest send in a session that has taken nothing; 0 if there is none. What is in it by now may be
+/// something else: the library has what it was.
+#[inline(never)]
+pub fn kept(session: u64, task: Task) -> u64 {
+    plaintext(&PlaintextKey::new(session, &task.owner())).map_or(0, |plaintext| plaintext.kept)
 }
 
 /// A session is gone, or begins anew.
@@ -80,6 +96,7 @@ pub fn link(key: &PlaintextKey, index: u32, id: u64, is_late: bool) {
         }
         plaintext.session.start_inside(connection.protocol, Role::from_u8(connection.role), is_late);
         plaintext.locks = Locks::FREE;
+        plaintext.kept = 0;
         if is_late {
             connection.lost = [1; 2];
         }

@@ -49,17 +49,17 @@ impl Symbols {
 
 impl<B: Bytes + ?Sized> Elf<'_, B> {
     /// Finds which of `names` are names of functions that the file defines. They are looked for among the symbols that
-    /// others may link with; and if not all of `needed` are there, among all symbols, if the file still has those.
-    /// `None` if in neither place all of `needed` are.
-    pub fn functions(
+    /// others may link with; and if no group of `needed` is there whole, among all symbols, if the file still has those.
+    /// `None` if in neither place any is.
+    pub fn functions<const N: usize>(
         &self,
         names: &[&'static str],
-        needed: &[&'static str],
+        needed: &[[&'static str; N]],
     ) -> Result<Option<Symbols>, Error> {
         for kind in [elf::SHT_DYNSYM, elf::SHT_SYMTAB] {
             let Some(section) = self.sections.iter().find(|section| section.kind == kind) else { continue };
             let found = self.search(section, names)?;
-            if needed.iter().all(|name| found.contains_key(name)) {
+            if needed.iter().any(|group| group.iter().all(|name| found.contains_key(name))) {
                 return Ok(Some(Symbols { found, is_dynamic: kind == elf::SHT_DYNSYM }));
             }
         }

@@ -7,7 +7,7 @@ use super::made::{BASE, Made};
 use super::{Elf, Error, Machine, Symbols, TABLE};
 
 const NAMES: [&str; 3] = ["SSL_read", "SSL_write", "SSL_read_ex"];
-const NEEDED: [&str; 2] = ["SSL_read", "SSL_write"];
+const NEEDED: [[&str; 2]; 1] = [["SSL_read", "SSL_write"]];
 
 fn library() -> Made {
     Made::with(&[

@@ -4,7 +4,7 @@ use iced_x86::{ConditionCode, FlowControl, InstructionInfoFactory};
 
 use super::emulated::is_worth_a_move;
 use super::values::{State, Value, flow};
-use crate::libraries::points::Function;
+use crate::libraries::Function;
 use crate::libraries::x86_64::listing::{Listing, Way};
 use crate::libraries::x86_64::registers::{RAX, RSP};
 use observer_ebpf::layout::library::ResultPlace;
