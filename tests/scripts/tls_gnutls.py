@@ -288,9 +288,10 @@ def put_corked(one, length, step, waits):
 
 def ask_without_waiting(one, other, times):
     """Asks for /page so often in calls that do not wait, of a record each, and reads what has come meanwhile. A call that
-    has sent nothing is made again without its buffer, also by another thread, and after calls in the other session. Tells
-    how many answers there were, and how often a call was made again."""
-    data = b"".join(head("GET", "/page")[:-2] + b"X-Filler: " + b"f" * 600 + b"\r\n\r\n" for _ in range(times))
+    has sent nothing is made again without its buffer, also by another thread, and after calls in the other session. What is
+    asked is so long that the server has to be waited for. Tells how many answers there were, and how often a call was made
+    again."""
+    data = b"".join(head("GET", "/page")[:-2] + b"X-Filler: " + b"f" * 5000 + b"\r\n\r\n" for _ in range(times))
     whole = ctypes.create_string_buffer(data, len(data))
     start = ctypes.addressof(whole)
     one.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)

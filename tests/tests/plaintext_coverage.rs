@@ -1,9 +1,8 @@
 //! How much of what is encrypted was read is told as it is: of what cannot be read, of what goes past the probes, of what
 //! was there before the agent, and of libraries and processes that go away.
 
-// needs: postgres, redis, websocket
-// makes: messages
-// takes: 60 s
+// needs: nothing
+// takes: 50 s
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -143,130 +142,6 @@ fn a_program_that_goes_past_the_functions() -> anyhow::Result<()> {
     server.expect(&agent, &site.all()?, View::tally)
 }
 
-#[test]
-fn sessions_that_were_there_before() -> anyhow::Result<()> {
-    let _alone = alone();
-    let mut cache = Cache::start()?;
-    cache.clients.login(2)?;
-    cache.work(&[0, 1], 300)?;
-    let database = postgres::server::Server::start_with(&Options { tls: true, ..Options::default() })?;
-    let process = unique_name("late");
-    let mut psycopg = python(&process, "psycopg", &database.tcp(), "postgres", "require")?;
-    psycopg.run("login(2)")?;
-    psycopg.run("run(0, 'SELECT 1', 5)")?;
-
-    let agent = reading()?;
-    // A little, by which it gets to know what is spoken.
-    cache.work(&[0, 1], 20)?;
-    let views = cache.views();
-    let before = told(&agent, &views)?;
-    let truth = cache.work(&[0, 1, 0, 1], 500)?;
-    for (view, before) in views.iter().zip(&before) {
-        view.expect(&agent, &truth, |view, metrics| since(before, view.tally(metrics)))?;
-    }
-    for process in [&cache.clients.process, &cache.server.process] {
-        expect_open(&agent, process, [OPENSSL, "partly", "joined_late"], 2.0)?;
-    }
-    // One that begins later is read whole.
-    cache.clients.login(1)?;
-    let before = told(&agent, &views)?;
-    let truth = cache.work(&[2], 500)?;
-    for (view, before) in views.iter().zip(&before) {
-        view.expect(&agent, &truth, |view, metrics| since(before, view.tally(metrics)))?;
-    }
-    for process in [&cache.clients.process, &cache.server.process] {
-        let open: BTreeMap<[String; 3], f64> = open(&agent.scrape()?, process).into_iter().collect();
-        let expected = [([OPENSSL, "partly", "joined_late"], 2.0), ([OPENSSL, "yes", ""], 1.0)];
-        let expected = expected.map(|(labels, count)| (labels.map(str::to_owned), count));
-        ensure!(open == BTreeMap::from(expected), "{process}: {open:?}");
-    }
-
-    // Postgres likewise.
-    for session in 0..2 {
-        psycopg.run(&format!("run({session}, 'SELECT 1', 3)"))?;
-    }
-    let label = database.tcp().label();
-    let views =
-        [postgres::shown::View::client(&process, &label), postgres::shown::View::server("postgres", &label)];
-    sleep(Duration::from_millis(100));
-    let metrics = agent.scrape()?;
-    let before = views.each_ref().map(|view| view.queries(&metrics));
-    database.reset_statements()?;
-    for (session, statement) in
-        [(0, "SELECT 1"), (1, "SELECT 2, 3"), (0, "CREATE TEMPORARY TABLE few (a int)")]
-    {
-        done(&mut psycopg, &format!("run({session}, '{statement}', 1)"))?;
-    }
-    done(&mut psycopg, "run(0, 'INSERT INTO few VALUES (1)', 100)")?;
-    done(&mut psycopg, "run(1, 'SELECT repeat(chr(120), 100000)', 20)")?;
-    let truth = database.statements()?;
-    for (view, before) in views.iter().zip(&before) {
-        view.expect(&agent, &truth, |view, metrics| {
-            let mut more = view.queries(metrics);
-            for (kind, count) in before {
-                *more.entry(kind.clone()).or_default() -= count;
-            }
-            more.retain(|_, count| *count != 0.0);
-            more
-        })?;
-    }
-    expect_open(&agent, &process, [OPENSSL, "partly", "joined_late"], 2.0)?;
-    expect_open(&agent, "postgres", [OPENSSL, "partly", "joined_late"], 2.0)
-}
-
-#[test]
-fn an_agent_that_is_killed_and_started_again() -> anyhow::Result<()> {
-    let _alone = alone();
-    let mut cache = Cache::start()?;
-    let site = Site::start("")?;
-    // A copy of the library that nobody else has.
-    let folder = tempfile::tempdir()?;
-    let mut python = copied(&site, folder.path(), "own")?;
-    ensure!(python.number("breakpoints()")? == 0.0, "somebody else reads here");
-    let agent = reading()?;
-    ensure!(python.number("breakpoints()")? > 0.0, "the agent does not read");
-    let held = Objects::of(agent.pid())?;
-    ensure!(held.count(Kind::Program) > 0 && held.count(Kind::Map) > 0, "{held:?}");
-    cache.clients.login(2)?;
-    let truth = cache.work(&[0, 1], 400)?;
-    expect_each(&cache.views(), &agent, &truth, redis::shown::View::tally)?;
-
-    // Killed while both ends are at work.
-    let work = Work { commands: 3_000, depth: 1, seed: 9 };
-    cache.server.reset()?;
-    cache.clients.begin(0, work)?;
-    sleep(Duration::from_millis(200));
-    agent.signal(libc::SIGKILL)?;
-    let status = agent.stop()?;
-    ensure!(status.signal() == Some(libc::SIGKILL), "{status}");
-    let done = cache.clients.finish()?;
-    ensure!(cache.server.keyspace()? == done.keys(), "work went wrong");
-    held.expect_gone()?;
-    let start = Instant::now();
-    while python.number("breakpoints()")? > 0.0 {
-        ensure!(start.elapsed() < Duration::from_secs(10), "breakpoints are left in the library");
-        sleep(Duration::from_millis(50));
-    }
-    cache.work(&[0, 1], 100)?;
-
-    let agent = reading()?;
-    ensure!(python.number("breakpoints()")? > 0.0, "the agent does not read again");
-    cache.work(&[0, 1], 20)?;
-    cache.clients.login(1)?;
-    let views = cache.views();
-    let before = told(&agent, &views)?;
-    let truth = cache.work(&[0, 1, 2], 400)?;
-    for (view, before) in views.iter().zip(&before) {
-        view.expect(&agent, &truth, |view, metrics| since(before, view.tally(metrics)))?;
-    }
-    // And one that ends as it is told to leaves nothing either.
-    let held = Objects::of(agent.pid())?;
-    ensure!(agent.stop()?.code() == Some(0), "it did not end well");
-    held.expect_gone()?;
-    ensure!(python.number("breakpoints()")? == 0.0, "breakpoints are left in the library");
-    Ok(())
-}
-
 /// A client of a site that has a copy of the library, which it puts into a folder first.
 fn copied(site: &Site, folder: &Path, name: &str) -> anyhow::Result<Puppet> {
     copy_library(folder)?;
@@ -403,4 +278,144 @@ fn nothing_is_read_that_is_not_asked_for() -> anyhow::Result<()> {
     ensure!(agent.json("/processes")?["tls_hint"].is_string(), "it is said no more");
     ensure!(said() == 1, "{:#?}", agent.log());
     Ok(())
+}
+
+/// Of Postgres, too.
+// needs: postgres
+// takes: 12 s
+mod with_postgres {
+    use super::*;
+
+    #[test]
+    fn sessions_that_were_there_before() -> anyhow::Result<()> {
+        let _alone = alone();
+        let mut cache = Cache::start()?;
+        cache.clients.login(2)?;
+        cache.work(&[0, 1], 300)?;
+        let database = postgres::server::Server::start_with(&Options { tls: true, ..Options::default() })?;
+        let process = unique_name("late");
+        let mut psycopg = python(&process, "psycopg", &database.tcp(), "postgres", "require")?;
+        psycopg.run("login(2)")?;
+        psycopg.run("run(0, 'SELECT 1', 5)")?;
+
+        let agent = reading()?;
+        // A little, by which it gets to know what is spoken.
+        cache.work(&[0, 1], 20)?;
+        let views = cache.views();
+        let before = told(&agent, &views)?;
+        let truth = cache.work(&[0, 1, 0, 1], 500)?;
+        for (view, before) in views.iter().zip(&before) {
+            view.expect(&agent, &truth, |view, metrics| since(before, view.tally(metrics)))?;
+        }
+        for process in [&cache.clients.process, &cache.server.process] {
+            expect_open(&agent, process, [OPENSSL, "partly", "joined_late"], 2.0)?;
+        }
+        // One that begins later is read whole.
+        cache.clients.login(1)?;
+        let before = told(&agent, &views)?;
+        let truth = cache.work(&[2], 500)?;
+        for (view, before) in views.iter().zip(&before) {
+            view.expect(&agent, &truth, |view, metrics| since(before, view.tally(metrics)))?;
+        }
+        for process in [&cache.clients.process, &cache.server.process] {
+            let open: BTreeMap<[String; 3], f64> = open(&agent.scrape()?, process).into_iter().collect();
+            let expected = [([OPENSSL, "partly", "joined_late"], 2.0), ([OPENSSL, "yes", ""], 1.0)];
+            let expected = expected.map(|(labels, count)| (labels.map(str::to_owned), count));
+            ensure!(open == BTreeMap::from(expected), "{process}: {open:?}");
+        }
+
+        // Postgres likewise.
+        for session in 0..2 {
+            psycopg.run(&format!("run({session}, 'SELECT 1', 3)"))?;
+        }
+        let label = database.tcp().label();
+        let views = [
+            postgres::shown::View::client(&process, &label),
+            postgres::shown::View::server("postgres", &label),
+        ];
+        sleep(Duration::from_millis(100));
+        let metrics = agent.scrape()?;
+        let before = views.each_ref().map(|view| view.queries(&metrics));
+        database.reset_statements()?;
+        for (session, statement) in
+            [(0, "SELECT 1"), (1, "SELECT 2, 3"), (0, "CREATE TEMPORARY TABLE few (a int)")]
+        {
+            done(&mut psycopg, &format!("run({session}, '{statement}', 1)"))?;
+        }
+        done(&mut psycopg, "run(0, 'INSERT INTO few VALUES (1)', 100)")?;
+        done(&mut psycopg, "run(1, 'SELECT repeat(chr(120), 100000)', 20)")?;
+        let truth = database.statements()?;
+        for (view, before) in views.iter().zip(&before) {
+            view.expect(&agent, &truth, |view, metrics| {
+                let mut more = view.queries(metrics);
+                for (kind, count) in before {
+                    *more.entry(kind.clone()).or_default() -= count;
+                }
+                more.retain(|_, count| *count != 0.0);
+                more
+            })?;
+        }
+        expect_open(&agent, &process, [OPENSSL, "partly", "joined_late"], 2.0)?;
+        expect_open(&agent, "postgres", [OPENSSL, "partly", "joined_late"], 2.0)
+    }
+}
+
+/// Of Redis, too.
+// needs: redis
+// takes: 15 s
+mod with_redis {
+    use super::*;
+
+    #[test]
+    fn an_agent_that_is_killed_and_started_again() -> anyhow::Result<()> {
+        let _alone = alone();
+        let mut cache = Cache::start()?;
+        let site = Site::start("")?;
+        // A copy of the library that nobody else has.
+        let folder = tempfile::tempdir()?;
+        let mut python = copied(&site, folder.path(), "own")?;
+        ensure!(python.number("breakpoints()")? == 0.0, "somebody else reads here");
+        let agent = reading()?;
+        ensure!(python.number("breakpoints()")? > 0.0, "the agent does not read");
+        let held = Objects::of(agent.pid())?;
+        ensure!(held.count(Kind::Program) > 0 && held.count(Kind::Map) > 0, "{held:?}");
+        cache.clients.login(2)?;
+        let truth = cache.work(&[0, 1], 400)?;
+        expect_each(&cache.views(), &agent, &truth, redis::shown::View::tally)?;
+
+        // Killed while both ends are at work.
+        let work = Work { commands: 3_000, depth: 1, seed: 9 };
+        cache.server.reset()?;
+        cache.clients.begin(0, work)?;
+        sleep(Duration::from_millis(200));
+        agent.signal(libc::SIGKILL)?;
+        let status = agent.stop()?;
+        ensure!(status.signal() == Some(libc::SIGKILL), "{status}");
+        let done = cache.clients.finish()?;
+        ensure!(cache.server.keyspace()? == done.keys(), "work went wrong");
+        held.expect_gone()?;
+        let start = Instant::now();
+        while python.number("breakpoints()")? > 0.0 {
+            ensure!(start.elapsed() < Duration::from_secs(10), "breakpoints are left in the library");
+            sleep(Duration::from_millis(50));
+        }
+        cache.work(&[0, 1], 100)?;
+
+        let agent = reading()?;
+        ensure!(python.number("breakpoints()")? > 0.0, "the agent does not read again");
+        cache.work(&[0, 1], 20)?;
+        cache.clients.login(1)?;
+        let views = cache.views();
+        let before = told(&agent, &views)?;
+        let truth = cache.work(&[0, 1, 2], 400)?;
+        for (view, before) in views.iter().zip(&before) {
+            view.expect(&agent, &truth, |view, metrics| since(before, view.tally(metrics)))?;
+        }
+        // And one that ends as it is told to leaves nothing either.
+        let held = Objects::of(agent.pid())?;
+        ensure!(agent.stop()?.code() == Some(0), "it did not end well");
+        held.expect_gone()?;
+        ensure!(python.number("breakpoints()")? == 0.0, "breakpoints are left in the library");
+        Ok(())
+    }
 }

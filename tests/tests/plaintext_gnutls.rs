@@ -1,7 +1,7 @@
 //! What clients and servers say by `GnuTLS` is counted exactly as the other end counts it: wget's, libcurl's, and those of
 //! programs that use it in every way it has; and what cannot be read is told as it is.
 
-// needs: websocket
+// needs: nothing
 // takes: 15 s
 
 use std::collections::BTreeMap;

@@ -1,9 +1,8 @@
 //! Connections of WebSocket, and sessions of Postgres and Redis, of programs that have OpenSSL put its records into memory: all
 //! is counted as the servers, or the ends themselves, count it, also where both ends are in one process.
 
-// needs: postgres, redis, websocket
-// makes: messages
-// takes: 16 s
+// needs: postgres
+// takes: 10 s
 
 use anyhow::ensure;
 use observer_tests::plaintext::{Cache, READ, all_was_read, expect_open, shared_for};
@@ -56,34 +55,6 @@ fn exchange(client: &mut Peer, server: &mut Side) -> anyhow::Result<()> {
         expect_open(&agent, process, READ, 0.0)?;
     }
     losses.no_more_in(&agent, &metrics)
-}
-
-/// Whoever would take the client's session for the server's would have them the wrong way round: only the client pings, and
-/// what it sends is masked.
-#[test]
-fn both_ends_of_websockets_in_one_process() -> anyhow::Result<()> {
-    let _alone = alone();
-    let folder = tempfile::tempdir()?;
-    let certificate = make_certificate(folder.path())?;
-    shared_for("websocket")?;
-    let (mut client, mut server) = Peer::with_itself(&certificate, 3)?;
-    exchange(&mut client, &mut server)
-}
-
-#[test]
-fn websockets_between_processes() -> anyhow::Result<()> {
-    let _alone = alone();
-    let folder = tempfile::tempdir()?;
-    let certificate = make_certificate(folder.path())?;
-    shared_for("websocket")?;
-    for of_server in [Runtime::Python, Runtime::Node] {
-        for of_client in [Runtime::Python, Runtime::Node] {
-            let (mut server, address) = Peer::secure_server(of_server, &certificate)?;
-            let mut client = Peer::client(of_client, &address, "plain", 2)?;
-            exchange(&mut client, &mut server.side)?;
-        }
-    }
-    Ok(())
 }
 
 /// What clients have a server do, which counts it itself: sessions by `pg_stat_activity`, queries by `pg_stat_statements`.
@@ -152,33 +123,76 @@ fn sessions_of_postgres() -> anyhow::Result<()> {
     asks(&server, client, &process)
 }
 
-/// What clients ask a server, which counts it itself: commands by `INFO commandstats`, and keys by `INFO stats`.
-#[test]
-fn commands_of_redis() -> anyhow::Result<()> {
-    let _alone = alone();
-    let (agent, losses) = shared_for("redis")?;
-    for library in [Library::Node, Library::Asyncio] {
-        let mut cache = Cache::with(library)?;
-        cache.server.reset()?;
-        cache.clients.login(2)?;
-        let mut truth = Tally::default();
-        for (session, depth) in [(0, 1), (1, 10), (0, 50)] {
-            truth.add(&cache.clients.work(session, Work { commands: 1_500, depth, seed: depth })?);
-        }
-        let keyspace = cache.server.keyspace()?;
-        ensure!(keyspace == truth.keys(), "the server has {keyspace:?}, its client {:?}", truth.keys());
-        let views = cache.views();
-        expect_each(&views, &agent, &truth, redis::shown::View::tally)?;
-        expect_each(&views, &agent, &cache.server.commands()?, redis::shown::View::commands)?;
-        let processes = [cache.clients.process.clone(), cache.server.process.clone()];
-        for process in &processes {
-            expect_open(&agent, process, READ, 2.0)?;
-            all_was_read(&agent, process)?;
-        }
-        cache.clients.logout()?;
-        for process in &processes {
-            expect_open(&agent, process, READ, 0.0)?;
-        }
+/// Messages of WebSocket.
+// needs: websocket
+// makes: messages
+// takes: 8 s
+mod of_websockets {
+    use super::*;
+
+    /// Whoever would take the client's session for the server's would have them the wrong way round: only the client pings, and
+    /// what it sends is masked.
+    #[test]
+    fn both_ends_of_websockets_in_one_process() -> anyhow::Result<()> {
+        let _alone = alone();
+        let folder = tempfile::tempdir()?;
+        let certificate = make_certificate(folder.path())?;
+        shared_for("websocket")?;
+        let (mut client, mut server) = Peer::with_itself(&certificate, 3)?;
+        exchange(&mut client, &mut server)
     }
-    losses.no_more(&agent)
+
+    #[test]
+    fn websockets_between_processes() -> anyhow::Result<()> {
+        let _alone = alone();
+        let folder = tempfile::tempdir()?;
+        let certificate = make_certificate(folder.path())?;
+        shared_for("websocket")?;
+        for of_server in [Runtime::Python, Runtime::Node] {
+            for of_client in [Runtime::Python, Runtime::Node] {
+                let (mut server, address) = Peer::secure_server(of_server, &certificate)?;
+                let mut client = Peer::client(of_client, &address, "plain", 2)?;
+                exchange(&mut client, &mut server.side)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Commands of Redis.
+// needs: redis
+// takes: 6 s
+mod of_redis {
+    use super::*;
+
+    /// What clients ask a server, which counts it itself: commands by `INFO commandstats`, and keys by `INFO stats`.
+    #[test]
+    fn commands_of_redis() -> anyhow::Result<()> {
+        let _alone = alone();
+        let (agent, losses) = shared_for("redis")?;
+        for library in [Library::Node, Library::Asyncio] {
+            let mut cache = Cache::with(library)?;
+            cache.server.reset()?;
+            cache.clients.login(2)?;
+            let mut truth = Tally::default();
+            for (session, depth) in [(0, 1), (1, 10), (0, 50)] {
+                truth.add(&cache.clients.work(session, Work { commands: 1_500, depth, seed: depth })?);
+            }
+            let keyspace = cache.server.keyspace()?;
+            ensure!(keyspace == truth.keys(), "the server has {keyspace:?}, its client {:?}", truth.keys());
+            let views = cache.views();
+            expect_each(&views, &agent, &truth, redis::shown::View::tally)?;
+            expect_each(&views, &agent, &cache.server.commands()?, redis::shown::View::commands)?;
+            let processes = [cache.clients.process.clone(), cache.server.process.clone()];
+            for process in &processes {
+                expect_open(&agent, process, READ, 2.0)?;
+                all_was_read(&agent, process)?;
+            }
+            cache.clients.logout()?;
+            for process in &processes {
+                expect_open(&agent, process, READ, 0.0)?;
+            }
+        }
+        losses.no_more(&agent)
+    }
 }

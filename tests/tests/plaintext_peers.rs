@@ -1,9 +1,8 @@
 //! Servers and clients of every kind that speak TLS by OpenSSL: what they say inside is counted exactly, however they use
 //! the library: in threads, in children, in calls of one byte and of a megabyte.
 
-// needs: postgres, redis, websocket
-// makes: messages
-// takes: 20 s
+// needs: nothing
+// takes: 15 s
 
 use std::process::Command;
 
@@ -47,66 +46,6 @@ fn served(version: Option<&str>) -> anyhow::Result<(Site, Puppet, String)> {
 fn oversized<'a>(events: &'a Value, process: &str, direction: &str) -> Vec<&'a Value> {
     let all = events["events"].as_array().into_iter().flatten();
     all.filter(|event| event["process"] == process && event["direction"] == direction).collect()
-}
-
-#[test]
-fn websockets_through_nginx() -> anyhow::Result<()> {
-    let _alone = alone();
-    let folder = tempfile::tempdir()?;
-    let certificate = make_certificate(folder.path())?;
-    let (mut server, upstream) = Peer::server(Runtime::Python, "tcp", "plain")?;
-    let upstream = upstream.trim_start_matches("ws://").trim_end_matches('/');
-    let nginx = Nginx::with(
-        &format!("access_log off; {}", directives(&certificate)),
-        "ssl",
-        &format!(
-            "location / {{ proxy_pass http://{upstream}; proxy_http_version 1.1;
-             proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; }}"
-        ),
-        true,
-    )?;
-    let mut client = Peer::blocking_client(&format!("wss://127.0.0.1:{}/", nginx.port), 2)?;
-    let (agent, losses) = shared_for("websocket")?;
-    client.connect(2)?;
-    let mut front = Side::new(&nginx.name, nginx.pid()?, "server");
-    let mut back = Side::new(&nginx.name, nginx.pid()?, "client");
-    for side in [&mut server.side, &mut front, &mut back] {
-        side.open = 2;
-    }
-    settle(&agent, &[&client.side, &front, &back, &server.side])?;
-
-    let mut steps = Vec::new();
-    for opcode in [Opcode::Text, Opcode::Binary] {
-        steps.extend([0, 1, 125, 126, 65_535, 65_536, 1_000_000].map(|size| Step::message(opcode, size)));
-        steps.push(Step::Ping(4));
-        steps.push(Step::Message(opcode, vec![1, 126, 65_536], None));
-    }
-    steps.push(Step::message(Opcode::Binary, 12_000_000));
-    let traffic = client.take(&steps)?;
-    exchanged(&mut client.side, &mut front, &traffic);
-    exchanged(&mut back, &mut server.side, &traffic);
-    settle(&agent, &[&client.side, &front, &back, &server.side])?;
-    expect_open(&agent, &client.side.process, ["openssl", "yes", ""], 2.0)?;
-    expect_open(&agent, &nginx.name, ["openssl", "yes", ""], 2.0)?;
-
-    // It is told of by name on each encrypted connection, each way.
-    let events = agent.json("/events")?;
-    for (process, role) in [(&client.side.process, "client"), (&nginx.name, "server")] {
-        for direction in ["sent", "received"] {
-            let told = oversized(&events, process, direction);
-            let huge = told.iter().filter(|event| event["role"] == role && event["size_bytes"] == 12_000_000);
-            ensure!(huge.count() == 2, "{process} {direction}: {told:#?}");
-        }
-    }
-
-    client.close(1000)?;
-    for _ in 0..2 {
-        closed(&mut client.side, &mut front, "1000");
-        closed(&mut back, &mut server.side, "1000");
-    }
-    losses.no_more_in(&agent, &settle(&agent, &[&client.side, &front, &back, &server.side])?)?;
-    all_was_read(&agent, &client.side.process)?;
-    all_was_read(&agent, &nginx.name)
 }
 
 #[test]
@@ -304,4 +243,73 @@ fn calls_of_every_length() -> anyhow::Result<()> {
     all_was_read(&agent, &process)?;
     all_was_read(&agent, &site.nginx.name)?;
     losses.no_more(&agent)
+}
+
+/// Messages of WebSocket.
+// needs: websocket
+// makes: messages
+// takes: 6 s
+mod of_websockets {
+    use super::*;
+
+    #[test]
+    fn websockets_through_nginx() -> anyhow::Result<()> {
+        let _alone = alone();
+        let folder = tempfile::tempdir()?;
+        let certificate = make_certificate(folder.path())?;
+        let (mut server, upstream) = Peer::server(Runtime::Python, "tcp", "plain")?;
+        let upstream = upstream.trim_start_matches("ws://").trim_end_matches('/');
+        let nginx = Nginx::with(
+            &format!("access_log off; {}", directives(&certificate)),
+            "ssl",
+            &format!(
+                "location / {{ proxy_pass http://{upstream}; proxy_http_version 1.1;
+                 proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; }}"
+            ),
+            true,
+        )?;
+        let mut client = Peer::blocking_client(&format!("wss://127.0.0.1:{}/", nginx.port), 2)?;
+        let (agent, losses) = shared_for("websocket")?;
+        client.connect(2)?;
+        let mut front = Side::new(&nginx.name, nginx.pid()?, "server");
+        let mut back = Side::new(&nginx.name, nginx.pid()?, "client");
+        for side in [&mut server.side, &mut front, &mut back] {
+            side.open = 2;
+        }
+        settle(&agent, &[&client.side, &front, &back, &server.side])?;
+
+        let mut steps = Vec::new();
+        for opcode in [Opcode::Text, Opcode::Binary] {
+            steps.extend([0, 1, 125, 126, 65_535, 65_536, 1_000_000].map(|size| Step::message(opcode, size)));
+            steps.push(Step::Ping(4));
+            steps.push(Step::Message(opcode, vec![1, 126, 65_536], None));
+        }
+        steps.push(Step::message(Opcode::Binary, 12_000_000));
+        let traffic = client.take(&steps)?;
+        exchanged(&mut client.side, &mut front, &traffic);
+        exchanged(&mut back, &mut server.side, &traffic);
+        settle(&agent, &[&client.side, &front, &back, &server.side])?;
+        expect_open(&agent, &client.side.process, ["openssl", "yes", ""], 2.0)?;
+        expect_open(&agent, &nginx.name, ["openssl", "yes", ""], 2.0)?;
+
+        // It is told of by name on each encrypted connection, each way.
+        let events = agent.json("/events")?;
+        for (process, role) in [(&client.side.process, "client"), (&nginx.name, "server")] {
+            for direction in ["sent", "received"] {
+                let told = oversized(&events, process, direction);
+                let huge =
+                    told.iter().filter(|event| event["role"] == role && event["size_bytes"] == 12_000_000);
+                ensure!(huge.count() == 2, "{process} {direction}: {told:#?}");
+            }
+        }
+
+        client.close(1000)?;
+        for _ in 0..2 {
+            closed(&mut client.side, &mut front, "1000");
+            closed(&mut back, &mut server.side, "1000");
+        }
+        losses.no_more_in(&agent, &settle(&agent, &[&client.side, &front, &back, &server.side])?)?;
+        all_was_read(&agent, &client.side.process)?;
+        all_was_read(&agent, &nginx.name)
+    }
 }
