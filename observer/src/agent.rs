@@ -17,7 +17,7 @@ use observer_ebpf::layout::losses::Losses;
 use observer_ebpf::layout::{Direction, Role};
 
 use crate::address;
-use crate::config::Config;
+use crate::config::{Config, Reading};
 use crate::events::{self, Event, Events, HighRate, Oversized, Subject};
 use crate::flows::{Query, Row};
 use crate::kernel::bpf_iter::BpfIter;
@@ -101,7 +101,8 @@ impl Agent {
             ownerless_left: 0,
             collects: [0; COLLECT_BOUNDS.len() + 1],
             collect_seconds: 0.0,
-            has_hinted: false,
+            // Where it is read, there is nothing to be said.
+            has_hinted: config.tls != Reading::Off,
             last_bury: Instant::now(),
             started: Instant::now(),
             created: events::wall_clock(now_ns),

@@ -9,7 +9,7 @@ import threading
 
 import redis.asyncio
 
-from redis_client import Tally, batches
+from redis_client import Tally, batches, call
 
 loop = asyncio.new_event_loop()
 threading.Thread(target=loop.run_forever, daemon=True).start()
@@ -45,12 +45,7 @@ async def run_batch(client, batch, depth, chance, tally):
     pipeline = client.pipeline(transaction=False) if depth > 1 else client
     replies = []
     for command, keys in batch:
-        if command == "get":
-            reply = pipeline.get(keys[0][1])
-        elif command == "mget":
-            reply = pipeline.mget([key for _, key in keys])
-        else:
-            reply = pipeline.set(keys[0][1], "v" * chance.choice((1, 20, 300, 3000)))
+        reply = call(pipeline, command, keys, chance)
         replies.append(reply if depth > 1 else await reply)
     if depth > 1:
         replies = await pipeline.execute()

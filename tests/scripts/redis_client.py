@@ -82,16 +82,18 @@ def work(index, commands, depth, seed, spaces):
     return {"prefixes": tally.prefixes, "commands": tally.commands}
 
 
+def call(client, command, keys, chance):
+    """Makes a call of a batch."""
+    if command == "get":
+        return client.get(keys[0][1])
+    if command == "mget":
+        return client.mget([key for _, key in keys])
+    return client.set(keys[0][1], "v" * chance.choice((1, 20, 300, 3000)))
+
+
 def run_batch(client, batch, depth, chance, tally):
     target = client.pipeline(transaction=False) if depth > 1 else client
-    replies = []
-    for command, keys in batch:
-        if command == "get":
-            replies.append(target.get(keys[0][1]))
-        elif command == "mget":
-            replies.append(target.mget([key for _, key in keys]))
-        else:
-            replies.append(target.set(keys[0][1], "v" * chance.choice((1, 20, 300, 3000))))
+    replies = [call(target, command, keys, chance) for command, keys in batch]
     if depth > 1:
         replies = target.execute()
     for (command, keys), reply in zip(batch, replies):

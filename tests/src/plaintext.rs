@@ -267,6 +267,22 @@ pub fn asyncio(name: &str, uvloop: bool) -> anyhow::Result<Puppet> {
     Ok(puppet)
 }
 
+/// The same, which is a server as well: with the port where it speaks TLS.
+pub fn serving(name: &str, uvloop: bool) -> anyhow::Result<(Puppet, u16)> {
+    let folder = tempfile::tempdir()?;
+    // It has read both once it is there.
+    let [certificate, key] = make_certificate(folder.path())?;
+    let mut server = asyncio(name, uvloop)?;
+    let port = port(server.ask(&format!("serve('{certificate}', '{key}')"))?)?;
+    Ok((server, port))
+}
+
+/// What the agent shows of a client and of the server that it asks, on a port of this host.
+pub fn ends([client, server]: [&str; 2], port: u16) -> [View; 2] {
+    let label = format!("127.0.0.1:{port}");
+    [View::client(client, &label), View::server(server, &label)]
+}
+
 /// A port that a script has told.
 pub fn port(told: Value) -> anyhow::Result<u16> {
     serde_json::from_value(told).context("no port")

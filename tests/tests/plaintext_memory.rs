@@ -12,8 +12,8 @@ use observer_tests::http::shown::View;
 use observer_tests::http::{Call, Tally, calls};
 use observer_tests::losses::Losses;
 use observer_tests::plaintext::{
-    READ, Site, all_was_read, asyncio, bytes, expect_open, nothing_was_read, open, pages, port, reading,
-    shared_for,
+    READ, Site, all_was_read, asyncio, bytes, ends, expect_open, nothing_was_read, open, pages, reading,
+    serving, shared_for,
 };
 use observer_tests::postgres::server::make_certificate;
 use observer_tests::puppet::Puppet;
@@ -137,14 +137,11 @@ fn a_connection_that_was_there_before() -> anyhow::Result<()> {
 /// Two hundred connections at once, and again: each is read, and nothing is left of any once it is closed.
 fn many_at_once(uvloop: bool) -> anyhow::Result<()> {
     let _alone = alone();
-    let folder = tempfile::tempdir()?;
-    let [certificate, key] = make_certificate(folder.path())?;
-    let names = [unique_name("many"), unique_name("serves")];
-    let (mut client, mut server) = (asyncio(&names[0], uvloop)?, asyncio(&names[1], uvloop)?);
-    let port = port(server.ask(&format!("serve('{certificate}', '{key}')"))?)?;
+    let names = ["many", "serves"].map(unique_name);
+    let mut client = asyncio(&names[0], uvloop)?;
+    let (mut server, port) = serving(&names[1], uvloop)?;
     let (agent, losses) = shared_for("http")?;
-    let label = format!("127.0.0.1:{port}");
-    let views = [View::client(&names[0], &label), View::server(&names[1], &label)];
+    let views = ends([&names[0], &names[1]], port);
     for round in [1.0, 2.0] {
         let right = client.number(&format!("together({port}, 200, 5)"))?;
         let answered = server.number("counts['requests']")?;
@@ -176,16 +173,11 @@ fn many_connections_of_uvloop() -> anyhow::Result<()> {
 #[test]
 fn asyncio_asks_itself() -> anyhow::Result<()> {
     let _alone = alone();
-    let folder = tempfile::tempdir()?;
-    let [certificate, key] = make_certificate(folder.path())?;
     let name = unique_name("itself");
-    let mut both = asyncio(&name, false)?;
-    let port = port(both.ask(&format!("serve('{certificate}', '{key}')"))?)?;
+    let (mut both, port) = serving(&name, false)?;
     let (agent, losses) = shared_for("http")?;
     ensure!(both.number(&format!("together({port}, 50, 7)"))? == 350.0, "not all were right");
-    let label = format!("127.0.0.1:{port}");
-    let views = [View::client(&name, &label), View::server(&name, &label)];
-    expect_each(&views, &agent, &pages(350.0, 1000.0), View::tally)?;
+    expect_each(&ends([&name, &name], port), &agent, &pages(350.0, 1000.0), View::tally)?;
     expect_open(&agent, &name, READ, 100.0)?;
     both.run("leave()")?;
     expect_open(&agent, &name, READ, 0.0)?;
@@ -197,11 +189,9 @@ fn asyncio_asks_itself() -> anyhow::Result<()> {
 #[test]
 fn clients_that_leave_after_their_hello() -> anyhow::Result<()> {
     let _alone = alone();
-    let folder = tempfile::tempdir()?;
-    let [certificate, key] = make_certificate(folder.path())?;
     let names = ["leaves", "serves"].map(unique_name);
-    let (mut client, mut server) = (asyncio(&names[0], false)?, asyncio(&names[1], false)?);
-    let port = port(server.ask(&format!("serve('{certificate}', '{key}')"))?)?;
+    let mut client = asyncio(&names[0], false)?;
+    let (mut server, port) = serving(&names[1], false)?;
     let (agent, losses) = shared_for("http")?;
     client.run(&format!("only_hello({port}, 500)"))?;
     for name in &names {
@@ -210,10 +200,8 @@ fn clients_that_leave_after_their_hello() -> anyhow::Result<()> {
     ensure!(client.number(&format!("in_threads({port}, 8, 20)"))? == 160.0, "not all were right");
     ensure!(client.number(&format!("together({port}, 20, 5)"))? == 100.0, "not all were right");
     let answered = server.number("counts['requests']")?;
-    let label = format!("127.0.0.1:{port}");
-    let views = [View::client(&names[0], &label), View::server(&names[1], &label)];
     ensure!(answered == 260.0, "{answered} answered");
-    expect_each(&views, &agent, &pages(answered, 1000.0), View::tally)?;
+    expect_each(&ends([&names[0], &names[1]], port), &agent, &pages(answered, 1000.0), View::tally)?;
     for name in &names {
         expect_open(&agent, name, READ, 20.0)?;
         all_was_read(&agent, name)?;

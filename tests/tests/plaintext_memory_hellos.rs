@@ -9,7 +9,9 @@ use observer_tests::agent::Agent;
 use observer_tests::http::Tally;
 use observer_tests::http::shown::View;
 use observer_tests::parted::Parted;
-use observer_tests::plaintext::{READ, all_was_read, asyncio, client, expect_open, pages, port, shared_for};
+use observer_tests::plaintext::{
+    READ, all_was_read, asyncio, client, ends, expect_open, pages, port, serving, shared_for,
+};
 use observer_tests::postgres::server::make_certificate;
 use observer_tests::puppet::Puppet;
 use observer_tests::shown::expect_each;
@@ -46,10 +48,8 @@ fn a_hello_that_comes_in_two_parts() -> anyhow::Result<()> {
     let [certificate, key] = make_certificate(folder.path())?;
     let names = ["pn", "py", "node", "tlc"].map(unique_name);
     let mut node_server = Puppet::start_node("tls_node.js", &names[0])?;
-    let mut python_server = asyncio(&names[1], false)?;
-    let listen = format!("('{certificate}', '{key}')");
-    let of_node = port(node_server.ask(&format!("listen{listen}"))?)?;
-    let of_python = port(python_server.ask(&format!("serve{listen}"))?)?;
+    let of_node = port(node_server.ask(&format!("listen('{certificate}', '{key}')"))?)?;
+    let (_python_server, of_python) = serving(&names[1], false)?;
     let mut node = Puppet::start_node("tls_node.js", &names[2])?;
     let mut python = client(&names[3], of_node)?;
     let (agent, losses) = shared_for("http")?;
@@ -83,14 +83,11 @@ fn a_hello_that_comes_in_two_parts() -> anyhow::Result<()> {
 #[test]
 fn a_hello_that_goes_in_two_calls() -> anyhow::Result<()> {
     let _alone = alone();
-    let folder = tempfile::tempdir()?;
-    let [certificate, key] = make_certificate(folder.path())?;
     let names = ["hand", "serves"].map(unique_name);
-    let (mut client, mut server) = (asyncio(&names[0], false)?, asyncio(&names[1], false)?);
-    let port = port(server.ask(&format!("serve('{certificate}', '{key}')"))?)?;
+    let mut client = asyncio(&names[0], false)?;
+    let (mut server, port) = serving(&names[1], false)?;
     let (agent, losses) = shared_for("http")?;
-    let label = format!("127.0.0.1:{port}");
-    let views = [View::client(&names[0], &label), View::server(&names[1], &label)];
+    let views = ends([&names[0], &names[1]], port);
     for first in FIRST {
         ensure!(client.number(&format!("by_hand({port}, {first}, 7)"))? == 7.0, "{first}: answers");
         let answered = server.number("counts['requests']")?;
@@ -127,9 +124,7 @@ fn sessions_that_are_resumed_and_hellos_that_are_said_again() -> anyhow::Result<
         let answered = [now[0] - before[0], now[1] - before[1]];
         before = now;
         ensure!(resumed == 29.0 && answered == [30.0, 29.0], "{version} {options}: {resumed}, {answered:?}");
-        let label = format!("127.0.0.1:{port}");
-        let views = [View::client(&names[0], &label), View::server(&names[1], &label)];
-        expect_each(&views, &agent, &pages(30.0, 100_000.0), View::tally)
+        expect_each(&ends([&names[0], &names[1]], port), &agent, &pages(30.0, 100_000.0), View::tally)
             .with_context(|| format!("TLS {version}, {options}"))?;
     }
     for name in &names {

@@ -1,5 +1,6 @@
 //! What the agent and the program tell each other of TLS libraries, in whose functions plaintext is read.
 
+use super::Direction;
 use super::connection::Owner;
 use super::socket::Locks;
 use crate::stream::session::Session;
@@ -82,12 +83,28 @@ pub enum Function {
 }
 
 impl Function {
+    /// Whether the function of this number takes plaintext or returns it, for good, and then whether it stores how much; none
+    /// for others.
+    #[inline(always)]
+    pub const fn moves(number: u8) -> Option<(Direction, bool)> {
+        const READ: u8 = Function::Read as u8;
+        const READ_EX: u8 = Function::ReadEx as u8;
+        const WRITE: u8 = Function::Write as u8;
+        const WRITE_EX: u8 = Function::WriteEx as u8;
+        const RECEIVE: u8 = Function::Receive as u8;
+        const SEND: u8 = Function::Send as u8;
+        match number {
+            READ | RECEIVE => Some((Direction::Received, false)),
+            READ_EX => Some((Direction::Received, true)),
+            WRITE | SEND => Some((Direction::Sent, false)),
+            WRITE_EX => Some((Direction::Sent, true)),
+            _ => None,
+        }
+    }
+
     /// Whether it takes plaintext or returns it, for good.
     pub const fn moves_plaintext(self) -> bool {
-        match self {
-            Self::Read | Self::ReadEx | Self::Write | Self::WriteEx | Self::Receive | Self::Send => true,
-            Self::Peek | Self::Handshake | Self::Free | Self::Shutdown | Self::Uncork | Self::Part => false,
-        }
+        Self::moves(self as u8).is_some()
     }
 }
 

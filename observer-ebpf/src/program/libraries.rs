@@ -77,24 +77,6 @@ pub struct Arguments {
     pub count_at: u64,
 }
 
-/// Whether a function takes plaintext or returns it, and stores how much; none for others.
-#[inline(always)]
-const fn moves(function: u8) -> Option<(Direction, bool)> {
-    const READ: u8 = Function::Read as u8;
-    const READ_EX: u8 = Function::ReadEx as u8;
-    const WRITE: u8 = Function::Write as u8;
-    const WRITE_EX: u8 = Function::WriteEx as u8;
-    const RECEIVE: u8 = Function::Receive as u8;
-    const SEND: u8 = Function::Send as u8;
-    match function {
-        READ | RECEIVE => Some((Direction::Received, false)),
-        READ_EX => Some((Direction::Received, true)),
-        WRITE | SEND => Some((Direction::Sent, false)),
-        WRITE_EX => Some((Direction::Sent, true)),
-        _ => None,
-    }
-}
-
 /// Whether a function that begins inside of a call in the same session is a part of that.
 #[inline(always)]
 const fn is_part(call: &LibraryCall, function: u8) -> bool {
@@ -116,7 +98,7 @@ pub fn enter(cookie: Cookie, arguments: &Arguments) {
     let task = Task::current();
     let function = cookie.function();
     if function == Function::Free as u8 {
-        sessions::forget(&PlaintextKey::new(arguments.session, &task.owner()));
+        sessions::forget(&sessions::key(arguments.session, task));
         return;
     }
     let Some(call) = LIBRARY_CALLS.get_or_create(task) else { return };
@@ -124,7 +106,7 @@ pub fn enter(cookie: Cookie, arguments: &Arguments) {
     if is_inside && is_part(call, function) {
         return;
     }
-    let moves = moves(function);
+    let moves = Function::moves(function);
     if has_signed_length(function) && (arguments.length as i32) < 0 {
         // The library refuses it, and may do so without passing where its result would be looked at.
         call.function = 0;
@@ -173,17 +155,29 @@ pub fn nested(socket: &mut Socket, connection: &mut Connection, direction: Direc
     };
     tls.read[at] = tls.read[at].wrapping_add(moved);
     if tls.library == 0 {
-        let is_late = tls.unread != [0; 2] || connection.flags & (FLAG_ADOPTED | FLAG_UNREAD_START) != 0;
+        let is_late = tls.unread != [0; 2] || !is_whole(connection);
         call.is_late = u32::from(is_late);
-        tls.library = call.library as u8;
-        if !is_late && connection.protocol == Protocol::Tls as u8 {
-            // What is inside will tell what is spoken.
-            connection.pending = 1;
-        }
+        begin_reading(connection, call.library as u8, is_late);
     }
     socket.plaintext_of = call.session;
     call.index = socket.index;
     call.id = connection.id;
+}
+
+/// Whether a connection was seen from its first byte on.
+#[inline(always)]
+const fn is_whole(connection: &Connection) -> bool {
+    connection.flags & (FLAG_ADOPTED | FLAG_UNREAD_START) == 0
+}
+
+/// A connection's plaintext is read from now on, in a library.
+#[inline(always)]
+const fn begin_reading(connection: &mut Connection, library: u8, is_late: bool) {
+    connection.tls.library = library;
+    if !is_late && connection.protocol == Protocol::Tls as u8 {
+        // What is inside will tell what is spoken.
+        connection.pending = 1;
+    }
 }
 
 /// Bytes of an encrypted connection have moved, outside of any call of a library.
@@ -233,7 +227,7 @@ fn end(cookie: Cookie, result: i32) -> Option<&'static mut LibraryCall> {
     }
     call.function = 0;
     link(task, call, cookie);
-    let (direction, is_stored) = moves(function)?;
+    let (direction, is_stored) = Function::moves(function)?;
     if result <= 0 {
         if function == Function::Send as u8 {
             sessions::keep(call.session, task, call.buffer);
@@ -254,7 +248,7 @@ fn end(cookie: Cookie, result: i32) -> Option<&'static mut LibraryCall> {
 #[inline(never)]
 fn plaintext_of(call: &LibraryCall) -> Option<&'static mut Plaintext> {
     let task = Task::current();
-    let plaintext = sessions::plaintext(&PlaintextKey::new(call.session, &task.owner()));
+    let plaintext = sessions::plaintext(&sessions::key(call.session, task));
     if plaintext.is_none() {
         note_user(task);
     }
@@ -264,7 +258,7 @@ fn plaintext_of(call: &LibraryCall) -> Option<&'static mut Plaintext> {
 /// A call has ended, inside which bytes may have moved.
 #[inline(always)]
 fn link(task: Task, call: &LibraryCall, cookie: Cookie) {
-    let key = PlaintextKey::new(call.session, &task.owner());
+    let key = sessions::key(call.session, task);
     if call.id != 0 {
         sessions::link(&key, call.index, call.id, call.is_late != 0);
     } else if sessions::plaintext(&key).is_none() {

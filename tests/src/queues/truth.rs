@@ -13,9 +13,8 @@ use super::Shown;
 pub const BOUNDS: [f64; 7] = [0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0];
 /// How far the agent's times may be off: they are in steps of 1.05 ms, at both ends of an age.
 const ERROR: f64 = 0.003;
-/// How many ages in a hundred may be so close to a bound that they may be on either side of it. On a busy machine calls take
-/// longer, and it is not known when during a call its message has moved.
-const UNSURE_PERCENT: usize = 20;
+/// How many ages in a hundred may be so close to a bound that they may be on either side of it.
+const UNSURE_PERCENT: usize = 5;
 
 /// Nanoseconds of a clock that all processes of this host share: `CLOCK_MONOTONIC`, as `time.monotonic_ns` in Python.
 pub fn now() -> u64 {

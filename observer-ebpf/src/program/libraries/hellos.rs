@@ -6,13 +6,13 @@ use aya_ebpf::btf_maps::LruHashMap;
 use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::helpers::generated::bpf_map_update_elem;
 use aya_ebpf::macros::btf_map;
-use observer_ebpf::layout::connection::{Connection, FLAG_ADOPTED, FLAG_UNREAD_START, Phase};
-use observer_ebpf::layout::library::{Cookie, PlaintextKey};
+use observer_ebpf::layout::Role;
+use observer_ebpf::layout::connection::{Connection, Phase};
+use observer_ebpf::layout::library::Cookie;
 use observer_ebpf::layout::socket::Socket;
-use observer_ebpf::layout::{Protocol, Role};
 use observer_ebpf::protocols::tls::layout::{Memory, TLS_1_3};
 
-use super::sessions;
+use super::{begin_reading, is_whole, sessions};
 use crate::kernel::Task;
 use crate::{names, slots};
 
@@ -68,13 +68,12 @@ pub fn note(socket: &mut Socket, connection: &Connection, task: Task) {
     }
     let Some(key) = key_of(socket, connection, task) else { return };
     if let Some(known) = hello(&key) {
-        let other = slots::slot(known.index)
-            .is_some_and(|other| other.id == known.id && other.phase == Phase::Open as u8);
-        if known.id == connection.id {
+        if known.id == connection.id || known.id == 0 {
             return;
         }
-        if other {
-            // Whoever sends it anew is not to be taken for the first.
+        let is_open = |other: &mut Connection| other.id == known.id && other.phase == Phase::Open as u8;
+        if slots::slot(known.index).is_some_and(is_open) {
+            // Whoever sends it anew is not to be taken for the first, nor is anybody after that.
             known.id = 0;
             return;
         }
@@ -115,17 +114,14 @@ pub fn link(cookie: Cookie, session: u64, task: Task) {
         return;
     }
     let is_late = is_late(connection);
-    sessions::link(&PlaintextKey::new(session, &task.owner()), known.index, known.id, is_late);
-    if sessions::plaintext(&PlaintextKey::new(session, &task.owner())).is_none() {
+    let session_key = sessions::key(session, task);
+    sessions::link(&session_key, known.index, known.id, is_late);
+    if sessions::plaintext(&session_key).is_none() {
         return;
     }
     known.session = session;
-    connection.tls.library = cookie.library();
     connection.tls.memory = if is_late { Memory::Late } else { Memory::All } as u8;
-    if !is_late && connection.protocol == Protocol::Tls as u8 {
-        // What is inside will tell what is spoken.
-        connection.pending = 1;
-    }
+    begin_reading(connection, cookie.library(), is_late);
 }
 
 /// Whether plaintext of a session may have moved before now. If probes have stood on its functions from its hello on, this
@@ -136,9 +132,7 @@ pub fn link(cookie: Cookie, session: u64, task: Task) {
 fn is_late(connection: &Connection) -> bool {
     let [sent, received] = connection.tls.application;
     let is_handshake = connection.tls.version >= TLS_1_3 && connection.role != Role::Server as u8;
-    sent != 0
-        || (received != 0 && !is_handshake)
-        || connection.flags & (FLAG_ADOPTED | FLAG_UNREAD_START) != 0
+    sent != 0 || (received != 0 && !is_handshake) || !is_whole(connection)
 }
 
 /// The key of the hello that a session has begun with. None if the library does not tell where sessions have it.

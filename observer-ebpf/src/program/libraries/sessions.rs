@@ -24,6 +24,12 @@ static PLAINTEXTS: HashMap<PlaintextKey, Plaintext, 1> = HashMap::new();
 #[btf_map]
 static BLANK_PLAINTEXT: Array<Plaintext, 1> = Array::new();
 
+/// The key of a session in a task's process.
+#[inline(always)]
+pub fn key(session: u64, task: Task) -> PlaintextKey {
+    PlaintextKey::new(session, &task.owner())
+}
+
 /// What is known of a session.
 #[inline(always)]
 pub fn plaintext(key: &PlaintextKey) -> Option<&'static mut Plaintext> {
@@ -34,7 +40,7 @@ pub fn plaintext(key: &PlaintextKey) -> Option<&'static mut Plaintext> {
 /// A send has taken nothing of a buffer: it may be made again without saying where that is.
 #[inline(never)]
 pub fn keep(session: u64, task: Task, buffer: u64) {
-    if let Some(plaintext) = plaintext(&PlaintextKey::new(session, &task.owner())) {
+    if let Some(plaintext) = plaintext(&key(session, task)) {
         plaintext.kept = buffer;
     }
 }
@@ -43,7 +49,7 @@ pub fn keep(session: u64, task: Task, buffer: u64) {
 /// something else: the library has what it was.
 #[inline(never)]
 pub fn kept(session: u64, task: Task) -> u64 {
-    plaintext(&PlaintextKey::new(session, &task.owner())).map_or(0, |plaintext| plaintext.kept)
+    plaintext(&key(session, task)).map_or(0, |plaintext| plaintext.kept)
 }
 
 /// A session is gone, or begins anew.
